@@ -1,0 +1,9 @@
+//! llmproxy: a pile of LLM API keys and OAuth accounts behind one endpoint that does not fail.
+//!
+//! The house has floors; imports only go down, none sideways (`ARCHITECTURE.md`).
+
+pub mod dialects;
+pub mod ids;
+pub mod providers;
+pub mod secret;
+pub mod time;
