@@ -1,5 +1,7 @@
 //! Failed answers, in no dialect yet, and bodies that could not be read.
 
+mod parse;
+
 use std::borrow::Cow;
 
 use thiserror::Error;
@@ -110,6 +112,6 @@ pub struct UpstreamError {
     pub param: Option<String>,
     /// The vendor's sentence, at most 4 KiB, keys not yet redacted.
     pub message: String,
-    /// The whole error object as JSON text, at most 64 KiB, for hints and details.
+    /// The body or event as it came, at most 64 KiB, for hints and details.
     pub raw: String,
 }
