@@ -2,8 +2,10 @@
 //!
 //! The house has floors; imports only go down, none sideways (`ARCHITECTURE.md`).
 
+pub mod cli;
 pub mod dialects;
 pub mod ids;
+pub mod near;
 pub mod providers;
 pub mod secret;
 pub mod time;

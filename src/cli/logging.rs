@@ -1,0 +1,66 @@
+//! Log lines go to stderr, in the form and amount the global options ask for.
+
+use std::io;
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::cli::{Context, LogFormat};
+
+/// Starts logging; later calls in one process change nothing.
+pub(super) fn install(context: &Context) {
+    let filter = targets(context.globals.verbose, context.globals.quiet);
+    // A stderr that is gone must not make the logger write to stderr about it.
+    let layer = fmt::layer()
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
+    let layer = match context.globals.log_format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Pretty => layer
+            .with_ansi(context.printer.is_err_colored())
+            .with_target(context.globals.verbose > 0)
+            .compact()
+            .boxed(),
+    };
+    // Only the first subscriber of a process counts; in tests there may be one already.
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init();
+}
+
+/// Our own events at the level asked for; other crates' only when they warn, because HTTP
+/// libraries print headers at debug level.
+fn targets(verbose: u8, quiet: bool) -> Targets {
+    let ours = match (quiet, verbose) {
+        (true, _) => Level::ERROR,
+        (false, 0) => Level::INFO,
+        (false, 1) => Level::DEBUG,
+        (false, _) => Level::TRACE,
+    };
+    Targets::new()
+        .with_default(if quiet { Level::ERROR } else { Level::WARN })
+        .with_target("llmproxy", ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_crates_never_log_below_warnings() {
+        let filter = targets(2, false);
+        assert!(filter.would_enable("llmproxy::pool", &Level::TRACE));
+        assert!(!filter.would_enable("hyper::proto", &Level::INFO));
+        assert!(filter.would_enable("hyper::proto", &Level::WARN));
+    }
+
+    #[test]
+    fn quiet_leaves_errors_only() {
+        let filter = targets(0, true);
+        assert!(!filter.would_enable("llmproxy", &Level::WARN));
+        assert!(filter.would_enable("llmproxy", &Level::ERROR));
+    }
+}

@@ -1,0 +1,207 @@
+//! The command line: one file a subcommand, each with its `Args` (whose doc comment is the help)
+//! and its `run`. Only this floor prints or prompts, and it does so through [`output::Printer`].
+//!
+//! A new subcommand is a file, its `mod` line, its [`Command`] variant and its arm in
+//! [`Command::run`].
+
+mod completions;
+pub mod exit;
+mod logging;
+mod man;
+pub mod output;
+pub mod prompt;
+mod refusal;
+pub mod table;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::cli::exit::Failure;
+use crate::cli::output::{ColorWhen, Printer};
+
+/// One endpoint that does not fail, made of many LLM API keys and accounts
+#[derive(Parser)]
+#[command(name = "llmproxy", version, disable_help_subcommand = true)]
+struct Root {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every subcommand takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Globals {
+    /// Config file (environment: `LLMPROXY_CONFIG`)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub config: Option<PathBuf>,
+
+    /// File of NAME=value lines to read; the real environment wins (can be repeated)
+    #[arg(
+        long = "env-file",
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub env_files: Vec<PathBuf>,
+
+    /// Log more (-vv: even more)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+
+    /// Print results, warnings and errors only
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
+    pub quiet: bool,
+
+    /// How log lines look
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
+    pub log_format: LogFormat,
+
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
+    pub color: ColorWhen,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    #[default]
+    Pretty,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Completions(args) => completions::run(&args, context),
+            Self::Man(args) => man::run(&args, context),
+        }
+    }
+}
+
+/// What every subcommand gets beside its own arguments.
+pub struct Context {
+    pub globals: Globals,
+    pub printer: Printer,
+}
+
+impl Context {
+    /// Runs asynchronous work to its end on a runtime made for it; Ctrl-C drops the work and is
+    /// [`Failure::interrupted`].
+    pub fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+            Failure::failed(
+                format!("cannot start the runtime: {error}"),
+                "check the limits on threads and open files (ulimit -a)",
+            )
+        })?;
+        let work = Box::pin(work);
+        let done = runtime.block_on(async {
+            tokio::select! {
+                done = work => done,
+                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+            }
+        });
+        // What is still running (a name lookup, say) must not hold up the end.
+        runtime.shutdown_background();
+        done
+    }
+}
+
+/// Runs the program with the process's own arguments and returns its exit code.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Help and usage errors are printed before there are parsed options.
+    let early = Printer::new(refusal::color_flag(&arguments), false);
+    let root = match Root::try_parse_from(&arguments) {
+        Ok(root) => root,
+        Err(error) => return ended(&early, refusal::answer(&error, &early)),
+    };
+    let context = Context {
+        printer: Printer::new(root.globals.color, root.globals.quiet),
+        globals: root.globals,
+    };
+    logging::install(&context);
+    ended(&context.printer, root.command.run(&context))
+}
+
+/// The whole command tree, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Root::command()
+}
+
+fn ended(printer: &Printer, result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_are_taken_after_the_subcommand_too() {
+        let root = Root::try_parse_from([
+            "llmproxy",
+            "completions",
+            "bash",
+            "--env-file",
+            "a",
+            "--env-file",
+            "b",
+            "-vv",
+        ])
+        .expect("valid arguments");
+        assert_eq!(root.globals.env_files.len(), 2);
+        assert_eq!(root.globals.verbose, 2);
+    }
+}
