@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod fields;
 pub mod loss;
+pub mod schema;
 pub mod usage;
 
 use std::fmt;
