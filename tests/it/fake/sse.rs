@@ -1,0 +1,18 @@
+//! Server-sent events as vendors write them.
+
+use serde_json::Value;
+
+/// `data: …` and a blank line.
+pub(crate) fn data(json: &Value) -> String {
+    format!("data: {json}\n\n")
+}
+
+/// `event: …`, `data: …` and a blank line.
+pub(crate) fn event(name: &str, json: &Value) -> String {
+    format!("event: {name}\ndata: {json}\n\n")
+}
+
+/// A comment, as vendors send to keep a line open.
+pub(crate) fn comment(text: &str) -> String {
+    format!(": {text}\n\n")
+}
