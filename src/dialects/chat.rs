@@ -40,6 +40,8 @@ pub struct ChatRequest {
     pub include_usage: bool,
     /// The end user's opaque id (`user`, `metadata.user_id`, `safety_identifier`).
     pub user: Option<String>,
+    /// OpenAI Chat: the client spoke of `functions` and gets its answer as a `function_call`.
+    pub legacy_functions: bool,
     /// Top-level members only the source dialect knows.
     pub extra: Extra,
 }
@@ -74,6 +76,7 @@ pub enum Part {
     },
     /// A thinking block that only its maker can read.
     RedactedThinking {
+        /// Tagged with its maker, see [`signature`](crate::dialects::signature).
         data: String,
     },
     Refusal(String),
@@ -100,6 +103,7 @@ pub struct Text {
 #[derive(Clone, Debug, Default)]
 pub struct Thinking {
     pub text: String,
+    /// Tagged with its maker, see [`signature`](crate::dialects::signature).
     pub signature: Option<String>,
     pub extra: Extra,
 }
@@ -308,6 +312,7 @@ impl ChatRequest {
             stream: false,
             include_usage: false,
             user: None,
+            legacy_functions: false,
             extra: Extra::default(),
         }
     }

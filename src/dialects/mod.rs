@@ -6,11 +6,17 @@
 //! only [`head`] and an [`observe`]r look at them.
 
 pub mod chat;
+pub mod effort;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod ids;
 pub mod loss;
+pub mod media;
+pub mod models;
 pub mod schema;
+pub mod signature;
+pub mod turns;
 pub mod usage;
 
 use std::fmt;
@@ -19,6 +25,7 @@ use crate::dialects::chat::{ChatReply, ChatRequest};
 use crate::dialects::error::{ErrorReply, ReadError};
 use crate::dialects::event::Event;
 use crate::dialects::loss::Losses;
+use crate::dialects::models::Facts;
 
 /// A wire format, spoken by clients, upstreams or both.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +82,19 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// The provider's id: some write-outs differ by vendor within one dialect.
     pub provider: &'a str,
+    /// What the model takes and refuses.
+    pub facts: &'a Facts,
+}
+
+impl<'a> Target<'a> {
+    /// A model of a provider, with the facts that ship with the program.
+    pub fn new(provider: &'a str, model: &'a str) -> Self {
+        Self {
+            model,
+            provider,
+            facts: models::facts(model),
+        }
+    }
 }
 
 /// What a codec must know of the request to write its answer for the client.

@@ -1,0 +1,136 @@
+//! Thought signatures and who made them.
+//!
+//! Only its maker accepts a signature, but a client may take a conversation from one vendor to
+//! another. So in the canonical form every signature (and the data of redacted thinking) says its
+//! maker in a tag of 16 characters, `llmproxy/claude/`. Readers tag, writers untag:
+//!
+//! - reading an upstream's answer: [`tag`] with the upstream's dialect;
+//! - writing a client's answer: [`for_client`] drops the tag where the client's own dialect made
+//!   it, and leaves it on where not, so that it comes back with the next request;
+//! - reading a client's request: [`from_client`] tags what bears no tag with the client's dialect;
+//! - writing an upstream's request: [`for_upstream`] gives the bare signature to its maker and
+//!   `None` to anybody else.
+//!
+//! The tags are 16 characters of the base64 alphabet, so a tagged base64 signature is still valid
+//! base64 (Google's SDKs decode `thoughtSignature` to bytes and encode it again).
+
+use std::borrow::Cow;
+
+use crate::dialects::Dialect;
+use crate::dialects::chat::{ChatRequest, Message, Part};
+
+/// What all tags begin with: its presence in a body tells that a verbatim relay will not do.
+const MARK: &str = "llmproxy/";
+
+const CLAUDE: &str = "llmproxy/claude/";
+const GEMINI: &str = "llmproxy/gemini/";
+const OPENAI: &str = "llmproxy/openai/";
+
+/// The canonical form of a signature that the given dialect's vendor made.
+pub fn tag(maker: Dialect, signature: &str) -> String {
+    format!("{}{signature}", tag_of(maker))
+}
+
+/// The maker and the bare signature; `None` for a text without a tag.
+pub fn maker(signature: &str) -> Option<(Dialect, &str)> {
+    [
+        (Dialect::Anthropic, CLAUDE),
+        (Dialect::Gemini, GEMINI),
+        (Dialect::OpenAiResponses, OPENAI),
+    ]
+    .into_iter()
+    .find_map(|(dialect, tag)| Some((dialect, signature.strip_prefix(tag)?)))
+}
+
+/// What a client of the given dialect gets to hold: bare if its dialect made it, else tagged.
+pub fn for_client(client: Dialect, signature: &str) -> &str {
+    match maker(signature) {
+        Some((made_by, bare)) if same_maker(made_by, client) => bare,
+        _ => signature,
+    }
+}
+
+/// The canonical form of what a client of the given dialect sent back.
+pub fn from_client(client: Dialect, signature: &str) -> Cow<'_, str> {
+    if maker(signature).is_some() {
+        return Cow::Borrowed(signature);
+    }
+    Cow::Owned(tag(client, signature))
+}
+
+/// The bare signature if the upstream's dialect made it; `None` if it would refuse it.
+pub fn for_upstream(upstream: Dialect, signature: &str) -> Option<&str> {
+    let (made_by, bare) = maker(signature)?;
+    same_maker(made_by, upstream).then_some(bare)
+}
+
+/// `true` if the body of a request holds a signature that the gateway tagged: then it must be
+/// translated even to its own dialect, because no vendor knows the tag.
+pub fn is_tagged(body: &[u8]) -> bool {
+    memchr::memmem::find(body, MARK.as_bytes()).is_some()
+        || memchr::memmem::find(body, br"llmproxy\/").is_some()
+}
+
+/// Takes all signatures out of a request, for the one retry after a vendor refused one: thinking
+/// that bore one and redacted thinking go, calls and texts stay.
+pub fn strip(request: &mut ChatRequest) {
+    for Message { parts, .. } in &mut request.messages {
+        parts.retain(|part| match part {
+            Part::RedactedThinking { .. } => false,
+            Part::Thinking(thinking) => thinking.signature.is_none(),
+            _ => true,
+        });
+        for part in parts {
+            match part {
+                Part::Text(text) => text.signature = None,
+                Part::ToolCall(call) => call.signature = None,
+                _ => {}
+            }
+        }
+    }
+}
+
+const fn tag_of(maker: Dialect) -> &'static str {
+    match maker {
+        Dialect::Anthropic => CLAUDE,
+        Dialect::Gemini => GEMINI,
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => OPENAI,
+    }
+}
+
+fn same_maker(a: Dialect, b: Dialect) -> bool {
+    tag_of(a) == tag_of(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_comes_home_bare_and_to_nobody_else() {
+        let canonical = tag(Dialect::Gemini, "QUJD");
+        assert_eq!(for_client(Dialect::Gemini, &canonical), "QUJD");
+        let held = for_client(Dialect::Anthropic, &canonical);
+        assert_eq!(held, "llmproxy/gemini/QUJD");
+        let back = from_client(Dialect::Anthropic, held);
+        assert_eq!(for_upstream(Dialect::Gemini, &back), Some("QUJD"));
+        assert_eq!(for_upstream(Dialect::Anthropic, &back), None);
+    }
+
+    #[test]
+    fn an_untagged_signature_belongs_to_the_clients_dialect() {
+        let canonical = from_client(Dialect::Anthropic, "EqQB");
+        assert_eq!(for_upstream(Dialect::Anthropic, &canonical), Some("EqQB"));
+        assert_eq!(for_upstream(Dialect::Gemini, &canonical), None);
+    }
+
+    #[test]
+    fn tags_keep_base64_valid() {
+        for tag in [CLAUDE, GEMINI, OPENAI] {
+            assert_eq!(tag.len() % 4, 0);
+            assert!(tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'/'));
+        }
+        assert!(is_tagged(br#"{"signature":"llmproxy/gemini/QUJD"}"#));
+        assert!(!is_tagged(br#"{"signature":"QUJD"}"#));
+    }
+}
