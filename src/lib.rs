@@ -3,6 +3,7 @@
 //! The house has floors; imports only go down, none sideways (`ARCHITECTURE.md`).
 
 pub mod cli;
+pub mod config;
 pub mod dialects;
 pub mod ids;
 pub mod near;

@@ -1,0 +1,66 @@
+//! `[state]` and `[log]`: what is kept, and where.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::duration;
+use crate::config::secret_ref::SecretRef;
+
+/// `[state]`: counts, cooldowns, quotas, the journal.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Where state is kept.
+    pub backend: Backend,
+    /// The address of a Redis or Valkey; it may hold a password.
+    pub url: SecretRef,
+    /// The prefix of all keys in Redis.
+    pub namespace: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Sqlite,
+            url: SecretRef::literal("redis://127.0.0.1:6379/0"),
+            namespace: "llmproxy".to_owned(),
+        }
+    }
+}
+
+/// Where state is kept.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// Nowhere: it ends with the process.
+    Memory,
+    /// In a Redis that several instances share.
+    Redis,
+    /// In `state.db`.
+    Sqlite,
+}
+
+/// `[log]`: request logs, one directory a request, secrets redacted.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Write them.
+    pub requests: bool,
+    /// Where; unset: `requests/` in the state directory.
+    pub dir: Option<PathBuf>,
+    /// How long they are kept.
+    #[serde(with = "duration")]
+    pub retention: Duration,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            requests: false,
+            dir: None,
+            retention: Duration::from_hours(7 * 24),
+        }
+    }
+}
