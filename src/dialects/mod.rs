@@ -10,6 +10,7 @@ pub mod effort;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod head;
 pub mod ids;
 pub mod loss;
 pub mod media;

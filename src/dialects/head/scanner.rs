@@ -1,0 +1,368 @@
+//! A strict JSON scanner over borrowed text: it checks and skips, and builds nothing.
+//!
+//! The grammar is RFC 8259's. Escaped surrogates are not judged here: whoever decodes a string
+//! does that.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+use crate::dialects::head::HeadError;
+
+/// Deepest nesting taken, the outermost value included: the bits of [`Nesting`].
+pub(super) const MAX_DEPTH: u32 = u128::BITS;
+
+/// A string as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text<'a> {
+    /// The string with its quotes.
+    pub quoted: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// What stands between the quotes, undecoded.
+    pub(super) fn raw(self) -> &'a str {
+        self.quoted
+            .get(1..self.quoted.len().saturating_sub(1))
+            .unwrap_or("")
+    }
+
+    /// The string's value; it borrows unless there are escapes. `None` for a lone surrogate.
+    pub(super) fn decode(self) -> Option<Cow<'a, str>> {
+        if self.escaped {
+            serde_json::from_str(self.quoted).ok().map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(self.raw()))
+        }
+    }
+}
+
+/// What [`Scanner::walk`] meets on its way through one value. `depth` counts the containers around
+/// a thing, from 1 for the members of the value itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Token<'a> {
+    /// A container ends whose members were at `depth`.
+    Close { depth: u32 },
+    /// A member's name.
+    Key { depth: u32, text: Text<'a> },
+    /// A string value.
+    Text { depth: u32, text: Text<'a> },
+}
+
+/// A cursor in JSON text.
+#[derive(Clone, Debug)]
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    /// Containers entered with [`Scanner::next_member`] and [`Scanner::next_item`].
+    depth: u32,
+}
+
+impl<'a> Scanner<'a> {
+    /// Stands before the first value of `text`.
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            depth: 0,
+        }
+    }
+
+    /// Where the cursor stands, as a byte offset.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The text from `start` to the cursor.
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or("")
+    }
+
+    /// Skips white space and returns the next byte without taking it.
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        let rest = self.rest();
+        let blank = rest
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))
+            .unwrap_or(rest.len());
+        self.at += blank;
+        rest.get(blank).copied()
+    }
+
+    /// Takes the next byte if it is `wanted`, after white space.
+    pub(super) fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Steps to the next member of an object and takes its name and colon. Before the first call
+    /// the cursor stands at the object's `{`, and `first` is `true`. `None`: the object is over.
+    pub(super) fn next_member(&mut self, first: bool) -> Result<Option<Text<'a>>, HeadError> {
+        if !self.step(first, b'{', b'}', "`,` or `}`")? {
+            return Ok(None);
+        }
+        self.name().map(Some)
+    }
+
+    /// Steps to the next item of an array; `first` as in [`Scanner::next_member`]. `false`: the
+    /// array is over.
+    pub(super) fn next_item(&mut self, first: bool) -> Result<bool, HeadError> {
+        self.step(first, b'[', b']', "`,` or `]`")
+    }
+
+    fn step(
+        &mut self,
+        first: bool,
+        open: u8,
+        close: u8,
+        expected: &'static str,
+    ) -> Result<bool, HeadError> {
+        if first {
+            if !self.take(open) {
+                return Err(self.expected("a container"));
+            }
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
+                return Err(HeadError::TooDeep { at: self.at });
+            }
+        }
+        if self.take(close) {
+            self.depth = self.depth.saturating_sub(1);
+            return Ok(false);
+        }
+        if !first && !self.take(b',') {
+            return Err(self.expected(expected));
+        }
+        Ok(true)
+    }
+
+    /// Takes a member's name and its colon.
+    fn name(&mut self) -> Result<Text<'a>, HeadError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a member's name in quotes"));
+        }
+        let name = self.string()?;
+        if !self.take(b':') {
+            return Err(self.expected("`:`"));
+        }
+        Ok(name)
+    }
+
+    /// Skips one value, checking it.
+    pub(super) fn skip(&mut self) -> Result<(), HeadError> {
+        self.walk(|_| {})
+    }
+
+    /// Goes through one value, checking it and showing `visit` names, strings and ends.
+    ///
+    /// Without recursion: hostile nesting costs a bit a level.
+    pub(super) fn walk(&mut self, mut visit: impl FnMut(Token<'a>)) -> Result<(), HeadError> {
+        let mut nesting = Nesting::default();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let text = self.string()?;
+                    visit(Token::Text {
+                        depth: nesting.depth,
+                        text,
+                    });
+                }
+                Some(open @ (b'{' | b'[')) => {
+                    self.at += 1;
+                    if self.depth + nesting.depth >= MAX_DEPTH {
+                        return Err(HeadError::TooDeep { at: self.at });
+                    }
+                    nesting.enter(open == b'{');
+                    if !self.take(nesting.close()) {
+                        if nesting.in_object() {
+                            let text = self.name()?;
+                            visit(Token::Key {
+                                depth: nesting.depth,
+                                text,
+                            });
+                        }
+                        continue;
+                    }
+                    visit(Token::Close {
+                        depth: nesting.depth,
+                    });
+                    nesting.leave();
+                }
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.literal("true")?,
+                Some(b'f') => self.literal("false")?,
+                Some(b'n') => self.literal("null")?,
+                _ => return Err(self.expected("a value")),
+            }
+            // After a value: what follows in the containers it stands in.
+            loop {
+                if nesting.depth == 0 {
+                    return Ok(());
+                }
+                if self.take(b',') {
+                    if nesting.in_object() {
+                        let text = self.name()?;
+                        visit(Token::Key {
+                            depth: nesting.depth,
+                            text,
+                        });
+                    }
+                    break;
+                }
+                if !self.take(nesting.close()) {
+                    return Err(self.expected(if nesting.in_object() {
+                        "`,` or `}`"
+                    } else {
+                        "`,` or `]`"
+                    }));
+                }
+                visit(Token::Close {
+                    depth: nesting.depth,
+                });
+                nesting.leave();
+            }
+        }
+    }
+
+    /// Takes a string; the cursor stands at its opening quote.
+    pub(super) fn string(&mut self) -> Result<Text<'a>, HeadError> {
+        let start = self.at;
+        let mut escaped = false;
+        self.at += 1;
+        loop {
+            let rest = self.rest();
+            let hit = memchr2(b'"', b'\\', rest);
+            let plain = rest.get(..hit.unwrap_or(rest.len())).unwrap_or_default();
+            if holds_control(plain) {
+                let control = plain.iter().position(|byte| *byte < b' ').unwrap_or(0);
+                self.at += control;
+                return Err(self.expected("no raw control character in a string"));
+            }
+            self.at += plain.len();
+            if hit.is_none() {
+                return Err(self.expected("the end of a string"));
+            }
+            if rest.get(plain.len()) == Some(&b'"') {
+                self.at += 1;
+                return Ok(Text {
+                    quoted: self.since(start),
+                    escaped,
+                });
+            }
+            escaped = true;
+            self.escape()?;
+        }
+    }
+
+    /// Takes one escape; the cursor stands at the backslash.
+    fn escape(&mut self) -> Result<(), HeadError> {
+        let length = match self.rest().get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') => {
+                let digits = self.rest().get(2..6).unwrap_or_default();
+                if digits.len() < 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(self.expected("four hexadecimal digits after `\\u`"));
+                }
+                6
+            }
+            _ => return Err(self.expected("a valid escape")),
+        };
+        self.at += length;
+        Ok(())
+    }
+
+    /// Takes a number; the cursor stands at its first byte.
+    fn number(&mut self) -> Result<(), HeadError> {
+        self.at += usize::from(self.next() == Some(b'-'));
+        match self.next() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits()?,
+            _ => return Err(self.expected("a digit")),
+        }
+        if self.next() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.next(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.next(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), HeadError> {
+        let rest = self.rest();
+        let count = rest
+            .iter()
+            .position(|byte| !byte.is_ascii_digit())
+            .unwrap_or(rest.len());
+        if count == 0 {
+            return Err(self.expected("a digit"));
+        }
+        self.at += count;
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &'static str) -> Result<(), HeadError> {
+        if !self.rest().starts_with(word.as_bytes()) {
+            return Err(self.expected("a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// The error that something else should stand at the cursor.
+    pub(super) const fn expected(&self, expected: &'static str) -> HeadError {
+        HeadError::NotJson {
+            at: self.at,
+            expected,
+        }
+    }
+}
+
+/// Which containers the cursor is in: a bit each, 1 for an object.
+#[derive(Default)]
+struct Nesting {
+    objects: u128,
+    depth: u32,
+}
+
+impl Nesting {
+    fn enter(&mut self, object: bool) {
+        self.objects = self.objects << 1 | u128::from(object);
+        self.depth += 1;
+    }
+
+    fn leave(&mut self) {
+        self.objects >>= 1;
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    const fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+
+    const fn close(&self) -> u8 {
+        if self.in_object() { b'}' } else { b']' }
+    }
+}
+
+/// `true` if a byte below a space is among `bytes`. Folds instead of stopping early, which the
+/// compiler turns into vector instructions.
+fn holds_control(bytes: &[u8]) -> bool {
+    let found = bytes
+        .iter()
+        .fold(0, |found, byte| found | u8::from(*byte < b' '));
+    found != 0
+}
