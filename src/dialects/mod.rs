@@ -7,6 +7,7 @@
 
 pub mod chat;
 pub mod effort;
+pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod fields;
