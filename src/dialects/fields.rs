@@ -53,6 +53,33 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Takes a whole number out, be it written `7`, `7.0` or `"7"` (all three are seen). `null`,
+    /// absent and negative are `None`.
+    pub fn take_count(&mut self, name: &str) -> Result<Option<u64>, FieldError> {
+        let Some(raw) = self.take(name) else {
+            return Ok(None);
+        };
+        let text = raw.get().trim_matches('"');
+        if text == "null" || text.starts_with('-') {
+            return Ok(None);
+        }
+        if let Ok(count) = text.parse::<u64>() {
+            return Ok(Some(count));
+        }
+        match text.parse::<f64>() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the range is checked, and a fraction of a token is none"
+            )]
+            Ok(count) if (0.0..9e15).contains(&count) => Ok(Some(count as u64)),
+            _ => Err(FieldError {
+                name: name.to_owned(),
+                reason: "not a whole number".to_owned(),
+            }),
+        }
+    }
+
     /// The members left, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(key, value)| (key.as_ref(), *value))
