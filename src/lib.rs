@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod dialects;
 pub mod ids;
 pub mod near;
