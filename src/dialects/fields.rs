@@ -172,6 +172,30 @@ pub struct FieldError {
     pub reason: String,
 }
 
+impl FieldError {
+    /// A member at fault, and why.
+    pub fn new(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The same error seen from the node around: `content` within `messages[3]`.
+    #[must_use]
+    pub fn within(self, node: &str) -> Self {
+        let dot = if self.name.is_empty() || self.name.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
+        Self {
+            name: format!("{node}{dot}{}", self.name),
+            reason: self.reason,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,25 +1,34 @@
 //! Undoes on the way back what a request writer changed on the way out: tool names made legal for
-//! the upstream, and the tool that stands in for a JSON answer.
+//! the upstream, functions that stand in for free-text tools, the tool that stands in for a JSON
+//! answer.
 //!
-//! Both changes are pure functions of the request, so nothing is remembered between: a writer of
+//! These changes are pure functions of the request, so nothing is remembered between: a writer of
 //! answers builds a [`Restore`] from [`ReplyContext::request`](crate::dialects::ReplyContext) and
 //! passes every event or part through it first.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::dialects::chat::{ChatRequest, Choice, Part, ResponseFormat, Tool};
+use crate::dialects::chat::{ChatRequest, Choice, Part, ResponseFormat, Tool, ToolKind};
 use crate::dialects::event::{Event, EventKind, StopReason};
+use crate::dialects::fields::Fields;
 use crate::dialects::ids::{NameRule, tool_name};
 
 /// The tool whose input is the answer, for models without a JSON-schema mode.
 pub const JSON_TOOL: &str = "json_tool_call";
+
+/// The one property of the function that stands in for a free-text tool.
+pub const CUSTOM_INPUT: &str = "input";
 
 /// Puts the client's names back.
 #[derive(Debug, Default)]
 pub struct Restore {
     /// The client's name for each name that was changed.
     names: HashMap<String, String>,
+    /// Names of free-text tools, which upstreams see as functions with one string.
+    custom: HashSet<String>,
+    /// Arguments of streamed calls to those, held until they are whole, by choice and index.
+    inputs: Vec<((u32, u32), String)>,
     /// Whether a call of [`JSON_TOOL`] is the answer itself.
     unwraps_json: bool,
     /// Indexes of streamed calls that are the answer itself, by choice.
@@ -42,12 +51,17 @@ impl Restore {
                 }
             }
         }
+        let custom = request.tools.iter().filter_map(|tool| match tool {
+            Tool::Custom { name, .. } => Some(name.clone()),
+            _ => None,
+        });
         let is_taken = request
             .tools
             .iter()
             .any(|tool| tool.name() == Some(JSON_TOOL));
         Self {
             names,
+            custom: custom.collect(),
             unwraps_json: !is_taken && matches!(request.format, ResponseFormat::JsonSchema { .. }),
             ..Self::default()
         }
@@ -58,14 +72,15 @@ impl Restore {
         self.names.get(name).map_or(name, String::as_str)
     }
 
-    /// The event as the client should see it, or `None` if it should not.
-    pub fn event<'e>(&mut self, event: &'e Event) -> Option<Cow<'e, Event>> {
-        let choice = event.choice;
-        let changed = match &event.kind {
-            EventKind::ToolStart { index, name, .. } if self.unwraps_json && name == JSON_TOOL => {
-                self.unwrapped.push((choice, *index));
-                return None;
-            }
+    /// Shows the event to `see` as the client should see it: unchanged, changed, as two, or not.
+    pub fn event(&mut self, event: &Event, mut see: impl FnMut(&Event)) {
+        let mut show = |kind| {
+            see(&Event {
+                choice: event.choice,
+                kind,
+            });
+        };
+        match &event.kind {
             EventKind::ToolStart {
                 index,
                 id,
@@ -73,43 +88,70 @@ impl Restore {
                 kind,
                 signature,
             } => {
-                self.has_calls = true;
-                let restored = self.name(name);
-                if restored == name {
-                    return Some(Cow::Borrowed(event));
+                let key = (event.choice, *index);
+                if self.unwraps_json && name == JSON_TOOL {
+                    self.unwrapped.push(key);
+                    return;
                 }
-                EventKind::ToolStart {
+                self.has_calls = true;
+                let restored = self.name(name).to_owned();
+                let mut kind = *kind;
+                if kind == ToolKind::Function && self.custom.contains(&restored) {
+                    kind = ToolKind::Custom;
+                    self.inputs.push((key, String::new()));
+                }
+                show(EventKind::ToolStart {
                     index: *index,
                     id: id.clone(),
-                    name: restored.to_owned(),
-                    kind: *kind,
+                    name: restored,
+                    kind,
                     signature: signature.clone(),
+                });
+            }
+            EventKind::ToolArguments { index, delta } => {
+                let key = (event.choice, *index);
+                if self.unwrapped.contains(&key) {
+                    show(EventKind::Text(delta.clone()));
+                } else if let Some((_, held)) = self.inputs.iter_mut().find(|(k, _)| *k == key) {
+                    held.push_str(delta);
+                } else {
+                    see(event);
                 }
             }
-            EventKind::ToolArguments { index, delta } if self.is_unwrapped(choice, *index) => {
-                EventKind::Text(delta.clone())
+            EventKind::ToolEnd { index } => {
+                let key = (event.choice, *index);
+                if self.unwrapped.contains(&key) {
+                    return;
+                }
+                if let Some(at) = self.inputs.iter().position(|(k, _)| *k == key) {
+                    let (_, arguments) = self.inputs.swap_remove(at);
+                    show(EventKind::ToolArguments {
+                        index: *index,
+                        delta: free_text(&arguments),
+                    });
+                }
+                see(event);
             }
-            EventKind::ToolEnd { index } if self.is_unwrapped(choice, *index) => return None,
             EventKind::Stop {
                 reason: StopReason::ToolUse,
                 sequence,
-            } if !self.unwrapped.is_empty() && !self.has_calls => EventKind::Stop {
+            } if !self.unwrapped.is_empty() && !self.has_calls => show(EventKind::Stop {
                 reason: StopReason::EndTurn,
                 sequence: sequence.clone(),
-            },
-            _ => return Some(Cow::Borrowed(event)),
-        };
-        Some(Cow::Owned(Event {
-            choice,
-            kind: changed,
-        }))
+            }),
+            _ => see(event),
+        }
     }
 
     /// The choice as the client should see it.
     pub fn choice<'c>(&self, choice: &'c Choice) -> Cow<'c, Choice> {
         let is_json = |name: &str| self.unwraps_json && name == JSON_TOOL;
         let changes = choice.parts.iter().any(|part| match part {
-            Part::ToolCall(call) => is_json(&call.name) || self.names.contains_key(&call.name),
+            Part::ToolCall(call) => {
+                is_json(&call.name)
+                    || self.names.contains_key(&call.name)
+                    || self.custom.contains(&call.name)
+            }
             _ => false,
         });
         if !changes {
@@ -121,7 +163,13 @@ impl Restore {
                 Part::ToolCall(call) if is_json(&call.name) => {
                     *part = Part::text(std::mem::take(&mut call.arguments));
                 }
-                Part::ToolCall(call) => call.name = self.name(&call.name).to_owned(),
+                Part::ToolCall(call) => {
+                    call.name = self.name(&call.name).to_owned();
+                    if call.kind == ToolKind::Function && self.custom.contains(&call.name) {
+                        call.kind = ToolKind::Custom;
+                        call.arguments = free_text(&call.arguments);
+                    }
+                }
                 _ => {}
             }
         }
@@ -134,10 +182,15 @@ impl Restore {
         }
         Cow::Owned(choice)
     }
+}
 
-    fn is_unwrapped(&self, choice: u32, index: u32) -> bool {
-        self.unwrapped.contains(&(choice, index))
-    }
+/// The free text inside the arguments of the function that stands in for a custom tool
+/// ([`CUSTOM_INPUT`]); the arguments themselves where the model wrote no such object.
+fn free_text(arguments: &str) -> String {
+    Fields::parse(arguments.as_bytes())
+        .ok()
+        .and_then(|mut fields| fields.take_as::<String>(CUSTOM_INPUT).ok().flatten())
+        .unwrap_or_else(|| arguments.to_owned())
 }
 
 impl Tool {
@@ -155,7 +208,7 @@ impl Tool {
 mod tests {
     use super::*;
     use crate::dialects::Dialect;
-    use crate::dialects::chat::{Function, ToolCall, ToolKind};
+    use crate::dialects::chat::{Function, ToolCall};
     use crate::dialects::fields::Extra;
 
     fn request(tool: &str, format: ResponseFormat) -> ChatRequest {
@@ -170,6 +223,50 @@ mod tests {
         }));
         request.format = format;
         request
+    }
+
+    fn seen(restore: &mut Restore, event: &Event) -> Vec<Event> {
+        let mut events = Vec::new();
+        restore.event(event, |event| events.push(event.clone()));
+        events
+    }
+
+    #[test]
+    fn a_function_standing_in_for_a_custom_tool_becomes_one_again() {
+        let mut request = ChatRequest::new(Dialect::OpenAiChat, "m");
+        request.tools.push(Tool::Custom {
+            name: "patch".to_owned(),
+            description: None,
+            format: None,
+        });
+        let mut restore = Restore::new(Some(&request));
+        let start = Event::first(EventKind::ToolStart {
+            index: 0,
+            id: "t".into(),
+            name: "patch".into(),
+            kind: ToolKind::Function,
+            signature: None,
+        });
+        assert!(matches!(
+            &seen(&mut restore, &start)[..],
+            [Event {
+                kind: EventKind::ToolStart {
+                    kind: ToolKind::Custom,
+                    ..
+                },
+                ..
+            }]
+        ));
+        let arguments = |delta: &str| {
+            Event::first(EventKind::ToolArguments {
+                index: 0,
+                delta: delta.into(),
+            })
+        };
+        assert_eq!(seen(&mut restore, &arguments("{\"inp")), []);
+        assert_eq!(seen(&mut restore, &arguments("ut\":\"*** Begin\"}")), []);
+        let end = Event::first(EventKind::ToolEnd { index: 0 });
+        assert_eq!(seen(&mut restore, &end), [arguments("*** Begin"), end]);
     }
 
     #[test]
@@ -200,13 +297,13 @@ mod tests {
             kind: ToolKind::Function,
             signature: None,
         });
-        assert_eq!(restore.event(&start), None);
+        assert_eq!(seen(&mut restore, &start), []);
         let delta = Event::first(EventKind::ToolArguments {
             index: 0,
             delta: "{}".into(),
         });
         let text = Event::first(EventKind::Text("{}".into()));
-        assert_eq!(restore.event(&delta).as_deref(), Some(&text));
+        assert_eq!(seen(&mut restore, &delta), [text]);
         let stop = |reason| {
             Event::first(EventKind::Stop {
                 reason,
@@ -214,8 +311,8 @@ mod tests {
             })
         };
         assert_eq!(
-            restore.event(&stop(StopReason::ToolUse)).as_deref(),
-            Some(&stop(StopReason::EndTurn))
+            seen(&mut restore, &stop(StopReason::ToolUse)),
+            [stop(StopReason::EndTurn)]
         );
 
         let choice = Choice {
