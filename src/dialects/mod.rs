@@ -20,6 +20,7 @@ pub mod models;
 pub mod restore;
 pub mod schema;
 pub mod signature;
+pub mod sse;
 pub mod turns;
 pub mod usage;
 
