@@ -1,58 +1,190 @@
 //! Vendors without I/O: what each one's addresses, headers and answers look like.
 //!
 //! A provider is data ([`Spec`]) and a few pure methods. What needs a round trip is described as a
-//! [`Call`] that the gateway sends. A new OpenAI-compatible vendor is one row in `compatible`.
+//! [`Call`] that the gateway sends. A new OpenAI-compatible vendor is one row in [`compatible`];
+//! anything else is one file, its `mod` line and its place in `NATIVE`.
 
+pub mod anthropic;
+pub mod base_url;
+pub mod compatible;
+pub mod gemini;
+pub mod listing;
+pub mod openai;
+pub mod openrouter;
+pub mod quirks;
+pub mod signals;
 pub mod spec;
 pub mod verdict;
 
+mod adapt;
+mod judge;
+mod key_test;
+
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::dialects::{Dialect, Operation};
-use crate::providers::spec::Spec;
+use crate::providers::anthropic::Anthropic;
+use crate::providers::compatible::Compatible;
+use crate::providers::gemini::Gemini;
+use crate::providers::openai::OpenAi;
+use crate::providers::openrouter::OpenRouter;
+use crate::providers::spec::{Auth, Listing, Spec};
 use crate::providers::verdict::Failure;
 use crate::time::Timestamp;
 
-/// One vendor's way of doing things. Pure: no clock, no I/O, no logging.
+/// The providers that are more than a row.
+static NATIVE: &[&dyn Provider] = &[
+    &OpenAi::VENDOR,
+    &Anthropic::VENDOR,
+    &Gemini::VENDOR,
+    &OpenRouter::VENDOR,
+];
+
+/// Every built-in provider, in the order lists show them.
+pub fn all() -> impl Iterator<Item = &'static dyn Provider> {
+    let rows = compatible::tables().map(|row| -> &'static dyn Provider { row });
+    NATIVE.iter().copied().chain(rows)
+}
+
+/// The built-in provider with this id or alias.
+pub fn find(id: &str) -> Option<&'static dyn Provider> {
+    all()
+        .find(|provider| provider.spec().id == id)
+        .or_else(|| all().find(|provider| provider.spec().aliases.contains(&id)))
+}
+
+/// The provider behind a `[providers.NAME]` of the user's own with `kind = "…"`. Its spec names
+/// neither URLs nor environment variables, and its id is the kind's.
+pub fn custom(kind: Dialect) -> &'static dyn Provider {
+    match kind {
+        Dialect::Anthropic => &Anthropic::CUSTOM,
+        Dialect::Gemini => &Gemini::CUSTOM,
+        Dialect::OpenAiChat => &Compatible::CUSTOM_CHAT,
+        Dialect::OpenAiResponses => &Compatible::CUSTOM_RESPONSES,
+    }
+}
+
+/// One vendor's way of doing things. Pure: no clock, no I/O, no logging. Everything but
+/// [`Provider::spec`] has a default that acts on the spec.
 pub trait Provider: Sync {
     /// The vendor's data.
     fn spec(&self) -> &Spec;
 
     /// The dialect this operation is spoken in upstream, or `None` if the vendor has no such
-    /// operation. The default: the spec's dialect, and what OpenAI-compatible vendors offer.
-    fn dialect_for(&self, operation: Operation, client: Dialect, model: &str) -> Option<Dialect>;
+    /// operation: then the gateway makes a chat request of a completion, counts tokens itself, and
+    /// refuses embeddings by the provider's name.
+    ///
+    /// The default: the spec's dialect, Responses natively where the vendor offers it to a client
+    /// that speaks it.
+    fn dialect_for(&self, operation: Operation, client: Dialect, _model: &str) -> Option<Dialect> {
+        let spec = self.spec();
+        let openai = matches!(spec.dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
+        match operation {
+            Operation::Chat if client == Dialect::OpenAiResponses && spec.offers.responses => {
+                Some(Dialect::OpenAiResponses)
+            }
+            Operation::Chat => Some(spec.dialect),
+            Operation::Completions => spec.offers.completions.then_some(Dialect::OpenAiChat),
+            Operation::CountTokens => (!openai).then_some(spec.dialect),
+            Operation::Embeddings => spec.offers.embeddings.then_some(if openai {
+                Dialect::OpenAiChat
+            } else {
+                spec.dialect
+            }),
+        }
+    }
 
     /// Path and query below the base URL for one operation: `/chat/completions`,
     /// `/models/gemini-2.5-flash:streamGenerateContent?alt=sse`.
-    fn path(&self, operation: Operation, dialect: Dialect, model: &str, stream: bool) -> String;
+    fn path(&self, operation: Operation, dialect: Dialect, _model: &str, _stream: bool) -> String {
+        match (operation, dialect) {
+            (Operation::Chat, Dialect::OpenAiResponses) => "/responses",
+            (Operation::Chat | Operation::CountTokens, _) => "/chat/completions",
+            (Operation::Completions, _) => "/completions",
+            (Operation::Embeddings, _) => "/embeddings",
+        }
+        .to_owned()
+    }
 
-    /// Sets the header that proves who calls; the value is marked sensitive.
-    fn authorise(&self, secret: &str, headers: &mut HeaderMap);
+    /// The whole URL of a path, given a base URL as the vendor's SDK takes it.
+    fn url(&self, base: &str, path: &str) -> String {
+        base_url::join(base, path)
+    }
+
+    /// Sets the header that proves who calls; the value is marked sensitive. A secret that no
+    /// header can carry (a line break inside) sets none.
+    fn authorise(&self, secret: &str, headers: &mut HeaderMap) {
+        let (name, value) = match self.spec().auth {
+            Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {secret}")),
+            Auth::Header(name) => (HeaderName::from_static(name), secret.to_owned()),
+            Auth::None => return,
+        };
+        if secret.is_empty() {
+            return;
+        }
+        if let Ok(mut value) = HeaderValue::from_str(&value) {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
 
     /// Headers every call of this vendor needs (`anthropic-version`), set where the client's own
     /// request did not bring them.
-    fn headers(&self, dialect: Dialect, headers: &mut HeaderMap);
+    fn headers(&self, _dialect: Dialect, _headers: &mut HeaderMap) {}
 
     /// Adapts a request body to what this vendor takes, splicing where possible; returns it
     /// unchanged (no copy) when nothing is to do. `body` is already in the upstream's dialect.
-    fn adapt(&self, body: Bytes, operation: Operation, model: &str) -> Bytes;
+    ///
+    /// A body the client wrote itself is touched only where the vendor is known to refuse or
+    /// misread it.
+    fn adapt(&self, body: Bytes, request: &Outgoing<'_>) -> Bytes {
+        adapt::by_quirks(body, request, &self.spec().quirks)
+    }
 
     /// Judges a failed answer: a status that is no success, or an error object inside a 200.
-    fn judge(&self, answer: &Answer<'_>) -> Failure;
+    fn judge(&self, answer: &Answer<'_>) -> Failure {
+        judge::by_signals(self.spec(), answer)
+    }
 
     /// The request that lists this vendor's models; `page` is the token of the page before.
-    /// `None`: the vendor has no list.
-    fn list_models(&self, page: Option<&str>) -> Option<Call>;
+    /// `None`: the vendor has no list, or no further page.
+    fn list_models(&self, page: Option<&str>) -> Option<Call> {
+        match (self.spec().listing, page) {
+            // Public lists get the key as well: some are longer for those who are known.
+            (Listing::Path(path) | Listing::Public(path), None) => Some(Call::get(path)),
+            (Listing::None, _) | (_, Some(_)) => None,
+        }
+    }
 
-    /// Reads one page of models. Both shapes `{"data":[…]}` and `[…]` are taken.
-    fn read_models(&self, body: &[u8]) -> Result<ModelPage, String>;
+    /// Reads one page of models, in any of the shapes vendors use. The error is a sentence.
+    fn read_models(&self, body: &[u8]) -> Result<ModelPage, String> {
+        listing::read(body)
+    }
 
     /// The cheapest request that tells whether a key works.
-    fn key_test(&self) -> Call;
+    fn key_test(&self) -> Call {
+        key_test::call(self)
+    }
 
-    /// What the answer to [`Provider::key_test`] says of the key.
-    fn read_key_test(&self, answer: &Answer<'_>) -> Result<(), Failure>;
+    /// What the answer to [`Provider::key_test`] says of the key. A 404 or 405 says only that the
+    /// endpoint is not there, as behind a `base_url` of the user's own: list the models instead.
+    fn read_key_test(&self, answer: &Answer<'_>) -> Result<(), Failure> {
+        key_test::read(self, answer)
+    }
+}
+
+/// A request on its way to an upstream, as far as adapting it needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub operation: Operation,
+    /// The dialect the body is in.
+    pub dialect: Dialect,
+    /// The model name the upstream knows.
+    pub model: &'a str,
+    pub stream: bool,
+    /// `true` if the gateway wrote the body, `false` if it is the client's own.
+    pub translated: bool,
 }
 
 /// An upstream's answer as far as it is needed to judge it.
@@ -68,8 +200,8 @@ pub struct Answer<'a> {
     pub received: Timestamp,
 }
 
-/// A request for the gateway to send. `path` goes below the base URL, or is a whole URL where the
-/// vendor keeps such things elsewhere.
+/// A request for the gateway to send. `path` goes below the base URL ([`Provider::url`] joins
+/// them), or is a whole URL where the vendor keeps such things elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     pub method: Method,
@@ -119,4 +251,159 @@ pub struct ListedModel {
     pub context_window: Option<u64>,
     pub max_output: Option<u64>,
     pub display_name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Days, `YYYY-MM-DD`.
+    fn is_date(text: &str) -> bool {
+        text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10
+    }
+
+    #[test]
+    fn ids_and_aliases_are_unique_and_legal() {
+        let mut seen = HashMap::new();
+        for provider in all() {
+            let spec = provider.spec();
+            assert!(
+                crate::ids::ProviderId::parse(spec.id).is_ok(),
+                "{}",
+                spec.id
+            );
+            for name in spec.aliases.iter().chain([&spec.id]) {
+                let other = seen.insert(*name, spec.id);
+                assert_eq!(other, None, "{name} names two providers");
+            }
+        }
+    }
+
+    #[test]
+    fn environment_names_are_unique_and_upper_case() {
+        let mut seen = HashMap::new();
+        for provider in all() {
+            let spec = provider.spec();
+            for name in spec.key_env {
+                let other = seen.insert(*name, spec.id);
+                assert_eq!(other, None, "{name} holds the key of two providers");
+                assert!(
+                    name.bytes()
+                        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'),
+                    "{name}"
+                );
+            }
+            assert!(
+                !spec.key_env.is_empty() || spec.is_oauth,
+                "{} takes no key",
+                spec.id
+            );
+        }
+    }
+
+    #[test]
+    fn base_urls_are_https_or_loopback() {
+        for provider in all() {
+            let spec = provider.spec();
+            assert!(
+                !spec.base_urls.is_empty() || spec.base_hint.is_some(),
+                "{} has neither a base URL nor a hint",
+                spec.id
+            );
+            for url in spec.base_urls.iter().chain(&spec.base_hint) {
+                let uri: http::Uri = url.parse().unwrap_or_else(|_| panic!("{url} is no URL"));
+                let host = uri.host().unwrap_or_else(|| panic!("{url} has no host"));
+                let loopback = matches!(host, "localhost" | "127.0.0.1");
+                assert!(
+                    uri.scheme_str() == Some(if loopback { "http" } else { "https" }),
+                    "{url}"
+                );
+                assert!(uri.query().is_none() && !url.ends_with('/'), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn notices_and_closures_say_where_they_come_from_and_when() {
+        for provider in all() {
+            let spec = provider.spec();
+            if let Some(policy) = spec.policy {
+                assert!(policy.source.starts_with("https://"), "{}", spec.id);
+                assert!(is_date(policy.read), "{}", spec.id);
+                assert!(!policy.notice.is_empty(), "{}", spec.id);
+            }
+            if let Some(closed) = spec.closed {
+                assert!(closed.source.starts_with("https://"), "{}", spec.id);
+                assert!(is_date(closed.since), "{}", spec.id);
+            }
+            if let Some(url) = spec.key_url {
+                assert!(url.starts_with("https://"), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_provider_has_models_and_a_key_test() {
+        for provider in all() {
+            let spec = provider.spec();
+            let listed = provider.list_models(None).is_some();
+            assert!(
+                listed || !spec.models.is_empty(),
+                "{} has no models",
+                spec.id
+            );
+            let test = provider.key_test();
+            assert!(test.authorised && !test.path.is_empty(), "{}", spec.id);
+            if let Listing::Public(path) = spec.listing {
+                assert_ne!(test.path, path, "{}: a public list proves no key", spec.id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_goes_where_the_vendor_looks_for_it_and_never_prints() {
+        for (id, name, value) in [
+            ("groq", "authorization", "Bearer k-1"),
+            ("anthropic", "x-api-key", "k-1"),
+            ("gemini", "x-goog-api-key", "k-1"),
+            ("azure", "api-key", "k-1"),
+        ] {
+            let provider = find(id).unwrap_or_else(|| panic!("{id} is built in"));
+            let mut headers = HeaderMap::new();
+            provider.authorise("k-1", &mut headers);
+            assert_eq!(headers[name], value, "{id}");
+            assert!(headers[name].is_sensitive(), "{id}");
+        }
+        let mut headers = HeaderMap::new();
+        custom(Dialect::OpenAiChat).authorise("", &mut headers);
+        assert!(headers.is_empty(), "no key, no header");
+    }
+
+    #[test]
+    fn older_names_find_the_same_provider() {
+        for (alias, id) in [
+            ("together_ai", "together"),
+            ("nano-gpt", "nanogpt"),
+            ("nvidia", "nvidia_nim"),
+            ("openai", "openai"),
+        ] {
+            assert_eq!(find(alias).map(|provider| provider.spec().id), Some(id));
+        }
+        assert!(find("nobody").is_none());
+    }
+
+    #[test]
+    fn custom_servers_speak_their_kind() {
+        for kind in Dialect::ALL {
+            let provider = custom(kind);
+            assert_eq!(provider.spec().dialect, kind);
+            assert_eq!(provider.dialect_for(Operation::Chat, kind, "m"), Some(kind));
+        }
+        assert_eq!(
+            custom(Dialect::OpenAiChat).dialect_for(Operation::Chat, Dialect::OpenAiResponses, "m"),
+            Some(Dialect::OpenAiChat)
+        );
+    }
 }

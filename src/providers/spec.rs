@@ -1,18 +1,25 @@
 //! What is known of a vendor, as data.
 
 use crate::dialects::Dialect;
+use crate::providers::quirks::Quirks;
+use crate::providers::signals::Signal;
 
 /// A vendor's facts. Everything here can be overridden in `[providers.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// The provider id users write: `nvidia_nim`.
     pub id: &'static str,
+    /// Other ids that mean this provider, mostly the ones LLM-API-Key-Proxy uses: `together_ai`.
+    pub aliases: &'static [&'static str],
     /// The vendor's name as it writes it.
     pub title: &'static str,
     /// The dialect of its chat endpoint.
     pub dialect: Dialect,
-    /// Base URLs in the order to try them, as the vendor's SDK takes them.
+    /// Base URLs in the order to try them, as the vendor's SDK takes them. Empty where the URL
+    /// holds an account or resource name: the user must set `base_url`, see [`Spec::base_hint`].
     pub base_urls: &'static [&'static str],
+    /// The pattern of the base URL where it is the user's own.
+    pub base_hint: Option<&'static str>,
     /// Environment names that hold a key (`OPENAI_API_KEY`); each also with `_1`, `_2`, ….
     pub key_env: &'static [&'static str],
     /// How keys are sent.
@@ -31,6 +38,18 @@ pub struct Spec {
     pub quota_groups: &'static [(&'static str, &'static [&'static str])],
     /// `true` for accounts (log-in), `false` for API keys.
     pub is_oauth: bool,
+    /// What the vendor has beside chat.
+    pub offers: Offers,
+    /// How its models are listed.
+    pub listing: Listing,
+    /// The cheapest request that tells whether a key works.
+    pub key_test: KeyTest,
+    /// What a successful key test may still hold against the key.
+    pub key_signs: &'static [KeySign],
+    /// The vendor's own words and codes, before the general table.
+    pub signals: &'static [Signal],
+    /// What its chat endpoint refuses or spells differently.
+    pub quirks: Quirks,
 }
 
 /// How a credential is sent.
@@ -65,14 +84,96 @@ pub struct Closed {
     pub source: &'static str,
 }
 
+/// What an OpenAI-compatible vendor has beside `/chat/completions`.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub struct Offers {
+    /// `/completions` for text prompts; without it the gateway makes a chat request of them.
+    pub completions: bool,
+    /// `/embeddings`.
+    pub embeddings: bool,
+    /// `/responses`, natively; without it Responses clients are translated.
+    pub responses: bool,
+}
+
+/// Where a vendor lists its models.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Listing {
+    /// Nowhere: only [`Spec::models`] are known.
+    None,
+    /// At this path below the base URL, with the key.
+    Path(&'static str),
+    /// At this path below the base URL, for anybody: says nothing of a key.
+    Public(&'static str),
+}
+
+/// The cheapest request that tells whether a key works.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum KeyTest {
+    /// A chat of one token with this model, where nothing cheaper asks for the key.
+    Chat(&'static str),
+    /// GET this path.
+    Get(&'static str),
+    /// List the models.
+    List,
+    /// POST this path without a body.
+    Post(&'static str),
+}
+
+/// What an answer to the key test may say beyond its status.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum KeySign {
+    /// The member at this JSON pointer is `false`: no money.
+    BrokeIfFalse(&'static str),
+    /// The member at this JSON pointer is a number not above zero: no money.
+    BrokeIfNotPositive(&'static str),
+    /// This header is `0`: the plan has no quota.
+    BrokeIfZero(&'static str),
+    /// The member at this JSON pointer is `true`: the key or team is blocked.
+    DeadIfTrue(&'static str),
+    /// The member at this JSON pointer is `false`: the key is unknown.
+    InvalidIfFalse(&'static str),
+    /// A failed answer whose message holds these words (lower case) proves that the key is good.
+    ValidIfSays(&'static str),
+}
+
+impl Offers {
+    /// Chat only.
+    pub const NONE: Self = Self {
+        completions: false,
+        embeddings: false,
+        responses: false,
+    };
+
+    /// Chat and embeddings.
+    pub const EMBEDDINGS: Self = Self {
+        embeddings: true,
+        ..Self::NONE
+    };
+
+    /// Chat and text completions.
+    pub const COMPLETIONS: Self = Self {
+        completions: true,
+        ..Self::NONE
+    };
+
+    /// Chat, text completions and embeddings: what most model servers have.
+    pub const TEXT: Self = Self {
+        completions: true,
+        embeddings: true,
+        responses: false,
+    };
+}
+
 impl Spec {
     /// A row of defaults to fill in with struct update syntax.
     pub const fn compatible(id: &'static str, title: &'static str) -> Self {
         Self {
             id,
+            aliases: &[],
             title,
             dialect: Dialect::OpenAiChat,
             base_urls: &[],
+            base_hint: None,
             key_env: &[],
             auth: Auth::Bearer,
             key_optional: false,
@@ -82,6 +183,12 @@ impl Spec {
             models: &[],
             quota_groups: &[],
             is_oauth: false,
+            offers: Offers::NONE,
+            listing: Listing::Path("/models"),
+            key_test: KeyTest::List,
+            key_signs: &[],
+            signals: &[],
+            quirks: Quirks::NONE,
         }
     }
 }

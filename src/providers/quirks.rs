@@ -1,0 +1,85 @@
+//! What a vendor's chat endpoint refuses or spells differently, as data; `adapt` acts on it.
+
+/// A vendor's peculiarities. The default is OpenAI's own Chat Completions, taken literally.
+#[derive(Clone, Copy, Debug)]
+pub struct Quirks {
+    /// Which name of the answer's token limit it knows.
+    pub token_limit: TokenLimit,
+    /// `true` if the role `developer` is refused; `system` is sent instead.
+    pub no_developer_role: bool,
+    /// Members it refuses, by model: `(part of the model name, members)`; `""` is every model.
+    pub refused: &'static [(&'static str, &'static [&'static str])],
+    /// Members it knows by another name: `(OpenAI's, the vendor's)`.
+    pub renamed: &'static [(&'static str, &'static str)],
+    /// How many stop sequences it takes.
+    pub max_stops: Option<usize>,
+    /// The highest temperature it takes.
+    pub max_temperature: Option<f64>,
+    /// Parts of the names of models that demand `reasoning_content` on every assistant message.
+    pub needs_reasoning: &'static [&'static str],
+    /// How thinking is switched, by model: `(part of the model name, switch)`; the first counts.
+    pub thinking: &'static [(&'static str, Thinking)],
+    /// Which tool-call ids it takes.
+    pub tool_ids: ToolIds,
+}
+
+/// The names of the limit of answer tokens.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum TokenLimit {
+    /// Both names are understood.
+    Either,
+    /// `max_completion_tokens` is refused or ignored.
+    MaxTokens,
+}
+
+/// The form tool-call ids must have.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum ToolIds {
+    Any,
+    /// Mistral: `^[a-zA-Z0-9]{9}$`.
+    NineAlphanumerics,
+}
+
+/// How a vendor's models are told to think, where `reasoning_effort` alone does not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thinking {
+    pub switch: Switch,
+    /// The values of `reasoning_effort` it knows, weakest first; none: the member is taken out.
+    pub levels: &'static [&'static str],
+}
+
+/// The member that turns thinking on and off.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Switch {
+    /// `enable_thinking`: true or false (Qwen).
+    EnableThinking,
+    /// There is none beside `reasoning_effort`.
+    None,
+    /// `chat_template_kwargs` with this member true or false (NVIDIA NIM, vLLM).
+    Template(&'static str),
+    /// `thinking` with `type` `enabled` or `disabled` (DeepSeek, GLM, Kimi, Volcengine).
+    ThinkingType,
+}
+
+impl Quirks {
+    /// None at all.
+    pub const NONE: Self = Self {
+        token_limit: TokenLimit::Either,
+        no_developer_role: false,
+        refused: &[],
+        renamed: &[],
+        max_stops: None,
+        max_temperature: None,
+        needs_reasoning: &[],
+        thinking: &[],
+        tool_ids: ToolIds::Any,
+    };
+
+    /// What servers of open models have in common: chat templates without a `developer` role,
+    /// `max_tokens` by its old name.
+    pub const OPEN_MODELS: Self = Self {
+        token_limit: TokenLimit::MaxTokens,
+        no_developer_role: true,
+        ..Self::NONE
+    };
+}
