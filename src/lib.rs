@@ -10,4 +10,5 @@ pub mod ids;
 pub mod near;
 pub mod providers;
 pub mod secret;
+pub mod state;
 pub mod time;

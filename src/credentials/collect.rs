@@ -14,6 +14,9 @@ pub struct GivenKey {
     pub source: Source,
     pub secret: Secret,
     pub label: Option<String>,
+    /// What its id should rather be called than by the next number: the `2` or `prod` behind
+    /// `OPENAI_API_KEY_`. Weaker than a label.
+    pub suffix: Option<String>,
     pub tier: Option<String>,
     pub priority: Option<u32>,
     pub proxy: Option<String>,
@@ -22,9 +25,9 @@ pub struct GivenKey {
 /// Merges keys that are given with credentials that are stored.
 ///
 /// Empty keys never count, the same key counts once; where it is given and stored, the stored one
-/// stands, because its id was promised. Ids are labels, else the smallest free numbers in the
-/// order of `given`; a given key that is also stored still takes its number, so that storing it
-/// renames no other.
+/// stands, because its id was promised. Ids are labels, else suffixes, else the smallest free
+/// numbers in the order of `given`; a given key that is also stored still takes its name, so that
+/// storing it renames no other.
 pub fn collect(
     given: &[GivenKey],
     stored: Vec<Credential>,
@@ -41,7 +44,10 @@ pub fn collect(
     let mut credentials = Vec::new();
     for (one, label) in given.iter().zip(labels) {
         let counter = next.entry(one.provider.as_str()).or_insert(1);
-        let Some(id) = label.or_else(|| numbered(&one.provider, counter, &mut taken)) else {
+        let id = label
+            .or_else(|| suffixed(one, &mut taken))
+            .or_else(|| numbered(&one.provider, counter, &mut taken));
+        let Some(id) = id else {
             continue;
         };
         let text = one.secret.expose().to_owned();
@@ -112,6 +118,11 @@ fn labelled(one: &GivenKey, taken: &mut HashSet<CredentialId>) -> Option<Credent
     })
 }
 
+fn suffixed(one: &GivenKey, taken: &mut HashSet<CredentialId>) -> Option<CredentialId> {
+    let id = CredentialId::new(&one.provider, one.suffix.as_deref()?).ok()?;
+    taken.insert(id.clone()).then_some(id)
+}
+
 fn numbered(
     provider: &ProviderId,
     next: &mut u64,
@@ -147,6 +158,7 @@ mod tests {
             source: Source::Env,
             secret: Secret::new(secret),
             label: label.map(str::to_owned),
+            suffix: None,
             tier: None,
             priority: None,
             proxy: None,
@@ -226,6 +238,24 @@ mod tests {
                 "openai/my-work-key=c",
                 "openai/1-2=d"
             ]
+        );
+    }
+
+    #[test]
+    fn numbers_of_the_environment_are_kept_where_they_are_free() {
+        let with = |secret: &str, suffix: &str| GivenKey {
+            suffix: Some(suffix.to_owned()),
+            ..given("openai", secret, None)
+        };
+        let keys = [with("a", "1"), with("c", "3"), with("p", "prod")];
+        assert_eq!(
+            ids(&keys, vec![]),
+            ["openai/1=a", "openai/3=c", "openai/prod=p"]
+        );
+        let plain = [given("openai", "0", None), with("a", "1"), with("b", "2")];
+        assert_eq!(
+            ids(&plain, vec![]),
+            ["openai/1=0", "openai/2=a", "openai/3=b"]
         );
     }
 
