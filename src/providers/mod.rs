@@ -8,6 +8,7 @@ pub mod anthropic;
 pub mod base_url;
 pub mod compatible;
 pub mod gemini;
+pub mod hints;
 pub mod listing;
 pub mod openai;
 pub mod openrouter;

@@ -1,0 +1,465 @@
+//! Every spelling of a wait: what it is worth in milliseconds, or that it is worth nothing. All as
+//! received on 2026-11-22 at 12:00:00 UTC.
+
+pub(super) const SECOND: i64 = 1000;
+pub(super) const MINUTE: i64 = 60 * SECOND;
+pub(super) const HOUR: i64 = 60 * MINUTE;
+pub(super) const DAY: i64 = 24 * HOUR;
+
+pub(super) const RETRY_AFTER: &[(&str, Option<i64>)] = &[
+    ("7", Some(7 * SECOND)),
+    ("0", Some(SECOND)),
+    ("1", Some(SECOND)),
+    ("60", Some(MINUTE)),
+    ("3600", Some(HOUR)),
+    ("86400", Some(DAY)),
+    ("2678400", Some(31 * DAY)),
+    ("2678401", None),
+    ("315360000", None),
+    ("0.5", Some(500)),
+    ("1.25", Some(1250)),
+    ("20.04", Some(20_040)),
+    (".5", Some(500)),
+    ("7.", Some(7 * SECOND)),
+    (" 7 ", Some(7 * SECOND)),
+    ("007", Some(7 * SECOND)),
+    ("1e2", Some(100 * SECOND)),
+    ("0.0000001", Some(SECOND)),
+    ("-5", None),
+    ("-0.1", None),
+    ("+5", None),
+    ("NaN", None),
+    ("nan", None),
+    ("inf", None),
+    ("infinity", None),
+    ("1e309", None),
+    ("1e308", None),
+    ("99999999999999999999", None),
+    ("999999999999999999999999999999999999999", None),
+    ("", None),
+    ("soon", None),
+    ("5 6", None),
+    ("0x10", None),
+    ("1,000", None),
+    ("٧", None),
+    ("5s", Some(5 * SECOND)),
+    ("120ms", Some(120)),
+    ("6m0s", Some(6 * MINUTE)),
+    ("1795348807", Some(7 * SECOND)),
+    ("1795348807000", Some(7 * SECOND)),
+    ("1795348807.5", Some(7500)),
+    ("1795348790", Some(SECOND)),
+    ("1700000000", None),
+    ("Sun, 22 Nov 2026 12:00:07 GMT", Some(7 * SECOND)),
+    ("Sunday, 22-Nov-26 12:00:07 GMT", Some(7 * SECOND)),
+    ("Sun Nov 22 12:00:07 2026", Some(7 * SECOND)),
+    ("Sun, 22 Nov 2026 11:59:00 GMT", Some(SECOND)),
+    ("Tue, 22 Nov 2022 12:00:07 GMT", None),
+    ("Mon, 22 Nov 2038 12:00:07 GMT", None),
+    ("Sun, 32 Nov 2026 12:00:07 GMT", None),
+    ("2026-11-22T12:00:07Z", Some(7 * SECOND)),
+    ("2026-11-22T14:00:07+02:00", Some(7 * SECOND)),
+];
+
+pub(super) const RETRY_AFTER_MS: &[(&str, Option<i64>)] = &[
+    ("1500", Some(1500)),
+    ("1500.7", Some(1501)),
+    ("20", Some(20)),
+    ("1", Some(1)),
+    ("0", Some(SECOND)),
+    ("0.2", Some(SECOND)),
+    ("60000", Some(MINUTE)),
+    ("2678400000", Some(31 * DAY)),
+    ("2678400001", None),
+    ("1e3", Some(SECOND)),
+    ("-1", None),
+    ("NaN", None),
+    ("inf", None),
+    ("", None),
+    ("x", None),
+    ("1500ms", None),
+    ("99999999999999999999999999", None),
+];
+
+/// Headers of one answer, and the wait they state.
+pub(super) type Reset = (&'static [(&'static str, &'static str)], Option<i64>);
+
+pub(super) const RESETS: &[Reset] = &[
+    (&[("x-ratelimit-reset-requests", "1s")], Some(SECOND)),
+    (&[("x-ratelimit-reset-requests", "6m0s")], Some(6 * MINUTE)),
+    (&[("x-ratelimit-reset-tokens", "120ms")], Some(120)),
+    (&[("x-ratelimit-reset-tokens", "59.2s")], Some(59_200)),
+    (&[("x-ratelimit-reset-requests", "2m59.56s")], Some(179_560)),
+    (&[("x-ratelimit-reset-tokens", "7.66s")], Some(7660)),
+    (
+        &[("x-ratelimit-reset-requests", "1h2m3s")],
+        Some(HOUR + 2 * MINUTE + 3 * SECOND),
+    ),
+    (
+        &[("x-ratelimit-reset-requests", "1d2h")],
+        Some(DAY + 2 * HOUR),
+    ),
+    (&[("x-ratelimit-reset-requests", "10")], Some(10 * SECOND)),
+    (
+        &[("x-ratelimit-reset-requests-day", "33011.382867")],
+        Some(33_011_383),
+    ),
+    (
+        &[("x-ratelimit-reset-tokens-minute", "11.38")],
+        Some(11_380),
+    ),
+    (&[("x-ratelimit-reset", "1795348830")], Some(30 * SECOND)),
+    (&[("x-ratelimit-reset", "1795348830000")], Some(30 * SECOND)),
+    (&[("x-ratelimit-reset", "30")], Some(30 * SECOND)),
+    (
+        &[("x-ratelimit-reset", "2026-11-22T12:00:30Z")],
+        Some(30 * SECOND),
+    ),
+    (&[("x-ratelimit-reset", "0")], Some(SECOND)),
+    (&[("x-ratelimit-reset", "-3")], None),
+    (&[("x-ratelimit-reset", "never")], None),
+    (&[("x-ratelimit-reset", "99999999999999999999")], None),
+    (&[("x-rate-limit-reset", "30")], Some(30 * SECOND)),
+    (&[("ratelimit-reset", "30")], Some(30 * SECOND)),
+    (&[("ratelimitbysize-reset", "41")], Some(41 * SECOND)),
+    (&[("x-ratelimit-timeremaining", "57")], Some(57 * SECOND)),
+    (&[("x-ratelimit-limit-requests", "30")], None),
+    (&[("x-preset-reset", "30")], None),
+    (&[("x-ratelimit-resettable", "30")], None),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "6m0s"),
+            ("x-ratelimit-reset-tokens", "7s"),
+        ],
+        Some(6 * MINUTE),
+    ),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "6m0s"),
+            ("x-ratelimit-remaining-requests", "12"),
+            ("x-ratelimit-reset-tokens", "7s"),
+            ("x-ratelimit-remaining-tokens", "0"),
+        ],
+        Some(7 * SECOND),
+    ),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "6m0s"),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-tokens", "7s"),
+            ("x-ratelimit-remaining-tokens", "0"),
+        ],
+        Some(6 * MINUTE),
+    ),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "6m0s"),
+            ("x-ratelimit-remaining-requests", "3"),
+            ("x-ratelimit-reset-tokens", "7s"),
+            ("x-ratelimit-remaining-tokens", "5"),
+        ],
+        Some(6 * MINUTE),
+    ),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "1h"),
+            ("x-ratelimit-remaining-requests", "9"),
+            ("x-ratelimit-reset-tokens", "4s"),
+            ("x-ratelimit-remaining-tokens", "-20"),
+        ],
+        Some(4 * SECOND),
+    ),
+    (
+        &[
+            ("anthropic-ratelimit-requests-reset", "2026-11-22T12:00:05Z"),
+            ("anthropic-ratelimit-requests-remaining", "49"),
+            (
+                "anthropic-ratelimit-input-tokens-reset",
+                "2026-11-22T12:00:40Z",
+            ),
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            (
+                "anthropic-ratelimit-output-tokens-reset",
+                "2026-11-22T12:01:00Z",
+            ),
+            ("anthropic-ratelimit-output-tokens-remaining", "8000"),
+        ],
+        Some(40 * SECOND),
+    ),
+    (
+        &[
+            ("anthropic-ratelimit-requests-reset", "2026-11-22T12:00:05Z"),
+            ("anthropic-ratelimit-tokens-reset", "2026-11-22T12:00:09Z"),
+        ],
+        Some(9 * SECOND),
+    ),
+    (
+        &[
+            ("anthropic-ratelimit-unified-5h-reset", "1795352400"),
+            ("anthropic-ratelimit-unified-5h-utilization", "1.02"),
+            ("anthropic-ratelimit-unified-7d-reset", "1795600000"),
+            ("anthropic-ratelimit-unified-7d-utilization", "0.4"),
+        ],
+        Some(HOUR),
+    ),
+    (
+        &[
+            ("anthropic-ratelimit-unified-reset", "1795352400"),
+            ("anthropic-ratelimit-unified-status", "rejected"),
+        ],
+        Some(HOUR),
+    ),
+];
+
+pub(super) const BODIES: &[(&str, Option<i64>)] = &[
+    (
+        r#"{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.07s"}]}}"#,
+        Some(34_070),
+    ),
+    (
+        r#"[{"error":{"details":[{"retryDelay":"38s"}]}}]"#,
+        Some(38 * SECOND),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":"900ms"}]}}"#,
+        Some(900),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":"0.500s"}]}}"#,
+        Some(500),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":"391709.79s"}]}}"#,
+        Some(391_709_790),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":{"seconds":38}}]}}"#,
+        Some(38 * SECOND),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":{"seconds":"38","nanos":500000000}}]}}"#,
+        Some(38_500),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":{"nanos":20000000}}]}}"#,
+        Some(20),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":{"seconds":-38}}]}}"#,
+        None,
+    ),
+    (r#"{"error":{"details":[{"retryDelay":{}}]}}"#, None),
+    (
+        r#"{"error":{"details":[{"retryDelay":38}]}}"#,
+        Some(38 * SECOND),
+    ),
+    (
+        r#"{"error":{"details":[{"retryDelay":"38"}]}}"#,
+        Some(38 * SECOND),
+    ),
+    (r#"{"error":{"details":[{"retryDelay":"-38s"}]}}"#, None),
+    (
+        r#"{"error":{"details":[{"retryDelay":"0s"}]}}"#,
+        Some(SECOND),
+    ),
+    (r#"{"error":{"details":[{"retryDelay":null}]}}"#, None),
+    (r#"{"error":{"details":[{"retryDelay":[38]}]}}"#, None),
+    (
+        r#"{"error":{"details":[{"retryDelay":"99999999999s"}]}}"#,
+        None,
+    ),
+    (
+        r#"{"error":{"details":[{"retry_delay":"38s"}]}}"#,
+        Some(38 * SECOND),
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetDelay":"3h22m10.41s"}}]}}"#,
+        Some(3 * HOUR + 22 * MINUTE + 10_410),
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetDelay":"156h14m36.7s"}}]}}"#,
+        Some(156 * HOUR + 14 * MINUTE + 36_700),
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetDelay":"539.47ms"}}]}}"#,
+        Some(540),
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetDelay":"1000h"}}]}}"#,
+        None,
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetTimeStamp":"2026-11-22T15:24:12Z"}}]}}"#,
+        Some(3 * HOUR + 24 * MINUTE + 12 * SECOND),
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetTimeStamp":"2026-11-22T11:00:00Z"}}]}}"#,
+        Some(SECOND),
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetTimeStamp":"yesterday"}}]}}"#,
+        None,
+    ),
+    (
+        r#"{"error":{"details":[{"metadata":{"quotaResetDelay":"1h0m0s"}},{"retryDelay":"3600.5s"}]}}"#,
+        Some(3_600_500),
+    ),
+    (
+        r#"{"error":{"metadata":{"headers":{"X-RateLimit-Limit":"50","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795392000000"}}}}"#,
+        Some(12 * HOUR),
+    ),
+    (
+        r#"{"error":{"metadata":{"headers":{"X-RateLimit-Reset":1795392000}}}}"#,
+        Some(12 * HOUR),
+    ),
+    (
+        r#"{"error":{"metadata":{"raw":"{\"error\":{\"retry_after\":12}}"}}}"#,
+        Some(12 * SECOND),
+    ),
+    (
+        r#"{"error":{"message":"{\"error\":{\"details\":[{\"retryDelay\":\"8s\"}]}}"}}"#,
+        Some(8 * SECOND),
+    ),
+    (
+        r#"{"error":{"message":"[{\"error\":{\"message\":\"Please retry in 8s.\"}}]"}}"#,
+        Some(8 * SECOND),
+    ),
+    (r#"{"error":{"retry_after":7}}"#, Some(7 * SECOND)),
+    (r#"{"retry_after":7.5}"#, Some(7500)),
+    (r#"{"retry_after":"7"}"#, Some(7 * SECOND)),
+    (r#"{"retryAfter":"1m30s"}"#, Some(90 * SECOND)),
+    (r#"{"retry_after_ms":250}"#, Some(250)),
+    (r#"{"retryAfterMs":"250"}"#, Some(250)),
+    (r#"{"retry_after_seconds":9}"#, Some(9 * SECOND)),
+    (r#"{"retry_after":-7}"#, None),
+    (r#"{"retry_after":true}"#, None),
+    (r#"{"retry_after":1e400}"#, None),
+    (r#"{"retry_after":1e308}"#, None),
+    (
+        r#"{"error":{"type":"usage_limit_reached","resets_at":1795352400,"resets_in_seconds":3600}}"#,
+        Some(HOUR),
+    ),
+    (r#"{"error":{"resets_at":1795352400}}"#, Some(HOUR)),
+    (
+        r#"{"error":{"resets_at":"2026-11-22T13:00:00Z"}}"#,
+        Some(HOUR),
+    ),
+    (r#"{"error":{"reset_at":1795352400000}}"#, Some(HOUR)),
+    (
+        r#"{"error":{"reset_time":"2026-11-22T13:00:00+00:00"}}"#,
+        Some(HOUR),
+    ),
+    (r#"{"error":{"reset_at":"1970-01-01T00:00:00Z"}}"#, None),
+    (r#"{"error":{"reset_at":"2099-01-01T00:00:00Z"}}"#, None),
+    (
+        r#"{"error":{"retry_after":"x"},"reset_at":"2026-11-22T13:00:00Z"}"#,
+        Some(HOUR),
+    ),
+    (
+        r#"{"detail":"Rate limited. Try again in 3s"}"#,
+        Some(3 * SECOND),
+    ),
+    (
+        r#"{"code":"x","error":"Try again in 3s"}"#,
+        Some(3 * SECOND),
+    ),
+    (
+        r#"{"base_resp":{"status_code":1002,"status_msg":"rate limit, retry after 30 seconds"}}"#,
+        Some(30 * SECOND),
+    ),
+    (r#"{"error":{"message":"no"}}"#, None),
+    (r#"{"error":null}"#, None),
+    ("[]", None),
+    ("7", None),
+    ("null", None),
+    ("{", None),
+    ("", None),
+];
+
+pub(super) const TEXTS: &[(&str, Option<i64>)] = &[
+    (
+        "Rate limit reached for gpt-4o. Please try again in 1.2s. Visit https://x.",
+        Some(1200),
+    ),
+    ("Please try again in 20ms.", Some(20)),
+    ("Please try again in 6m0s.", Some(6 * MINUTE)),
+    ("Please try again in 7.66s", Some(7660)),
+    ("Please try again in 1m2.5s. Need more?", Some(62_500)),
+    ("Please try again in 1h2m", Some(HOUR + 2 * MINUTE)),
+    (
+        "Please try again in 14m24s.",
+        Some(14 * MINUTE + 24 * SECOND),
+    ),
+    ("try again in 20s", Some(20 * SECOND)),
+    ("try again in 20 s", Some(20 * SECOND)),
+    ("try again in 20 seconds", Some(20 * SECOND)),
+    ("Try again in 1 second.", Some(SECOND)),
+    ("TRY AGAIN IN 5 MINUTES", Some(5 * MINUTE)),
+    ("try again in 2 hours", Some(2 * HOUR)),
+    ("try again in 3 days", Some(3 * DAY)),
+    ("try again in 1 week", Some(7 * DAY)),
+    ("try again in 5 weeks", None),
+    (
+        "try again in 3 hours and 20 minutes",
+        Some(3 * HOUR + 20 * MINUTE),
+    ),
+    (
+        "try again in 3 hours, 20 minutes",
+        Some(3 * HOUR + 20 * MINUTE),
+    ),
+    ("try again in about 30 seconds", Some(30 * SECOND)),
+    ("try again in approximately 4 min", Some(4 * MINUTE)),
+    ("try again after 5s", Some(5 * SECOND)),
+    ("try again in 30", Some(30 * SECOND)),
+    ("try again in 30.", Some(30 * SECOND)),
+    ("try again in 30 parsecs", None),
+    ("try again in a few minutes", None),
+    ("try again in -5s", None),
+    ("try again in 0s", Some(SECOND)),
+    ("try again later", None),
+    ("try again in", None),
+    ("Please retry in 20.04s.", Some(20_040)),
+    ("Please retry in 53.834s.", Some(53_834)),
+    ("retry in 900ms", Some(900)),
+    ("retry after 30 seconds", Some(30 * SECOND)),
+    ("retry after 30", Some(30 * SECOND)),
+    ("Retry-After: 30", Some(30 * SECOND)),
+    ("retry_after=30", Some(30 * SECOND)),
+    ("retry after 2026-11-22T12:00:30Z", Some(30 * SECOND)),
+    (
+        "You have exhausted your capacity on this model. Your quota will reset after 3h22m10s.",
+        Some(3 * HOUR + 22 * MINUTE + 10 * SECOND),
+    ),
+    (
+        "Your quota will reset after 25h20m26s.",
+        Some(25 * HOUR + 20 * MINUTE + 26 * SECOND),
+    ),
+    ("Your quota will reset after 2s.", Some(2 * SECOND)),
+    (
+        "Individual quota reached. Contact your administrator to enable overages. Resets in 108h48m29s.",
+        Some(108 * HOUR + 48 * MINUTE + 29 * SECOND),
+    ),
+    ("Resets in 1000h", None),
+    ("limit resets in 2d3h", Some(2 * DAY + 3 * HOUR)),
+    ("Limit will reset in 45 min.", Some(45 * MINUTE)),
+    ("please wait 10 seconds before", Some(10 * SECOND)),
+    ("Please wait for 10 seconds", Some(10 * SECOND)),
+    ("wait another 10s", Some(10 * SECOND)),
+    ("wait", None),
+    ("available in 12s", Some(12 * SECOND)),
+    (
+        "You will regain access on 2026-12-01 at 00:00 UTC.",
+        Some(8 * DAY + 12 * HOUR),
+    ),
+    ("regain access on 2026-12-01 at noon.", None),
+    ("Your limit resets at 2026-11-22T13:00:00Z.", Some(HOUR)),
+    ("Usage will reset at 2026-11-22 13:00:00 UTC", Some(HOUR)),
+    ("Your limit will reset at 2026-11-22 13:00:00", None),
+    ("limit 100, used 99, requested 5", None),
+    ("try again in 99999999999999999999999999s", None),
+    ("try again in 1.2.3s", None),
+    ("try again in 5ms or try again in 5s", Some(5)),
+    ("try again in ٣s", None),
+    ("try again in 5\u{a0}s", Some(5 * SECOND)),
+    ("ü try again in 5s", Some(5 * SECOND)),
+];
