@@ -17,6 +17,7 @@ pub mod json;
 pub mod loss;
 pub mod media;
 pub mod models;
+pub mod observe;
 pub mod restore;
 pub mod schema;
 pub mod signature;

@@ -1,0 +1,95 @@
+//! Anthropic Messages streams.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::dialects::error::UpstreamError;
+use crate::dialects::fields::Fields;
+use crate::dialects::observe::counts::AnthropicCounts;
+use crate::dialects::observe::json::{is_filled, text};
+use crate::dialects::observe::{Format, Reading};
+use crate::dialects::usage::Usage;
+
+#[derive(Default)]
+pub(super) struct Anthropic {
+    counts: AnthropicCounts,
+}
+
+impl Format for Anthropic {
+    const MARKERS: &'static [&'static str] = &["\"usage\"", "\"error\"", "\"message_stop\""];
+    // `message_delta` completes `message_start`, so both are read as they come.
+    const REPEATED_USAGE: Option<&'static str> = None;
+    const TEXTS: &'static [&'static str] = &["\"text\"", "\"thinking\"", "\"partial_json\""];
+
+    fn read(&mut self, event: &str, data: &[u8]) -> Reading {
+        let Ok(fields) = Fields::parse(data) else {
+            return Reading::default();
+        };
+        let kind = fields.raw("type").and_then(text);
+        let mut reading = Reading::default();
+        match kind.as_deref().unwrap_or(event) {
+            "message_start" => {
+                let message = fields.raw("message").map(Fields::parse_raw);
+                if let Some(Ok(message)) = message {
+                    self.update(message.raw("usage"));
+                }
+            }
+            "content_block_start" => {
+                reading.has_content = fields.raw("content_block").is_some_and(block_has_content);
+            }
+            "content_block_delta" => {
+                reading.has_content = fields.raw("delta").is_some_and(delta_has_content);
+            }
+            "message_delta" => {
+                self.update(fields.raw("usage"));
+                let delta = fields.raw("delta").map(Fields::parse_raw);
+                let reason = delta.and_then(|delta| text(delta.ok()?.raw("stop_reason")?));
+                reading.finishes = reason.is_some();
+                reading.has_content = reason.is_some_and(|reason| explains(&reason));
+            }
+            "message_stop" => reading.is_last = true,
+            _ => reading.error = UpstreamError::parse(None, data),
+        }
+        reading.usage = self.counts.usage();
+        reading
+    }
+
+    fn repeated_usage(&self, _data: &[u8]) -> Option<Usage> {
+        None
+    }
+}
+
+impl Anthropic {
+    fn update(&mut self, usage: Option<&RawValue>) {
+        let usage = usage.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        if let Some(usage) = usage {
+            self.counts.update(&usage);
+        }
+    }
+}
+
+/// `true` if a stop reason says why an answer may be empty.
+pub(super) fn explains(stop_reason: &str) -> bool {
+    !matches!(stop_reason, "end_turn" | "tool_use")
+}
+
+/// Text and thinking start empty; every other block (a tool call, its result, redacted thinking)
+/// is content from its start.
+pub(super) fn block_has_content(block: &RawValue) -> bool {
+    let Ok(block) = Fields::parse_raw(block) else {
+        return false;
+    };
+    match block.raw("type").and_then(text).as_deref() {
+        Some(name @ ("text" | "thinking")) => block.raw(name).is_some_and(is_filled),
+        kind => kind.is_some(),
+    }
+}
+
+/// A delta with text, thinking, arguments or a citation. A signature alone is none of these.
+fn delta_has_content(delta: &RawValue) -> bool {
+    Fields::parse_raw(delta).is_ok_and(|delta| {
+        delta
+            .iter()
+            .any(|(name, value)| !matches!(name, "type" | "signature") && is_filled(value))
+    })
+}

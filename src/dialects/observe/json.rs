@@ -1,0 +1,70 @@
+//! Looking into JSON without a tree: a member found by its name's bytes, a value judged by its
+//! first byte.
+//!
+//! A name inside a JSON string cannot be mistaken for a member: its quotes are escaped there, so
+//! `"usage"` with plain quotes does not occur. (As a value it can: `{"type":"error"}`.)
+
+use memchr::memmem::Finder;
+use serde_json::value::RawValue;
+
+/// `true` if `quoted` (a name with its quotes) occurs and what follows is not `: null`. Looks at
+/// every occurrence: vendors send `"usage":null` in one place and counts in another.
+pub(super) fn follows(raw: &[u8], quoted: &Finder<'_>) -> bool {
+    quoted
+        .find_iter(raw)
+        .any(|at| !is_null_member(raw.get(at + quoted.needle().len()..).unwrap_or_default()))
+}
+
+/// `true` if `rest` is `: null`, with any white space.
+fn is_null_member(rest: &[u8]) -> bool {
+    rest.trim_ascii_start()
+        .strip_prefix(b":")
+        .is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+}
+
+/// The characters of the string that is the value of `quoted`'s first occurrence; `None` if the
+/// member is absent, no string or empty. Escapes count as they are written.
+pub(super) fn text_chars(raw: &[u8], quoted: &Finder<'_>) -> Option<u64> {
+    let at = quoted.find(raw)?;
+    let rest = raw.get(at + quoted.needle().len()..)?.trim_ascii_start();
+    let text = rest.strip_prefix(b":")?.trim_ascii_start();
+    let text = text.strip_prefix(b"\"")?;
+    let mut chars = 0;
+    let mut escaped = false;
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => break,
+            _ => {}
+        }
+        // Continuation bytes belong to the character before.
+        chars += u64::from(byte & 0xc0 != 0x80);
+    }
+    (chars > 0).then_some(chars)
+}
+
+/// `true` if a value says something: not `null`, `false`, `""`, `[]` or `{}`.
+pub(super) fn is_filled(value: &RawValue) -> bool {
+    let text = value.get();
+    match text.as_bytes().first() {
+        None | Some(b'n' | b'f') => false,
+        Some(b'"') => text.len() > 2,
+        Some(open @ (b'[' | b'{')) => {
+            let close = if *open == b'[' { b']' } else { b'}' };
+            let inner = text.as_bytes().get(1..).unwrap_or_default();
+            inner.trim_ascii_start().first() != Some(&close)
+        }
+        Some(_) => true,
+    }
+}
+
+/// A value as text, if it is a string.
+pub(super) fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// The items of a value, if it is an array.
+pub(super) fn items(value: &RawValue) -> Vec<&RawValue> {
+    serde_json::from_str(value.get()).unwrap_or_default()
+}

@@ -1,0 +1,115 @@
+//! OpenAI Responses streams.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::dialects::error::UpstreamError;
+use crate::dialects::fields::Fields;
+use crate::dialects::observe::json::{is_filled, items, text};
+use crate::dialects::observe::{Format, Reading, counts};
+use crate::dialects::usage::Usage;
+
+pub(super) struct Responses;
+
+impl Format for Responses {
+    // Terminal events hold the whole response and so `"usage"`; not all servers fill it.
+    const MARKERS: &'static [&'static str] = &[
+        "\"usage\"",
+        "\"error\"",
+        "\"response.completed\"",
+        "\"response.incomplete\"",
+        "\"response.failed\"",
+    ];
+    const REPEATED_USAGE: Option<&'static str> = None;
+    const TEXTS: &'static [&'static str] = &["\"delta\""];
+
+    fn read(&mut self, event: &str, data: &[u8]) -> Reading {
+        if data.trim_ascii_start().starts_with(b"[DONE]") {
+            return Reading {
+                is_last: true,
+                ..Reading::default()
+            };
+        }
+        let Ok(fields) = Fields::parse(data) else {
+            return Reading::default();
+        };
+        let kind = fields.raw("type").and_then(text);
+        let kind = kind.as_deref().unwrap_or(event);
+        let step = kind.rsplit('.').next().unwrap_or_default();
+        let mut reading = Reading::default();
+        match kind {
+            "response.completed" | "response.incomplete" => {
+                reading.is_last = true;
+                if let Some(Ok(response)) = fields.raw("response").map(Fields::parse_raw) {
+                    reading.has_content = has_output(&response);
+                    reading.usage = read_usage(&response);
+                }
+                // Why it is incomplete is an answer of its own.
+                reading.has_content |= kind == "response.incomplete";
+            }
+            "response.output_item.added" => {
+                reading.has_content = fields.raw("item").is_some_and(is_call);
+            }
+            "response.output_item.done" => {
+                reading.has_content = fields.raw("item").is_some_and(item_has_content);
+            }
+            "response.failed" | "error" => reading.error = UpstreamError::parse(None, data),
+            _ if step == "delta" => {
+                reading.has_content = fields.raw("delta").is_some_and(is_filled);
+            }
+            _ if matches!(step, "done" | "partial_image") => {
+                reading.has_content =
+                    ["text", "refusal", "arguments", "input", "partial_image_b64"]
+                        .iter()
+                        .any(|name| fields.raw(name).is_some_and(is_filled));
+            }
+            _ if kind.starts_with("response.") => {}
+            // No event of the dialect: perhaps a vendor's bare error object.
+            _ => reading.error = UpstreamError::parse(None, data),
+        }
+        reading
+    }
+
+    fn repeated_usage(&self, _data: &[u8]) -> Option<Usage> {
+        None
+    }
+}
+
+/// `true` if a response's `output` holds more than empty messages.
+pub(super) fn has_output(response: &Fields<'_>) -> bool {
+    let output = response.raw("output").map(items).unwrap_or_default();
+    output.into_iter().any(item_has_content)
+}
+
+/// Reads a response's `usage`.
+pub(super) fn read_usage(response: &Fields<'_>) -> Option<Usage> {
+    let usage = serde_json::from_str::<Value>(response.raw("usage")?.get()).ok()?;
+    counts::openai(&usage)
+}
+
+/// `true` for an item that is content by being there: a call of any tool, its output, media.
+fn is_call(item: &RawValue) -> bool {
+    let Ok(item) = Fields::parse_raw(item) else {
+        return false;
+    };
+    let kind = item.raw("type").and_then(text);
+    kind.is_some_and(|kind| !matches!(kind.as_str(), "message" | "reasoning"))
+}
+
+fn item_has_content(item: &RawValue) -> bool {
+    if is_call(item) {
+        return true;
+    }
+    let Ok(item) = Fields::parse_raw(item) else {
+        return false;
+    };
+    let parts = ["content", "summary"]
+        .iter()
+        .flat_map(|name| item.raw(name).map(items).unwrap_or_default());
+    parts.into_iter().any(|part| {
+        Fields::parse_raw(part).is_ok_and(|part| {
+            part.iter()
+                .any(|(name, value)| matches!(name, "text" | "refusal") && is_filled(value))
+        })
+    })
+}
