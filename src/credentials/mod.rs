@@ -6,6 +6,7 @@
 pub mod collect;
 mod durable;
 mod file;
+pub mod oauth;
 pub mod store;
 
 use std::fmt;

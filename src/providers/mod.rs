@@ -10,6 +10,7 @@ pub mod compatible;
 pub mod gemini;
 pub mod hints;
 pub mod listing;
+pub mod oauth;
 pub mod openai;
 pub mod openrouter;
 pub mod quirks;

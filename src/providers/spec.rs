@@ -1,6 +1,7 @@
 //! What is known of a vendor, as data.
 
 use crate::dialects::Dialect;
+use crate::providers::oauth::OAuthSpec;
 use crate::providers::quirks::Quirks;
 use crate::providers::signals::Signal;
 
@@ -38,6 +39,8 @@ pub struct Spec {
     pub quota_groups: &'static [(&'static str, &'static [&'static str])],
     /// `true` for accounts (log-in), `false` for API keys.
     pub is_oauth: bool,
+    /// How one logs in, where it is done with accounts.
+    pub oauth: Option<&'static OAuthSpec>,
     /// What the vendor has beside chat.
     pub offers: Offers,
     /// How its models are listed.
@@ -183,6 +186,7 @@ impl Spec {
             models: &[],
             quota_groups: &[],
             is_oauth: false,
+            oauth: None,
             offers: Offers::NONE,
             listing: Listing::Path("/models"),
             key_test: KeyTest::List,

@@ -1,0 +1,205 @@
+//! Logging in to accounts: the standard flows over the `oauth2` crate, and the ways in which
+//! vendors depart from them.
+//!
+//! [`exchange`] talks to the token endpoint, [`loopback`] and [`device`] bring the user's consent.
+//! Nothing here prints, opens browsers or writes files.
+
+pub mod device;
+pub mod exchange;
+pub mod loopback;
+mod reply;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oauth2::{HttpRequest, HttpResponse};
+use thiserror::Error;
+
+use crate::config::provider::OAuth as Overrides;
+use crate::providers::oauth::OAuthSpec;
+use crate::secret::Secret;
+
+/// Token endpoints answer in a second or two; a browser's user is not waiting here.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// No token answer is larger.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
+
+/// A vendor's log-in with the user's overrides applied and the secret found.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub spec: OAuthSpec,
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub auth_url: String,
+    pub token_url: String,
+    pub device_url: Option<String>,
+    pub userinfo_url: Option<String>,
+    /// The loopback port; 0 takes any.
+    pub port: u16,
+}
+
+impl Client {
+    /// Puts the overrides of `[providers.NAME.oauth]` over the vendor's data.
+    pub fn new(spec: OAuthSpec, overrides: &Overrides) -> Self {
+        let url = |over: &Option<String>, built_in: &str| {
+            over.clone().unwrap_or_else(|| built_in.to_owned())
+        };
+        let exposed = |secret: &crate::config::secret_ref::SecretRef| {
+            Some(secret.secret().clone()).filter(|secret| !secret.is_empty())
+        };
+        let client_id = overrides.client_id.as_ref().and_then(exposed);
+        Self {
+            spec,
+            client_id: client_id
+                .map_or_else(|| spec.client_id.to_owned(), |id| id.expose().to_owned()),
+            client_secret: overrides.client_secret.as_ref().and_then(exposed),
+            auth_url: url(&overrides.auth_url, spec.auth_url),
+            token_url: url(&overrides.token_url, spec.token_url),
+            device_url: overrides
+                .device_url
+                .clone()
+                .or_else(|| spec.device_url.map(str::to_owned)),
+            userinfo_url: overrides
+                .userinfo_url
+                .clone()
+                .or_else(|| spec.userinfo_url.map(str::to_owned)),
+            port: overrides.callback_port.unwrap_or(spec.redirect.port),
+        }
+    }
+
+    /// `true` if the secret is needed and was found nowhere.
+    pub fn lacks_secret(&self) -> bool {
+        self.spec.needs_secret && self.client_secret.is_none()
+    }
+}
+
+/// What sends requests for the flows: the gateway's client behind a closure, or a test's.
+#[derive(Clone)]
+pub struct Http(Arc<dyn Fn(HttpRequest) -> Sending + Send + Sync>);
+
+type Sending = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;
+
+impl Http {
+    /// Wraps an asynchronous function.
+    pub fn new<F>(send: impl Fn(HttpRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<HttpResponse, HttpError>> + Send + 'static,
+    {
+        Self(Arc::new(move |request| Box::pin(send(request))))
+    }
+
+    /// Sends with a reqwest client, which must not follow redirects: they would carry codes and
+    /// tokens elsewhere.
+    pub fn with(client: reqwest::Client) -> Self {
+        Self::new(move |request| {
+            let client = client.clone();
+            async move { send(&client, request).await }
+        })
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        (self.0)(request).await
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    let (parts, body) = request.into_parts();
+    let mut reply = client
+        .request(parts.method, parts.uri.to_string())
+        .headers(parts.headers)
+        .body(body)
+        .timeout(TOKEN_TIMEOUT)
+        .send()
+        .await
+        .map_err(|error| HttpError::unreachable(&error))?;
+    let mut body = Vec::new();
+    while let Some(chunk) = reply
+        .chunk()
+        .await
+        .map_err(|error| HttpError::unreachable(&error))?
+    {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_REPLY_BYTES {
+            return Err(HttpError {
+                message: "the answer is larger than 64 KiB".to_owned(),
+                status: Some(reply.status().as_u16()),
+                retry_after: None,
+            });
+        }
+    }
+    let mut response = HttpResponse::new(body);
+    *response.status_mut() = reply.status();
+    *response.headers_mut() = std::mem::take(reply.headers_mut());
+    Ok(response)
+}
+
+/// A request that brought no usable answer.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct HttpError {
+    /// One sentence without URL, code or token.
+    pub message: String,
+    /// `None` if there was no answer at all.
+    pub status: Option<u16>,
+    /// How long the server asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl HttpError {
+    fn unreachable(error: &reqwest::Error) -> Self {
+        let message = if error.is_timeout() {
+            "the log-in server does not answer in time"
+        } else if error.is_connect() {
+            "the log-in server cannot be reached"
+        } else {
+            "the connection to the log-in server broke"
+        };
+        Self {
+            message: message.to_owned(),
+            status: None,
+            retry_after: None,
+        }
+    }
+}
+
+/// Why a log-in or refresh did not work. No text holds a code, verifier or token.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OAuthError {
+    /// The client id or secret is wrong or no longer served; the account is not to blame.
+    #[error("the provider refuses the OAuth client: {0}")]
+    ClientRefused(String),
+    /// The user said no.
+    #[error("the log-in was refused in the browser")]
+    Denied,
+    /// Nobody answered in time.
+    #[error("the log-in was not finished in time")]
+    Expired,
+    /// The provider refuses the code or refresh token for good.
+    #[error("the provider refuses the log-in: {0}")]
+    GrantRefused(String),
+    /// What came back belongs to another attempt.
+    #[error("the answer belongs to another log-in attempt (its state does not match)")]
+    StateMismatch,
+    /// It may work later.
+    #[error("{message}")]
+    Transient {
+        message: String,
+        retry_after: Option<Duration>,
+    },
+    /// The answer makes no sense, or a setting does not.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+#[cfg(test)]
+mod tests;
