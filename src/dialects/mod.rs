@@ -6,11 +6,13 @@
 //! only [`head`] and an [`observe`]r look at them.
 
 pub mod chat;
+pub mod citation;
 pub mod effort;
 pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod flatten;
 pub mod head;
 pub mod ids;
 pub mod json;
@@ -18,6 +20,7 @@ pub mod loss;
 pub mod media;
 pub mod models;
 pub mod observe;
+pub mod openai_chat;
 pub mod restore;
 pub mod schema;
 pub mod signature;
