@@ -1,6 +1,5 @@
 //! Failed answers, in no dialect yet, and bodies that could not be read.
 
-mod in_stream;
 mod parse;
 
 use std::borrow::Cow;

@@ -9,23 +9,25 @@ use serde_json::value::RawValue;
 use crate::dialects::fields::{Extra, Raw};
 
 /// Writes one object into `out`.
-pub fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
+pub fn object<R>(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>) -> R) -> R {
     out.push(b'{');
-    write(&mut Object {
+    let result = write(&mut Object {
         out: &mut *out,
         is_first: true,
     });
     out.push(b'}');
+    result
 }
 
 /// Writes one array into `out`.
-pub fn array(out: &mut Vec<u8>, write: impl FnOnce(&mut Array<'_>)) {
+pub fn array<R>(out: &mut Vec<u8>, write: impl FnOnce(&mut Array<'_>) -> R) -> R {
     out.push(b'[');
-    write(&mut Array {
+    let result = write(&mut Array {
         out: &mut *out,
         is_first: true,
     });
     out.push(b']');
+    result
 }
 
 /// Writes one value into `out`.
@@ -99,13 +101,13 @@ impl Object<'_> {
     }
 
     /// Writes an object as a member.
-    pub fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
-        object(self.key(name), write);
+    pub fn object<R>(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>) -> R) -> R {
+        object(self.key(name), write)
     }
 
     /// Writes an array as a member.
-    pub fn array(&mut self, name: &str, write: impl FnOnce(&mut Array<'_>)) {
-        array(self.key(name), write);
+    pub fn array<R>(&mut self, name: &str, write: impl FnOnce(&mut Array<'_>) -> R) -> R {
+        array(self.key(name), write)
     }
 
     /// Writes `null` as a member.
@@ -144,8 +146,8 @@ impl Array<'_> {
     }
 
     /// Writes an object as an item.
-    pub fn object(&mut self, write: impl FnOnce(&mut Object<'_>)) {
-        object(self.next(), write);
+    pub fn object<R>(&mut self, write: impl FnOnce(&mut Object<'_>) -> R) -> R {
+        object(self.next(), write)
     }
 
     /// `true` if nothing was written yet.

@@ -5,22 +5,22 @@
 //! When client and upstream speak one dialect none of this runs: the bytes pass as they are, and
 //! only [`head`] and an [`observe`]r look at them.
 
+pub mod arguments;
 pub mod chat;
-pub mod citation;
 pub mod effort;
 pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod fields;
-pub mod flatten;
+pub mod gemini;
 pub mod head;
 pub mod ids;
 pub mod json;
 pub mod loss;
 pub mod media;
+pub mod model_list;
 pub mod models;
 pub mod observe;
-pub mod openai_chat;
 pub mod restore;
 pub mod schema;
 pub mod signature;

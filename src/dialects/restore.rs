@@ -1,6 +1,6 @@
 //! Undoes on the way back what a request writer changed on the way out: tool names made legal for
-//! the upstream, functions that stand in for free-text tools, the tool that stands in for a JSON
-//! answer.
+//! the upstream, functions that stand in for free-text tools, schemas made simpler
+//! ([`crate::dialects::schema`]), the tool that stands in for a JSON answer.
 //!
 //! These changes are pure functions of the request, so nothing is remembered between: a writer of
 //! answers builds a [`Restore`] from [`ReplyContext::request`](crate::dialects::ReplyContext) and
@@ -11,8 +11,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::dialects::chat::{ChatRequest, Choice, Part, ResponseFormat, Tool, ToolKind};
 use crate::dialects::event::{Event, EventKind, StopReason};
-use crate::dialects::fields::Fields;
+use crate::dialects::fields::{Fields, Raw};
 use crate::dialects::ids::{NameRule, tool_name};
+use crate::dialects::schema::{changes_arguments, restore_arguments};
 
 /// The tool whose input is the answer, for models without a JSON-schema mode.
 pub const JSON_TOOL: &str = "json_tool_call";
@@ -29,6 +30,10 @@ pub struct Restore {
     custom: HashSet<String>,
     /// Arguments of streamed calls to those, held until they are whole, by choice and index.
     inputs: Vec<((u32, u32), String)>,
+    /// Schemas that decide what to undo in a call's arguments, by the client's tool name.
+    schemas: HashMap<String, Raw>,
+    /// Streamed calls to those, by choice and index.
+    by_schema: HashMap<(u32, u32), String>,
     /// Whether a call of [`JSON_TOOL`] is the answer itself.
     unwraps_json: bool,
     /// Indexes of streamed calls that are the answer itself, by choice.
@@ -55,6 +60,13 @@ impl Restore {
             Tool::Custom { name, .. } => Some(name.clone()),
             _ => None,
         });
+        let schemas = request.tools.iter().filter_map(|tool| match tool {
+            Tool::Function(function) => {
+                let schema = function.parameters.as_ref()?;
+                changes_arguments(schema).then(|| (function.name.clone(), schema.clone()))
+            }
+            _ => None,
+        });
         let is_taken = request
             .tools
             .iter()
@@ -62,6 +74,7 @@ impl Restore {
         Self {
             names,
             custom: custom.collect(),
+            schemas: schemas.collect(),
             unwraps_json: !is_taken && matches!(request.format, ResponseFormat::JsonSchema { .. }),
             ..Self::default()
         }
@@ -99,6 +112,8 @@ impl Restore {
                 if kind == ToolKind::Function && self.custom.contains(&restored) {
                     kind = ToolKind::Custom;
                     self.inputs.push((key, String::new()));
+                } else if self.schemas.contains_key(&restored) {
+                    self.by_schema.insert(key, restored.clone());
                 }
                 show(EventKind::ToolStart {
                     index: *index,
@@ -115,7 +130,14 @@ impl Restore {
                 } else if let Some((_, held)) = self.inputs.iter_mut().find(|(k, _)| *k == key) {
                     held.push_str(delta);
                 } else {
-                    see(event);
+                    let name = self.by_schema.get(&key);
+                    match self.restored(name.map(String::as_str), delta) {
+                        Some(delta) => show(EventKind::ToolArguments {
+                            index: *index,
+                            delta,
+                        }),
+                        None => see(event),
+                    }
                 }
             }
             EventKind::ToolEnd { index } => {
@@ -151,6 +173,7 @@ impl Restore {
                 is_json(&call.name)
                     || self.names.contains_key(&call.name)
                     || self.custom.contains(&call.name)
+                    || self.restored(Some(&call.name), &call.arguments).is_some()
             }
             _ => false,
         });
@@ -168,6 +191,9 @@ impl Restore {
                     if call.kind == ToolKind::Function && self.custom.contains(&call.name) {
                         call.kind = ToolKind::Custom;
                         call.arguments = free_text(&call.arguments);
+                    } else if let Some(arguments) = self.restored(Some(&call.name), &call.arguments)
+                    {
+                        call.arguments = arguments;
                     }
                 }
                 _ => {}
@@ -181,6 +207,21 @@ impl Restore {
             choice.stop = Some(StopReason::EndTurn);
         }
         Cow::Owned(choice)
+    }
+}
+
+impl Restore {
+    /// Whole arguments without what a simplified schema added; `None` if nothing is to be undone.
+    /// Pieces are left alone: the upstreams whose schemas are simplified send arguments whole.
+    fn restored(&self, name: Option<&str>, arguments: &str) -> Option<String> {
+        if !arguments.starts_with('{') || !arguments.ends_with('}') {
+            return None;
+        }
+        let schema = name.and_then(|name| self.schemas.get(name));
+        match restore_arguments(arguments, schema.map(AsRef::as_ref)) {
+            Cow::Owned(changed) => Some(changed),
+            Cow::Borrowed(_) => None,
+        }
     }
 }
 
@@ -279,6 +320,34 @@ mod tests {
             assert_eq!(restore.name(&tool_name(&name, rule)), name);
             assert_eq!(restore.name("other"), "other");
         }
+    }
+
+    #[test]
+    fn what_a_simpler_schema_did_to_arguments_is_undone() {
+        let mut request = request("f", ResponseFormat::Text);
+        if let Some(Tool::Function(function)) = request.tools.first_mut() {
+            let schema = r#"{"properties":{"n":{"enum":[1,2]}}}"#.to_owned();
+            function.parameters = serde_json::value::RawValue::from_string(schema).ok();
+        }
+        let mut restore = Restore::new(Some(&request));
+        let start = Event::first(EventKind::ToolStart {
+            index: 0,
+            id: "t".into(),
+            name: "f".into(),
+            kind: ToolKind::Function,
+            signature: None,
+        });
+        assert_eq!(seen(&mut restore, &start), [start]);
+        let arguments = |delta: &str| {
+            Event::first(EventKind::ToolArguments {
+                index: 0,
+                delta: delta.into(),
+            })
+        };
+        let whole = arguments(r#"{"n":"2"}"#);
+        assert_eq!(seen(&mut restore, &whole), [arguments(r#"{"n":2}"#)]);
+        let piece = arguments(r#"{"n":"#);
+        assert_eq!(seen(&mut restore, &piece), [piece]);
     }
 
     #[test]

@@ -22,6 +22,10 @@ use crate::dialects::chat::{ChatRequest, Message, Part};
 /// What all tags begin with: its presence in a body tells that a verbatim relay will not do.
 const MARK: &str = "llmproxy/";
 
+/// What every tagged text begins with once it is in base64: Gemini clients hold foreign signatures
+/// that way, because Google's SDKs decode them to bytes and encode them again.
+pub(in crate::dialects) const WRAPPED_MARK: &str = "bGxtcHJveHkv";
+
 const CLAUDE: &str = "llmproxy/claude/";
 const GEMINI: &str = "llmproxy/gemini/";
 const OPENAI: &str = "llmproxy/openai/";
@@ -69,6 +73,7 @@ pub fn for_upstream(upstream: Dialect, signature: &str) -> Option<&str> {
 pub fn is_tagged(body: &[u8]) -> bool {
     memchr::memmem::find(body, MARK.as_bytes()).is_some()
         || memchr::memmem::find(body, br"llmproxy\/").is_some()
+        || memchr::memmem::find(body, WRAPPED_MARK.as_bytes()).is_some()
 }
 
 /// Takes all signatures out of a request, for the one retry after a vendor refused one: thinking

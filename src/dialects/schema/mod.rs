@@ -8,6 +8,7 @@
 //! wire-format notes, both read 2026-11-22.
 
 mod choice;
+mod from_openapi;
 mod light;
 mod openapi;
 mod refs;
@@ -19,7 +20,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::dialects::fields::Raw;
 use crate::dialects::schema::tree::Tree;
 
-pub use restore::restore_arguments;
+pub use restore::{changes_arguments, restore_arguments};
 
 /// The required property that [`Rules::invent_required`] adds to objects that require nothing.
 /// [`restore_arguments`] takes it out of calls again.
@@ -99,6 +100,14 @@ pub fn clean(schema: &RawValue, rules: Rules) -> Raw {
         Form::OpenApi => openapi::clean(&tree, rules),
     };
     to_raw_value(&cleaned).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Returns Google's `Schema` (upper-case types, `nullable`) as JSON Schema.
+pub fn from_openapi(schema: &RawValue) -> Raw {
+    let converted = serde_json::from_str(schema.get())
+        .map_err(drop)
+        .and_then(|tree| to_raw_value(&from_openapi::convert(&tree)).map_err(drop));
+    converted.unwrap_or_else(|()| schema.to_owned())
 }
 
 /// `true` if the schema is an object without any property: Gemini wants no `parameters` then.

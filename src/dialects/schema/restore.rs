@@ -37,6 +37,11 @@ pub fn restore_arguments<'a>(arguments: &'a str, schema: Option<&RawValue>) -> C
     }
 }
 
+/// `true` if a schema decides what [`restore_arguments`] does, so that it is worth keeping.
+pub fn changes_arguments(schema: &RawValue) -> bool {
+    schema.get().contains("\"enum\"") || schema.get().contains(INVENTED_PROPERTY)
+}
+
 /// Takes the invented property out wherever it is.
 fn strip(value: &mut Tree) -> bool {
     match value {

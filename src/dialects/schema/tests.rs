@@ -308,6 +308,24 @@ fn bounds_become_words_when_the_back_end_takes_none() {
     );
 }
 
+#[test]
+fn googles_schema_becomes_json_schema() {
+    let google = raw(
+        &json!({"type": "OBJECT", "propertyOrdering": ["nullable"], "properties": {
+            "nullable": {"type": "STRING", "nullable": true, "enum": ["a"]},
+            "list": {"type": "ARRAY", "minItems": "1", "items": {"type": "INTEGER"}},
+        }}),
+    );
+    let back: Value = serde_json::from_str(from_openapi(&google).get()).expect("JSON");
+    assert_eq!(
+        back,
+        json!({"type": "object", "properties": {
+            "nullable": {"type": ["string", "null"], "enum": ["a", null]},
+            "list": {"type": "array", "minItems": 1, "items": {"type": "integer"}},
+        }})
+    );
+}
+
 /// The whole vocabulary that Google's `Schema` type has.
 const ALLOWED: [&str; 18] = [
     "anyOf",
