@@ -14,6 +14,7 @@ pub mod oauth;
 pub mod openai;
 pub mod openrouter;
 pub mod quirks;
+pub mod redact;
 pub mod signals;
 pub mod spec;
 pub mod verdict;
