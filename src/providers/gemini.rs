@@ -3,9 +3,8 @@
 use crate::dialects::{Dialect, Operation};
 use crate::providers::signals::Signal;
 use crate::providers::spec::{Auth, Listing, Offers, Spec};
-use crate::providers::verdict::Failure;
 use crate::providers::verdict::Verdict;
-use crate::providers::{Answer, Call, Provider, base_url, judge};
+use crate::providers::{Call, Provider, base_url};
 
 /// The largest page `GET /models` gives.
 const MODELS_A_PAGE: u16 = 1000;
@@ -42,28 +41,15 @@ const fn generate_content(id: &'static str, title: &'static str) -> Spec {
     }
 }
 
-/// Reasons and words of `google.rpc.Status`, as of 2026-11-22. Quota ids are judged by
-/// the module `judge`, which reads `google.rpc` details for every provider.
+/// Words of `error.message`, as of 2026-11-22. The reasons and quota ids in `error.details` are judged
+/// for every provider that sends them.
 const SIGNALS: &[Signal] = &[
-    Signal::code("API_KEY_INVALID", Verdict::Auth),
-    Signal::code("API_KEY_EXPIRED", Verdict::Auth),
-    Signal::code("API_KEY_SERVICE_BLOCKED", Verdict::NotAllowed),
-    Signal::code("API_KEY_IP_ADDRESS_BLOCKED", Verdict::NotAllowed),
-    Signal::code("API_KEY_HTTP_REFERRER_BLOCKED", Verdict::NotAllowed),
-    Signal::code("API_KEY_ANDROID_APP_BLOCKED", Verdict::NotAllowed),
-    Signal::code("API_KEY_IOS_APP_BLOCKED", Verdict::NotAllowed),
-    Signal::code("CONSUMER_SUSPENDED", Verdict::Banned),
-    Signal::code("CONSUMER_INVALID", Verdict::Auth),
-    Signal::code("SERVICE_DISABLED", Verdict::ActionNeeded),
-    Signal::code("BILLING_DISABLED", Verdict::NoMoney),
-    Signal::code("ACCESS_TOKEN_TYPE_UNSUPPORTED", Verdict::Auth),
-    Signal::says(400, "api key not valid", Verdict::Auth),
-    Signal::says(400, "api key expired", Verdict::Auth),
     Signal::says(400, "user location is not supported", Verdict::NotAllowed),
     Signal::says(400, "enable billing", Verdict::NoMoney),
     Signal::says(403, "reported as leaked", Verdict::Dead),
-    Signal::says(429, "prepayment credits are depleted", Verdict::NoMoney),
-    Signal::says(429, "spending cap", Verdict::NoMoney),
+    Signal::says(403, "has been suspended", Verdict::Banned),
+    // A misspelt or missing key header.
+    Signal::says(403, "without established identity", Verdict::Auth),
 ];
 
 impl Provider for Gemini {
@@ -91,10 +77,6 @@ impl Provider for Gemini {
         let base = base.trim_end_matches('/');
         let base = base.strip_suffix("/openai").unwrap_or(base);
         base_url::join(&base_url::versioned(base, "v1beta"), path)
-    }
-
-    fn judge(&self, answer: &Answer<'_>) -> Failure {
-        judge::by_signals(&self.0, answer)
     }
 
     fn list_models(&self, page: Option<&str>) -> Option<Call> {

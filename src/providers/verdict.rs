@@ -148,6 +148,60 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// What `test-keys` says of a key whose test failed so.
+    pub const fn key_status(self) -> KeyStatus {
+        match self {
+            Self::ActionNeeded | Self::Banned | Self::NotAllowed => KeyStatus::Forbidden,
+            Self::Auth | Self::Dead => KeyStatus::Invalid,
+            Self::NoMoney | Self::Quota => KeyStatus::NoQuota,
+            Self::RateLimit => KeyStatus::RateLimited,
+            Self::Transient(Fault::Connect | Fault::Reset | Fault::Timeout) => {
+                KeyStatus::Unreachable
+            }
+            Self::BadRequest
+            | Self::Capacity
+            | Self::ContextLength
+            | Self::Transient(Fault::Empty | Fault::Garbage | Fault::Server | Fault::Truncated) => {
+                KeyStatus::Error
+            }
+        }
+    }
+}
+
+/// The result of a key test.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyStatus {
+    /// The provider answered something else: nothing is known of the key.
+    Error,
+    /// The key is known but may not be used, or not so.
+    Forbidden,
+    /// The provider does not know the key.
+    Invalid,
+    /// The key is good, the account has no money or quota left.
+    NoQuota,
+    Ok,
+    /// The key is good and busy.
+    RateLimited,
+    /// The provider could not be asked.
+    Unreachable,
+}
+
+impl KeyStatus {
+    /// The name in `test-keys --json`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Forbidden => "forbidden",
+            Self::Invalid => "invalid",
+            Self::NoQuota => "no_quota",
+            Self::Ok => "ok",
+            Self::RateLimited => "rate_limited",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 impl Fault {
     /// The name in logs, metrics and journal.
     pub const fn as_str(self) -> &'static str {
