@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::dialects::Dialect;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::head::scanner::{Scanner, Text};
+use crate::dialects::head::session::History;
 
 pub use crate::dialects::head::session::SessionKeys;
 pub use crate::dialects::head::splice::splice;
@@ -40,10 +41,10 @@ pub struct Head<'a> {
     pub previous_response: Option<Cow<'a, str>>,
     /// `stream_options` as written, if it is an object.
     stream_options: Option<&'a str>,
-    /// The system prompt as written, where it stands apart from the conversation.
-    system: Option<&'a str>,
-    /// The turns as written: an array, or the one text of a Responses `input`.
-    conversation: Option<&'a str>,
+    /// The hash of the system prompt, where it stands apart from the conversation.
+    system: u64,
+    /// The hashes of the conversation's prefixes.
+    history: History,
     /// Offset of the `}` that ends the body's object.
     end: usize,
 }
@@ -143,19 +144,29 @@ pub fn scan(body: &[u8], dialect: Dialect) -> Result<Head<'_>, HeadError> {
         session: None,
         previous_response: None,
         stream_options: None,
-        system: None,
-        conversation: None,
+        system: 0,
+        history: History::default(),
         end: 0,
     };
     let mut best_hint = usize::MAX;
     let mut first = true;
     while let Some(name) = scanner.next_member(first)? {
         first = false;
+        // A name with a lone surrogate is none that we know.
+        let name = name.decode().unwrap_or_default();
         scanner.peek();
         let start = scanner.at();
-        scanner.skip()?;
-        // A name with a lone surrogate is none that we know.
-        let Some(name) = name.decode() else { continue };
+        match (name.as_ref(), dialect) {
+            ("system", Dialect::Anthropic)
+            | ("instructions", Dialect::OpenAiResponses)
+            | ("systemInstruction" | "system_instruction", Dialect::Gemini) => {
+                head.system = session::system_hash(&mut scanner)?;
+            }
+            ("messages", Dialect::Anthropic | Dialect::OpenAiChat)
+            | ("contents", Dialect::Gemini)
+            | ("input", Dialect::OpenAiResponses) => head.history = History::read(&mut scanner)?,
+            _ => scanner.skip()?,
+        }
         let value = Member {
             name: &name,
             raw: scanner.since(start),
@@ -219,18 +230,6 @@ impl<'a> Head<'a> {
             }
             ("previous_response_id", Dialect::OpenAiResponses) => {
                 self.previous_response = string(raw).and_then(Text::decode);
-            }
-            ("system", Dialect::Anthropic)
-            | ("instructions", Dialect::OpenAiResponses)
-            | ("systemInstruction" | "system_instruction", Dialect::Gemini) => {
-                self.system = Some(raw);
-            }
-            ("messages", Dialect::Anthropic | Dialect::OpenAiChat)
-            | ("contents", Dialect::Gemini)
-            | ("input", Dialect::OpenAiResponses)
-                if raw.starts_with(['[', '"']) =>
-            {
-                self.conversation = Some(raw);
             }
             _ => {}
         }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::dialects::head::Head;
 use crate::dialects::head::scanner::{Scanner, Token};
+use crate::dialects::head::{Head, HeadError};
 
 /// Prefixes offered for look-up. The newest two find every ordinary next turn; more only help a
 /// client that adds several turns at once.
@@ -109,35 +109,14 @@ impl Head<'_> {
         if let Some(name) = &self.session {
             return Some(SessionKeys::of_name(client, name));
         }
-        let conversation = self.conversation?;
         let mut hash = Hash::of(client, "history");
-        if let Some(system) = self.system {
-            hash.value(&mut Scanner::new(system))?;
-        }
-        let mut keys = Vec::new();
-        if conversation.starts_with('[') {
-            let mut scanner = Scanner::new(conversation);
-            let mut first = true;
-            let mut answered = true;
-            while scanner.next_item(first).ok()? {
-                first = false;
-                let before = hash;
-                let by_model = hash.value(&mut scanner)?;
-                if by_model && !answered {
-                    keys.push(before.finish());
-                }
-                answered = by_model;
-            }
-            if first {
-                return None;
-            }
-        } else {
-            hash.value(&mut Scanner::new(conversation))?;
-        }
-        keys.push(hash.finish());
-        keys.reverse();
-        keys.truncate(MAX_KEYS);
-        Some(SessionKeys(keys))
+        hash.word(self.system);
+        let keys = self.history.prefixes().map(|prefix| {
+            let mut hash = hash;
+            hash.word(prefix);
+            hash.finish()
+        });
+        Some(SessionKeys(keys.collect())).filter(|keys| !keys.0.is_empty())
     }
 
     /// The one key to remember this request's conversation under: the newest of
@@ -145,6 +124,73 @@ impl Head<'_> {
     pub fn session_hash(&self, client: &str) -> Option<u64> {
         Some(self.session_keys(client)?.newest())
     }
+}
+
+/// The hashes of a conversation's prefixes, made while it is scanned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// The newest last, [`MAX_KEYS`] at most.
+    prefixes: [u64; MAX_KEYS],
+    count: usize,
+}
+
+impl History {
+    /// Reads the turns: an array, or the one text of a Responses `input`. Checks the value like
+    /// [`Scanner::skip`].
+    pub(super) fn read(scanner: &mut Scanner<'_>) -> Result<Self, HeadError> {
+        let mut history = Self::default();
+        let mut hash = Hash(Hash::FACTOR);
+        match scanner.peek() {
+            Some(b'[') => {}
+            Some(b'"') => {
+                hash.value(scanner)?;
+                history.push(hash);
+                return Ok(history);
+            }
+            _ => {
+                scanner.skip()?;
+                return Ok(history);
+            }
+        }
+        let mut first = true;
+        let mut answered = true;
+        while scanner.next_item(first)? {
+            first = false;
+            let before = hash;
+            let by_model = hash.value(scanner)?;
+            if by_model && !answered {
+                history.push(before);
+            }
+            answered = by_model;
+        }
+        if !first {
+            history.push(hash);
+        }
+        Ok(history)
+    }
+
+    fn push(&mut self, hash: Hash) {
+        if self.count == MAX_KEYS {
+            self.prefixes.rotate_left(1);
+            self.count -= 1;
+        }
+        if let Some(place) = self.prefixes.get_mut(self.count) {
+            *place = hash.finish();
+            self.count += 1;
+        }
+    }
+
+    /// The prefixes' hashes, newest first.
+    fn prefixes(&self) -> impl Iterator<Item = u64> {
+        self.prefixes.iter().take(self.count).rev().copied()
+    }
+}
+
+/// The hash of a system prompt, whatever its shape. Checks the value like [`Scanner::skip`].
+pub(super) fn system_hash(scanner: &mut Scanner<'_>) -> Result<u64, HeadError> {
+    let mut hash = Hash(Hash::FACTOR);
+    hash.value(scanner)?;
+    Ok(hash.finish())
 }
 
 /// A fast 64-bit hash of names and strings; not for secrets. Multiply and rotate, eight bytes a
@@ -175,12 +221,12 @@ impl Hash {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            self.word(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
+        }
+        for byte in rest {
+            self.word(u64::from(*byte));
         }
     }
 
@@ -189,46 +235,44 @@ impl Hash {
     }
 
     /// Adds one value of the history, and tells whether the model said it.
-    fn value(&mut self, scanner: &mut Scanner<'_>) -> Option<bool> {
+    fn value(&mut self, scanner: &mut Scanner<'_>) -> Result<bool, HeadError> {
         let mut muted = None;
         let mut role = None;
         let mut kind = None;
         let mut name = "";
-        scanner
-            .walk(|token| match token {
-                Token::Close { depth } => {
-                    if muted.is_some_and(|from| depth <= from) {
-                        muted = None;
-                    }
+        scanner.walk(|token| match token {
+            Token::Close { depth } => {
+                if muted.is_some_and(|from| depth <= from) {
+                    muted = None;
                 }
-                Token::Key { depth, text } => {
-                    if muted.is_some_and(|from| depth <= from) {
-                        muted = None;
-                    }
-                    if depth == 1 {
-                        name = text.raw();
-                    }
-                    if matches!(text.raw(), "cache_control" | "prompt_cache_breakpoint") {
-                        muted = muted.or(Some(depth));
-                    }
-                    if muted.is_none() {
-                        self.add(text.raw().as_bytes());
-                    }
+            }
+            Token::Key { depth, text } => {
+                if muted.is_some_and(|from| depth <= from) {
+                    muted = None;
                 }
-                Token::Text { depth, text } => {
-                    if depth == 1 && name == "role" {
-                        role = Some(text.raw());
-                    }
-                    if depth == 1 && name == "type" {
-                        kind = Some(text.raw());
-                    }
-                    if muted.is_none() {
-                        self.add(text.raw().as_bytes());
-                    }
+                if depth == 1 {
+                    name = text.raw();
                 }
-            })
-            .ok()?;
-        Some(match role {
+                if matches!(text.raw(), "cache_control" | "prompt_cache_breakpoint") {
+                    muted = muted.or(Some(depth));
+                }
+                if muted.is_none() {
+                    self.add(text.raw().as_bytes());
+                }
+            }
+            Token::Text { depth, text } => {
+                if depth == 1 && name == "role" {
+                    role = Some(text.raw());
+                }
+                if depth == 1 && name == "type" {
+                    kind = Some(text.raw());
+                }
+                if muted.is_none() {
+                    self.add(text.raw().as_bytes());
+                }
+            }
+        })?;
+        Ok(match role {
             Some(role) => matches!(role, "assistant" | "model"),
             // Items of the Responses dialect without a role: what the model did, or an output
             // that the client hands back.
