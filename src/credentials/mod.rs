@@ -7,6 +7,7 @@ pub mod collect;
 mod durable;
 mod file;
 pub mod oauth;
+pub mod refresh;
 pub mod store;
 
 use std::fmt;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use oauth2::{
-    DeviceAuthorizationUrl, DeviceCodeErrorResponse, DeviceCodeErrorResponseType, HttpRequest,
+    DeviceAuthorizationUrl, DeviceCodeErrorResponse, DeviceCodeErrorResponseType,
     PkceCodeChallenge, PkceCodeVerifier, RequestTokenError, Scope,
     StandardDeviceAuthorizationResponse,
 };
 
 use crate::credentials::oauth::exchange::{Tokens, bad_url, reason, standard, tokens, transient};
-use crate::credentials::oauth::{Client, Http, HttpError, OAuthError, reply};
+use crate::credentials::oauth::{Client, Http, HttpError, OAuthError};
 use crate::providers::oauth::Flow;
 
 /// A log-in that waits for the user.
@@ -46,7 +46,7 @@ impl DeviceLogin {
                 );
         }
         let answer: StandardDeviceAuthorizationResponse = request
-            .request_async(&|request| call(http, request, "device_code"))
+            .request_async(&http.endpoint("device_code"))
             .await
             .map_err(|error| match error {
                 RequestTokenError::ServerResponse(response) => OAuthError::GrantRefused(reason(
@@ -99,21 +99,13 @@ impl DeviceLogin {
             request = request.add_extra_param("code_verifier", verifier.secret().clone());
         }
         let patience = patience.min(self.answer.expires_in());
-        let send = |request| call(http, request, "access_token");
-        let polling = request.request_async(&send, tokio::time::sleep, Some(patience));
+        let endpoint = http.endpoint("access_token");
+        let polling = request.request_async(&endpoint, tokio::time::sleep, Some(patience));
         let answer = tokio::time::timeout(patience, polling)
             .await
             .map_err(|_| OAuthError::Expired)?;
         answer.as_ref().map(tokens).map_err(refused)
     }
-}
-
-async fn call(
-    http: &Http,
-    request: HttpRequest,
-    wanted: &str,
-) -> Result<oauth2::HttpResponse, HttpError> {
-    reply::normalise(&http.send(request).await?, wanted)
 }
 
 fn refused(error: &RequestTokenError<HttpError, DeviceCodeErrorResponse>) -> OAuthError {

@@ -10,8 +10,8 @@ use oauth2::basic::{
 use oauth2::url::Url;
 use oauth2::{
     AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
-    EndpointNotSet, EndpointSet, ExtraTokenFields, HttpRequest, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken,
+    EndpointNotSet, EndpointSet, ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken,
     StandardTokenResponse, TokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
 use crate::credentials::oauth::loopback::Callback;
-use crate::credentials::oauth::{Client, Http, HttpError, OAuthError, reply};
+use crate::credentials::oauth::{Client, Http, HttpError, OAuthError};
 use crate::providers::oauth::{ClientAuth, Flow};
 use crate::secret::Secret;
 
@@ -106,9 +106,7 @@ impl Attempt {
         for (name, value) in form_credentials(client) {
             request = request.add_extra_param(name, value);
         }
-        let answer = request
-            .request_async(&|request| token_call(http, request))
-            .await;
+        let answer = request.request_async(&http.endpoint("access_token")).await;
         answer.as_ref().map(tokens).map_err(refused)
     }
 }
@@ -126,9 +124,7 @@ pub async fn refresh(
     for (name, value) in form_credentials(client) {
         request = request.add_extra_param(name, value);
     }
-    let answer = request
-        .request_async(&|request| token_call(http, request))
-        .await;
+    let answer = request.request_async(&http.endpoint("access_token")).await;
     answer.as_ref().map(tokens).map_err(refused)
 }
 
@@ -184,10 +180,6 @@ fn form_credentials(client: &Client) -> Vec<(&'static str, String)> {
         ],
         _ => Vec::new(),
     }
-}
-
-async fn token_call(http: &Http, request: HttpRequest) -> Result<oauth2::HttpResponse, HttpError> {
-    reply::normalise(&http.send(request).await?, "access_token")
 }
 
 pub(super) fn tokens(answer: &Answer) -> Tokens {

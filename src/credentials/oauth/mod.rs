@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oauth2::{HttpRequest, HttpResponse};
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use thiserror::Error;
 
 use crate::config::provider::OAuth as Overrides;
@@ -101,8 +101,28 @@ impl Http {
         })
     }
 
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        (self.0)(request).await
+    /// The endpoint whose successes have the member `wanted`.
+    fn endpoint(&self, wanted: &'static str) -> Endpoint {
+        Endpoint {
+            http: self.clone(),
+            wanted,
+        }
+    }
+}
+
+/// One endpoint as the `oauth2` crate calls it: answers are normalised before it reads them.
+struct Endpoint {
+    http: Http,
+    wanted: &'static str,
+}
+
+impl<'c> AsyncHttpClient<'c> for Endpoint {
+    type Error = HttpError;
+    type Future = Sending;
+
+    fn call(&'c self, request: HttpRequest) -> Sending {
+        let (sending, wanted) = ((self.http.0)(request), self.wanted);
+        Box::pin(async move { reply::normalise(&sending.await?, wanted) })
     }
 }
 

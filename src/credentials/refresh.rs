@@ -1,0 +1,441 @@
+//! Keeping an account's access token fresh: one refresh at a time, in this process and across
+//! processes, and never a token used that is not on disk yet.
+//!
+//! Many vendors replace the refresh token with each use and drop the account when an old one is
+//! used again. So: one flight an account in this process (it survives the caller that asked), the
+//! account's file lock across processes, the file read again once the lock is held, and the new
+//! tokens durable before anybody sees them. A refused token is never deleted.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::credentials::durable::Lock;
+use crate::credentials::oauth::exchange::{self, Tokens};
+use crate::credentials::oauth::{Client, Http, OAuthError};
+use crate::credentials::store::{Store, StoreError};
+use crate::credentials::{Account, Credential, Material};
+use crate::ids::CredentialId;
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// A token with less life left than this may end on its way to the provider.
+const USABLE_MARGIN: Duration = Duration::from_secs(10);
+
+/// How long another process may take over its refresh of the same account.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a taken lock is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// Longest pause after refreshes that failed for the moment.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
+
+/// Why there is no fresh token.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RefreshError {
+    /// The configured OAuth client is refused; the account is not to blame.
+    #[error("{0}")]
+    Client(String),
+    /// The account needs a new log-in; the text is the provider's reason.
+    #[error("the account needs a new log-in: {0}")]
+    NeedsLogin(String),
+    /// It may work later, at the time given at the soonest.
+    #[error("{message}")]
+    Later { message: String, until: Timestamp },
+}
+
+/// An access token and which one it is.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub secret: Secret,
+    /// Grows with each refresh: what [`LiveAccount::renew`] wants to know after a 401.
+    pub generation: u64,
+}
+
+/// One account while it is in use. Shared by all requests of its credential.
+#[derive(Debug)]
+pub struct LiveAccount {
+    id: CredentialId,
+    client: Client,
+    http: Http,
+    /// `None` for an account of the environment: refreshed in memory only.
+    store: Option<Store>,
+    state: Mutex<LiveState>,
+}
+
+#[derive(Debug)]
+struct LiveState {
+    account: Account,
+    flight: Option<watch::Receiver<Option<Landed>>>,
+    /// Refreshes that failed for the moment, in a row.
+    failures: u32,
+    /// No refresh before this after a failure, and why.
+    pause: Option<(Timestamp, RefreshError)>,
+}
+
+/// How a flight ended.
+type Landed = Result<Token, RefreshError>;
+
+impl LiveAccount {
+    /// An account as it was read. `store` is where its tokens are kept.
+    ///
+    /// `None` for a credential that is no account.
+    pub fn new(
+        credential: &Credential,
+        client: Client,
+        http: Http,
+        store: Option<Store>,
+    ) -> Option<Arc<Self>> {
+        let account = credential.account()?.clone();
+        Some(Arc::new(Self {
+            id: credential.id.clone(),
+            client,
+            http,
+            store,
+            state: Mutex::new(LiveState {
+                account,
+                flight: None,
+                failures: 0,
+                pause: None,
+            }),
+        }))
+    }
+
+    /// The credential's id.
+    pub fn id(&self) -> &CredentialId {
+        &self.id
+    }
+
+    /// The account with its present tokens and the vendor's data.
+    pub fn account(&self) -> Account {
+        self.lock().account.clone()
+    }
+
+    /// Takes over what another process, an import or a log-in wrote, if it is newer.
+    pub fn adopt(&self, account: &Account) {
+        let mut state = self.lock();
+        if is_newer(account, &state.account) {
+            state.account = account.clone();
+            state.failures = 0;
+            state.pause = None;
+        }
+    }
+
+    /// When the next refresh is due: the lead time before the token ends, spread by up to half of
+    /// it so that many accounts do not refresh in one second. `None` if that is not known or no
+    /// refresh is possible.
+    pub fn due(&self) -> Option<Timestamp> {
+        let state = self.lock();
+        state.account.refresh_token.as_ref()?;
+        if state.account.expired_reason.is_some() {
+            return None;
+        }
+        let lead = Duration::from_secs(self.client.spec.refresh_lead_secs);
+        let due = state.account.expires? - lead.mul_f64(1.0 - self.spread() / 2.0);
+        let pause = state.pause.as_ref().map_or(due, |(until, _)| *until);
+        Some(due.max(pause))
+    }
+
+    /// A token good for a request now, refreshed first where the present one has ended.
+    pub async fn token(self: &Arc<Self>, now: Timestamp) -> Result<Token, RefreshError> {
+        if let Some(token) = self.usable(now) {
+            return Ok(token);
+        }
+        let generation = self.lock().account.generation;
+        self.renew(generation, now).await
+    }
+
+    /// A token newer than the one of `generation`, which the provider refused or which is about
+    /// to end. Refreshes unless somebody already has.
+    pub async fn renew(
+        self: &Arc<Self>,
+        generation: u64,
+        now: Timestamp,
+    ) -> Result<Token, RefreshError> {
+        let mut flight = {
+            let mut state = self.lock();
+            if state.account.generation > generation
+                && let Some(token) = usable(&state.account, now)
+            {
+                return Ok(token);
+            }
+            if let Some(reason) = &state.account.expired_reason {
+                return Err(RefreshError::NeedsLogin(reason.clone()));
+            }
+            if let Some((until, error)) = &state.pause
+                && now < *until
+            {
+                return Err(error.clone());
+            }
+            let running = state.flight.clone();
+            running.unwrap_or_else(|| self.take_off(&mut state, now))
+        };
+        let landed = flight.wait_for(Option::is_some).await;
+        match landed.as_deref() {
+            Ok(Some(landed)) => landed.clone(),
+            // The task died; nobody else will land.
+            _ => Err(RefreshError::Later {
+                message: "the refresh broke off".to_owned(),
+                until: now,
+            }),
+        }
+    }
+
+    /// Starts the one refresh as a task of its own: it ends even if everybody who waits for it
+    /// goes away, because the provider may already have replaced the refresh token.
+    fn take_off(
+        self: &Arc<Self>,
+        state: &mut LiveState,
+        now: Timestamp,
+    ) -> watch::Receiver<Option<Landed>> {
+        let (landing, flight) = watch::channel(None);
+        state.flight = Some(flight.clone());
+        let account = Arc::clone(self);
+        tokio::spawn(async move {
+            let landed = account.refresh(now).await;
+            account.land(&landed, now);
+            landing.send_replace(Some(landed));
+        });
+        flight
+    }
+
+    fn land(&self, landed: &Landed, now: Timestamp) {
+        let mut state = self.lock();
+        state.flight = None;
+        match landed {
+            Ok(_) => {
+                state.failures = 0;
+                state.pause = None;
+            }
+            Err(error) => {
+                state.failures = state.failures.saturating_add(1);
+                let until = match error {
+                    RefreshError::Later { until, .. } => *until,
+                    _ => now,
+                };
+                state.pause = Some((until.max(now + self.pause(state.failures)), error.clone()));
+            }
+        }
+    }
+
+    async fn refresh(self: &Arc<Self>, now: Timestamp) -> Landed {
+        let _lock = self.lock_between_processes(now).await?;
+        let seen = self.lock().account.clone();
+        // Another process may have done it while we waited for the lock.
+        if let Some(stored) = self.read_stored().await
+            && is_newer(&stored, &seen)
+        {
+            self.adopt(&stored);
+            if let Some(token) = usable(&stored, now) {
+                return Ok(token);
+            }
+        }
+        let account = self.lock().account.clone();
+        let Some(refresh_token) = &account.refresh_token else {
+            return Err(RefreshError::NeedsLogin(
+                "the access token has ended and there is no refresh token".to_owned(),
+            ));
+        };
+        match exchange::refresh(&self.client, refresh_token, &self.http).await {
+            Ok(tokens) => self.keep(account, tokens, now).await,
+            Err(error) => self.refused(&account, error, now).await,
+        }
+    }
+
+    /// Makes new tokens durable, then known.
+    async fn keep(self: &Arc<Self>, account: Account, tokens: Tokens, now: Timestamp) -> Landed {
+        let renewed = with_tokens(account, tokens, now);
+        let stored = self.write(renewed.clone(), now).await;
+        // A full disk must not cost the account: the tokens stay good in memory, and the next
+        // write takes them along.
+        if let Err(error) = stored {
+            tracing::error!(credential = %self.id, "new tokens of {} are not on disk: {error}", self.id);
+        }
+        let token = token_of(&renewed);
+        self.lock().account = renewed;
+        token.ok_or_else(|| RefreshError::NeedsLogin("the provider gave no token".to_owned()))
+    }
+
+    async fn refused(
+        self: &Arc<Self>,
+        account: &Account,
+        error: OAuthError,
+        now: Timestamp,
+    ) -> Landed {
+        match error {
+            OAuthError::Transient {
+                message,
+                retry_after,
+            } => Err(RefreshError::Later {
+                message,
+                until: now + retry_after.unwrap_or_default(),
+            }),
+            OAuthError::Unexpected(message) => Err(RefreshError::Later {
+                message,
+                until: now,
+            }),
+            OAuthError::ClientRefused(_) => Err(RefreshError::Client(error.to_string())),
+            OAuthError::Denied
+            | OAuthError::Expired
+            | OAuthError::GrantRefused(_)
+            | OAuthError::StateMismatch => self.grant_refused(account, &error, now).await,
+        }
+    }
+
+    /// The last word on a refresh token: first look whether somebody else has a newer one.
+    async fn grant_refused(
+        self: &Arc<Self>,
+        account: &Account,
+        error: &OAuthError,
+        now: Timestamp,
+    ) -> Landed {
+        if let Some(stored) = self.read_stored().await
+            && is_newer(&stored, account)
+        {
+            self.adopt(&stored);
+            if let Some(token) = usable(&stored, now) {
+                return Ok(token);
+            }
+        }
+        let reason = match error {
+            OAuthError::GrantRefused(reason) => reason.clone(),
+            other => other.to_string(),
+        };
+        let mut refused = account.clone();
+        refused.expired_reason = Some(reason.clone());
+        if let Err(error) = self.write(refused.clone(), now).await {
+            tracing::warn!(credential = %self.id, "cannot note that {} needs a log-in: {error}", self.id);
+        }
+        self.lock().account = refused;
+        Err(RefreshError::NeedsLogin(reason))
+    }
+
+    async fn lock_between_processes(
+        self: &Arc<Self>,
+        now: Timestamp,
+    ) -> Result<Option<Lock>, RefreshError> {
+        let Some(store) = &self.store else {
+            return Ok(None);
+        };
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        let taken = async {
+            loop {
+                let (store, id) = (store.clone(), self.id.clone());
+                let tried = spawn_blocking(move || store.try_lock_account(&id)).await;
+                match tried {
+                    Ok(Ok(Some(lock))) => return Ok(Some(lock)),
+                    Ok(Ok(None)) => sleep(LOCK_RETRY).await,
+                    // A data directory that cannot be written has no other writers either.
+                    Ok(Err(StoreError::Unwritable { .. })) | Err(_) => return Ok(None),
+                    Ok(Err(error)) => {
+                        return Err(RefreshError::Later {
+                            message: error.to_string(),
+                            until: now,
+                        });
+                    }
+                }
+            }
+        };
+        timeout_at(deadline, taken).await.unwrap_or_else(|_| {
+            Err(RefreshError::Later {
+                message: format!("another process is refreshing {} for too long", self.id),
+                until: now,
+            })
+        })
+    }
+
+    async fn read_stored(&self) -> Option<Account> {
+        let (store, id) = (self.store.clone()?, self.id.clone());
+        let read = spawn_blocking(move || store.get(&id)).await;
+        let credential = read.ok()?.ok()??;
+        credential.account().cloned()
+    }
+
+    /// Writes the account into its file, keeping what else the file holds. An account that was
+    /// removed meanwhile stays removed.
+    async fn write(&self, account: Account, now: Timestamp) -> Result<(), StoreError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(());
+        };
+        let id = self.id.clone();
+        let written = spawn_blocking(move || {
+            let change = store.change()?;
+            let Some(mut credential) = store.get(&id)? else {
+                return Ok(());
+            };
+            credential.material = Material::OAuth(Box::new(account));
+            credential.updated = Some(now);
+            change.put(&credential)
+        });
+        // A panic in there has been reported; the tokens are still in memory.
+        written.await.unwrap_or(Ok(()))
+    }
+
+    fn usable(&self, now: Timestamp) -> Option<Token> {
+        usable(&self.lock().account, now)
+    }
+
+    /// 1, 2, 4 … 60 s, each at random between half and whole.
+    fn pause(&self, failures: u32) -> Duration {
+        let longest = Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(MAX_PAUSE);
+        longest.mul_f64(0.5 + self.spread() / 2.0)
+    }
+
+    /// A number from 0 to 1 of this account's own.
+    fn spread(&self) -> f64 {
+        let hash = self.id.as_str().bytes().fold(7_u32, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        f64::from(hash % 1000) / 1000.0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LiveState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts new tokens into an account: the old refresh token stays where none came.
+pub fn with_tokens(mut account: Account, tokens: Tokens, now: Timestamp) -> Account {
+    account.access_token = Some(tokens.access_token);
+    account.expires = tokens.expires_in.map(|life| now + life);
+    if let Some(refresh_token) = tokens.refresh_token {
+        account.refresh_token = Some(refresh_token);
+    }
+    if let Some(scope) = tokens.scope {
+        account.extra.insert("scope".to_owned(), scope.into());
+    }
+    account.extra.extend(tokens.extra);
+    account.generation += 1;
+    account.expired_reason = None;
+    account
+}
+
+/// The access token if it lives for a while yet.
+fn usable(account: &Account, now: Timestamp) -> Option<Token> {
+    let lives = account.expires.is_none_or(|end| now + USABLE_MARGIN < end);
+    token_of(account).filter(|_| lives)
+}
+
+fn token_of(account: &Account) -> Option<Token> {
+    Some(Token {
+        secret: account.access_token.clone()?,
+        generation: account.generation,
+    })
+}
+
+/// Whether `one` holds something that `other` does not know: a later refresh, or a new log-in.
+fn is_newer(one: &Account, other: &Account) -> bool {
+    let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+    one.generation > other.generation
+        || (one.generation == other.generation
+            && text(&one.refresh_token) != text(&other.refresh_token)
+            && one.expired_reason.is_none())
+}
+
+#[cfg(test)]
+mod tests;

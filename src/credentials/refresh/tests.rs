@@ -1,0 +1,315 @@
+//! Refreshes against a scripted token endpoint and real files.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use oauth2::HttpResponse;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::provider::OAuth as Overrides;
+use crate::credentials::Source;
+use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect};
+
+const NOW: Timestamp = Timestamp::from_secs(1_795_600_000);
+
+const SPEC: OAuthSpec = OAuthSpec {
+    client_id: "client-1",
+    needs_secret: false,
+    auth_url: "https://login.example/auth",
+    token_url: "https://login.example/token",
+    device_url: None,
+    userinfo_url: None,
+    scopes: &[],
+    auth_params: &[],
+    flow: Flow::Code { pkce: true },
+    redirect: Redirect {
+        host: "127.0.0.1",
+        port: 0,
+        path: "/",
+        parameter: "redirect_uri",
+    },
+    client_auth: ClientAuth::Form,
+    refresh_lead_secs: 1000,
+};
+
+/// A token endpoint that replaces the refresh token with each use and refuses old ones.
+#[derive(Clone, Default)]
+struct Rotating {
+    /// Refreshes that succeeded: the refresh token in force is `rt-N`.
+    refreshed: Arc<AtomicU32>,
+    calls: Arc<AtomicU32>,
+    /// Answers 503 while above zero, counting down.
+    broken: Arc<AtomicU32>,
+}
+
+impl Rotating {
+    fn http(&self) -> Http {
+        let server = self.clone();
+        Http::new(move |request: oauth2::HttpRequest| {
+            let server = server.clone();
+            async move {
+                // Long enough for everybody to ask meanwhile.
+                sleep(Duration::from_millis(20)).await;
+                Ok(server.answer(&String::from_utf8_lossy(request.body())))
+            }
+        })
+    }
+
+    fn answer(&self, form: &str) -> HttpResponse {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let (status, body) = if self
+            .broken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+        {
+            (503, "<html>".to_owned())
+        } else {
+            let current = self.refreshed.load(Ordering::SeqCst);
+            if form.contains(&format!("refresh_token=rt-{current}")) {
+                let next = self.refreshed.fetch_add(1, Ordering::SeqCst) + 1;
+                let body = format!(
+                    r#"{{"access_token":"at-{next}","refresh_token":"rt-{next}","expires_in":3600}}"#
+                );
+                (200, body)
+            } else {
+                (
+                    400,
+                    r#"{"error":"invalid_grant","error_description":"reused"}"#.to_owned(),
+                )
+            }
+        };
+        let mut response = HttpResponse::new(body.into_bytes());
+        *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+        response
+    }
+
+    fn calls(&self) -> u32 {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+struct Fixture {
+    _dir: TempDir,
+    store: Store,
+    server: Rotating,
+}
+
+impl Fixture {
+    /// A store with one account whose token has ended.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::new(dir.path());
+        let change = store.change().expect("free");
+        change.put(&expired()).expect("writable");
+        drop(change);
+        Self {
+            _dir: dir,
+            store,
+            server: Rotating::default(),
+        }
+    }
+
+    /// The account as one more process has it.
+    fn process(&self) -> Arc<LiveAccount> {
+        let client = Client::new(SPEC, &Overrides::default());
+        let stored = self.stored();
+        LiveAccount::new(
+            &stored,
+            client,
+            self.server.http(),
+            Some(self.store.clone()),
+        )
+        .expect("an account")
+    }
+
+    fn stored(&self) -> Credential {
+        let found = self.store.get(&expired().id).expect("readable");
+        found.expect("still there")
+    }
+
+    fn stored_refresh_token(&self) -> String {
+        let stored = self.stored();
+        let account = stored.account().expect("an account");
+        account
+            .refresh_token
+            .as_ref()
+            .expect("kept")
+            .expose()
+            .to_owned()
+    }
+}
+
+fn expired() -> Credential {
+    let id = CredentialId::parse("gemini_cli/me@example.com").expect("a valid id");
+    let account = Account {
+        access_token: Some(Secret::new("at-0")),
+        refresh_token: Some(Secret::new("rt-0")),
+        expires: Some(NOW - Duration::from_secs(1)),
+        ..Account::default()
+    };
+    Credential::oauth(id, Source::Store, account)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_requests_cause_one_refresh() {
+    let fixture = Fixture::new();
+    let account = fixture.process();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let account = Arc::clone(&account);
+        waiting.spawn(async move { account.token(NOW).await });
+    }
+    while let Some(token) = waiting.join_next().await {
+        let token = token.expect("no panic").expect("a token");
+        assert_eq!(token.secret.expose(), "at-1");
+    }
+    assert_eq!(fixture.server.calls(), 1);
+    assert_eq!(fixture.stored_refresh_token(), "rt-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_processes_cause_one_refresh() {
+    let fixture = Fixture::new();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let account = fixture.process();
+        waiting.spawn(async move { account.token(NOW).await });
+    }
+    while let Some(token) = waiting.join_next().await {
+        let token = token.expect("no panic").expect("a token");
+        assert_eq!(token.secret.expose(), "at-1");
+    }
+    assert_eq!(fixture.server.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_ends_even_if_its_caller_leaves() {
+    let fixture = Fixture::new();
+    let account = fixture.process();
+    let left = tokio::time::timeout(Duration::from_millis(1), account.token(NOW)).await;
+    assert!(left.is_err(), "the endpoint takes longer");
+    let token = account.token(NOW).await.expect("a token");
+    assert_eq!(token.secret.expose(), "at-1");
+    assert_eq!(fixture.server.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_renews_each_generation_once() {
+    let fixture = Fixture::new();
+    let account = fixture.process();
+    let first = account.token(NOW).await.expect("a token");
+    let (a, b) = tokio::join!(
+        account.renew(first.generation, NOW),
+        account.renew(first.generation, NOW)
+    );
+    assert_eq!(a.expect("a token").secret.expose(), "at-2");
+    assert_eq!(b.expect("a token").secret.expose(), "at-2");
+    let late = account.renew(first.generation, NOW).await.expect("a token");
+    assert_eq!(late.secret.expose(), "at-2", "just replay");
+    assert_eq!(fixture.server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_account_keeps_its_token_and_waits_for_a_log_in() {
+    let fixture = Fixture::new();
+    fixture.server.refreshed.store(5, Ordering::SeqCst);
+    let account = fixture.process();
+    let error = account.token(NOW).await.expect_err("refused");
+    assert_eq!(
+        error,
+        RefreshError::NeedsLogin("invalid_grant (reused)".to_owned())
+    );
+    assert_eq!(fixture.stored_refresh_token(), "rt-0");
+    let calls = fixture.server.calls();
+    account
+        .token(NOW + Duration::from_hours(1))
+        .await
+        .expect_err("still refused");
+    assert_eq!(fixture.server.calls(), calls, "not asked again");
+    assert_eq!(account.due(), None);
+    // The log-in, by another process.
+    let mut stored = fixture.stored();
+    let renewed = Account {
+        refresh_token: Some(Secret::new("rt-5")),
+        expired_reason: None,
+        ..expired().account().expect("an account").clone()
+    };
+    account.adopt(&renewed);
+    stored.material = Material::OAuth(Box::new(renewed));
+    let change = fixture.store.change().expect("free");
+    change.put(&stored).expect("writable");
+    drop(change);
+    let token = account.token(NOW).await.expect("a token");
+    assert_eq!(token.secret.expose(), "at-6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_token_on_disk_is_adopted_not_refused() {
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.process(), fixture.process());
+    one.token(NOW).await.expect("a token");
+    // `two` still holds rt-0, which is spent; another hour passes.
+    let later = NOW + Duration::from_hours(2);
+    let token = two.token(later).await.expect("a token");
+    assert_eq!(token.secret.expose(), "at-2");
+    assert_eq!(fixture.stored_refresh_token(), "rt-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_endpoint_is_left_alone_for_a_while_and_blames_nobody() {
+    let fixture = Fixture::new();
+    fixture.server.broken.store(1, Ordering::SeqCst);
+    let account = fixture.process();
+    for _ in 0..3 {
+        let error = account.token(NOW).await.expect_err("broken");
+        assert!(matches!(error, RefreshError::Later { .. }), "{error:?}");
+    }
+    assert_eq!(fixture.server.calls(), 1);
+    let token = account.token(NOW + MAX_PAUSE).await.expect("a token");
+    assert_eq!(token.secret.expose(), "at-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_account_is_not_written_back() {
+    let fixture = Fixture::new();
+    let account = fixture.process();
+    let id = account.id().clone();
+    fixture
+        .store
+        .change()
+        .expect("free")
+        .remove(&id)
+        .expect("removable");
+    account.token(NOW).await.expect("good in memory");
+    assert!(fixture.store.get(&id).expect("readable").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_of_the_environment_is_refreshed_in_memory() {
+    let server = Rotating::default();
+    let client = Client::new(SPEC, &Overrides::default());
+    let account = LiveAccount::new(&expired(), client, server.http(), None).expect("an account");
+    account.token(NOW).await.expect("a token");
+    let token = account
+        .token(NOW + Duration::from_hours(2))
+        .await
+        .expect("a token");
+    assert_eq!(token.secret.expose(), "at-2");
+}
+
+#[test]
+fn refreshes_are_due_ahead_of_the_end_and_spread() {
+    let fixture = Fixture::new();
+    let account = fixture.process();
+    let end = expired()
+        .account()
+        .expect("an account")
+        .expires
+        .expect("known");
+    let due = account.due().expect("known");
+    assert!(due >= end - Duration::from_secs(1000) && due <= end - Duration::from_secs(500));
+}
