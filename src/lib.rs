@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod dialects;
 pub mod ids;
 pub mod near;
+pub mod pool;
 pub mod providers;
 pub mod secret;
 pub mod state;

@@ -5,10 +5,21 @@
 //! reads the process environment, the clock or the network: callers pass in what was read.
 
 pub mod alias;
+mod check;
+mod document;
+pub mod dotenv;
 pub mod duration;
+pub mod env;
+pub mod error;
+pub mod exposure;
 mod json;
+pub mod keys;
 pub mod limits;
+pub mod load;
+mod mask;
 pub mod models;
+pub mod origin;
+pub mod paths;
 pub mod provider;
 pub mod routing;
 pub mod secret_ref;
@@ -16,6 +27,7 @@ pub mod server;
 pub mod size;
 pub mod storage;
 mod text;
+pub mod variables;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! Failed answers, in no dialect yet, and bodies that could not be read.
 
+mod in_stream;
 mod parse;
 
 use std::borrow::Cow;

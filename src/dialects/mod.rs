@@ -7,11 +7,13 @@
 
 pub mod arguments;
 pub mod chat;
+pub mod citation;
 pub mod effort;
 pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod flatten;
 pub mod gemini;
 pub mod head;
 pub mod ids;
@@ -21,6 +23,7 @@ pub mod media;
 pub mod model_list;
 pub mod models;
 pub mod observe;
+pub mod openai_chat;
 pub mod restore;
 pub mod schema;
 pub mod signature;

@@ -1,0 +1,7 @@
+//! Whole answers.
+
+mod read;
+mod write;
+
+pub(super) use read::{read, read_audio, stop_reason};
+pub(super) use write::{KNOWN_EXTRA, finish_reason, image_url, write, write_image};

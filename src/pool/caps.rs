@@ -1,0 +1,125 @@
+//! Caps: own limits below the provider's, by tier and model class.
+
+use crate::time::Timestamp;
+
+use super::class::{Class, Entry};
+use super::cooldown::{Cooldown, Reason};
+use super::settings::{CapCooldown, CapLimit, CapSpec, Member, matches};
+use super::windows::Counter;
+
+/// Brings the class's cap cooldown for a credential in line with its count. Returns whether that
+/// changed a cooldown.
+pub(super) fn apply(
+    class: &mut Class,
+    slot: u32,
+    member: &Member,
+    caps: &[CapSpec],
+    now: Timestamp,
+) -> bool {
+    let Some(cap) = find(caps, class, member) else {
+        return false;
+    };
+    let (entry, windows) = class.entry_mut(slot);
+    let Some((counter, spec)) = entry.counters.first().zip(windows.first()) else {
+        return false;
+    };
+    let Some(limit) = limit(cap, counter.limit(spec)) else {
+        return false;
+    };
+    let used = counter.requests.saturating_sub(entry.cap_base);
+    let is_capped = entry
+        .cooldown
+        .as_ref()
+        .is_some_and(|rest| rest.reason == Reason::Cap && rest.holds(now));
+    if used < limit {
+        if is_capped {
+            // A request was taken back: there is room again.
+            entry.cooldown = None;
+        }
+        return is_capped;
+    }
+    let rests_longer = |entry: &Entry, until| {
+        entry
+            .cooldown
+            .as_ref()
+            .is_some_and(|rest| rest.until >= until)
+    };
+    let until = until(cap.cooldown, counter, now);
+    if is_capped || rests_longer(entry, until) {
+        return false;
+    }
+    if matches!(cap.cooldown, CapCooldown::Fixed(_)) {
+        entry.cap_base = counter.requests;
+    }
+    entry.cooldown = Some(Cooldown::new(Reason::Cap, until, None, now));
+    true
+}
+
+/// The cap of a credential for a class: the first that names its tier, else the first for all.
+pub(super) fn find<'a>(caps: &'a [CapSpec], class: &Class, member: &Member) -> Option<&'a CapSpec> {
+    let concerns = |cap: &&CapSpec| {
+        cap.models.is_empty()
+            || cap
+                .models
+                .iter()
+                .any(|pattern| matches(&folded(pattern), &folded(&class.name)))
+    };
+    let mut concerned = caps.iter().filter(concerns);
+    let own = concerned.clone().find(|cap| {
+        cap.tiers.iter().any(|tier| {
+            member
+                .tier
+                .as_ref()
+                .is_some_and(|own| own.eq_ignore_ascii_case(tier))
+                || tier.parse() == Ok(member.priority)
+        })
+    });
+    own.or_else(|| concerned.find(|cap| is_for_all(cap)))
+}
+
+fn is_for_all(cap: &CapSpec) -> bool {
+    cap.tiers.is_empty()
+        || cap
+            .tiers
+            .iter()
+            .any(|tier| tier.eq_ignore_ascii_case("default"))
+}
+
+/// How many requests a cap allows, given the window's own limit; `None` if that cannot be said.
+pub(super) fn limit(cap: &CapSpec, window: Option<u64>) -> Option<u64> {
+    let capped = match cap.limit {
+        CapLimit::Percent(percent) => percent_of(window?, percent),
+        CapLimit::Relative(more) => window?.saturating_add_signed(more),
+        CapLimit::Requests(requests) => requests,
+    };
+    // Never above the true limit.
+    Some(window.map_or(capped, |window| capped.min(window)))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "limits are far below 2^52, and the float is clamped to be no number below zero"
+)]
+fn percent_of(limit: u64, percent: f64) -> u64 {
+    (limit as f64 * percent.clamp(0.0, 100.0) / 100.0) as u64
+}
+
+fn until(cooldown: CapCooldown, counter: &Counter, now: Timestamp) -> Timestamp {
+    match cooldown {
+        CapCooldown::Fixed(wait) => now + wait,
+        CapCooldown::Offset(wait) => counter.resets + wait,
+        CapCooldown::QuotaReset => counter.resets,
+    }
+}
+
+/// One spelling of a name: environment variables cannot hold dots or dashes.
+fn folded(name: &str) -> String {
+    name.chars()
+        .map(|c| match c {
+            '.' | '_' => '-',
+            c => c.to_ascii_lowercase(),
+        })
+        .collect()
+}

@@ -1,0 +1,238 @@
+//! Who belongs to the pool: loading, reloading, and what the user does by hand.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::ids::CredentialId;
+use crate::time::Timestamp;
+
+use super::class::Entry;
+use super::select::Order;
+use super::settings::{Member, Settings};
+use super::slot::{Slot, Standing};
+use super::state::State;
+use super::windows::{Counter, Report, Reported};
+
+/// What the user, or the keeper of the log-ins, says of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserState {
+    /// Switched off by the user.
+    Disabled,
+    /// Usable again: ends every standing (dead, to be verified, expired, disabled) and rest.
+    Enabled,
+    /// Its log-in has ended for good.
+    Expired,
+}
+
+impl State {
+    /// Loads or reloads settings and members. State stays with a credential as long as its secret
+    /// is the same.
+    pub(super) fn configure(&mut self, settings: Settings, members: Vec<Member>, now: Timestamp) {
+        self.observe(now);
+        if settings != self.settings {
+            self.adopt(settings);
+        }
+        let present: HashSet<&CredentialId> = members.iter().map(|member| &member.id).collect();
+        let gone: Vec<u32> = self
+            .by_id
+            .iter()
+            .filter(|(id, _)| !present.contains(id))
+            .map(|(_, slot)| *slot)
+            .collect();
+        for slot in gone {
+            self.remove(slot);
+        }
+        for member in members {
+            self.admit(member);
+        }
+        self.rank_priorities();
+        self.rebuild_lanes();
+        self.serve();
+    }
+
+    /// Ends cooldowns by hand: of one model's class, or all of the credential. Returns whether the
+    /// credential is known.
+    pub(super) fn reset(
+        &mut self,
+        credential: &CredentialId,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> bool {
+        self.observe(now);
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let only = model.map(|model| {
+            // A group may be meant by its name.
+            let named = self.routes.class(model);
+            named.unwrap_or_else(|| self.route(model).class)
+        });
+        for class in 0..u32::try_from(self.classes.len()).unwrap_or(u32::MAX) {
+            if only.is_none_or(|only| only == class) {
+                self.reset_entry(class, at);
+            }
+        }
+        if only.is_none() {
+            let slot = &mut self.slots[at as usize];
+            (slot.cooldown, slot.strikes, slot.benched) = (None, 0, None);
+            self.mark_slot(at);
+            self.refresh_slot(at);
+        }
+        self.serve();
+        true
+    }
+
+    /// Switches a credential on or off, or notes that its log-in has ended. Returns whether the
+    /// credential is known.
+    pub(super) fn set_state(
+        &mut self,
+        credential: &CredentialId,
+        state: &UserState,
+        now: Timestamp,
+    ) -> bool {
+        self.observe(now);
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let slot = &mut self.slots[at as usize];
+        match state {
+            UserState::Disabled => slot.member.disabled = true,
+            UserState::Enabled => {
+                slot.member.disabled = false;
+                slot.member.expired = false;
+                slot.standing = Standing::Usable;
+            }
+            UserState::Expired => slot.standing = Standing::Expired,
+        }
+        self.mark_slot(at);
+        self.refresh_slot(at);
+        if *state == UserState::Enabled {
+            return self.reset(credential, None, now);
+        }
+        true
+    }
+
+    /// Takes a provider's word about a limit. Returns whether the credential is known.
+    pub(super) fn report(
+        &mut self,
+        credential: &CredentialId,
+        model: &str,
+        report: &Report,
+        now: Timestamp,
+    ) -> bool {
+        self.observe(now);
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let named = self.routes.class(model);
+        let class = named.unwrap_or_else(|| self.route(model).class);
+        let (entry, windows) = self.classes[class as usize].entry_mut(at);
+        let fitting = windows.iter().position(|spec| {
+            spec.requests > 0 && report.every.is_none_or(|every| every == spec.every)
+        });
+        match fitting {
+            Some(fitting) => entry.counters[fitting].correct(&windows[fitting], report, now),
+            None => entry.reported = Reported::new(report, now),
+        }
+        self.mark_entry(class, at, true);
+        self.refresh_entry(class, at);
+        self.serve();
+        true
+    }
+
+    fn reset_entry(&mut self, class: u32, at: u32) {
+        let entries = &mut self.classes[class as usize].entries;
+        let entry = entries.get_mut(at as usize);
+        let Some(entry) = entry.and_then(|entry| entry.as_deref_mut()) else {
+            return;
+        };
+        entry.cooldown = None;
+        (entry.ladder, entry.faults) = (0, 0);
+        (entry.reported, entry.benched) = (None, None);
+        // A cap just lifted by hand starts its count here.
+        entry.cap_base = entry.used();
+        self.mark_entry(class, at, true);
+        self.refresh_entry(class, at);
+    }
+
+    fn adopt(&mut self, settings: Settings) {
+        self.order = Order::new(&settings);
+        for class in &mut self.classes {
+            class.is_group = settings
+                .quota_groups
+                .iter()
+                .any(|group| *group.name == *class.name);
+            let windows = class.windows_of(&settings);
+            for entry in class.entries.iter_mut().flatten() {
+                carry_over(entry, &class.windows, &windows);
+            }
+            class.windows = windows;
+        }
+        self.settings = settings;
+    }
+
+    fn admit(&mut self, member: Member) {
+        if let Some(at) = self.by_id.get(&member.id).copied() {
+            let slot = &mut self.slots[at as usize];
+            if slot.member.fingerprint == member.fingerprint {
+                if slot.member.expired && !member.expired && slot.standing == Standing::Expired {
+                    slot.standing = Standing::Usable;
+                }
+                slot.member = member;
+                return;
+            }
+            self.remove(at);
+        }
+        let id = member.id.clone();
+        let slot = Slot::new(member);
+        let free = self
+            .slots
+            .iter()
+            .position(|slot| slot.is_gone && slot.active == 0 && self.slots.len() > 64);
+        let at = if let Some(free) = free {
+            self.slots[free] = slot;
+            free
+        } else {
+            self.slots.push(slot);
+            self.slots.len() - 1
+        };
+        self.by_id.insert(id, u32::try_from(at).unwrap_or(u32::MAX));
+    }
+
+    fn remove(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        slot.is_gone = true;
+        self.by_id.remove(&slot.member.id);
+        self.affinity.forget(at);
+        for class in &mut self.classes {
+            class.forget(at);
+        }
+    }
+
+    fn rank_priorities(&mut self) {
+        let present = || self.slots.iter().filter(|slot| !slot.is_gone);
+        let priorities: BTreeSet<u32> = present().map(|slot| slot.member.priority).collect();
+        let priorities: Vec<u32> = priorities.into_iter().collect();
+        for slot in &mut self.slots {
+            let rank = priorities.binary_search(&slot.member.priority);
+            slot.priority_rank = u32::try_from(rank.unwrap_or(0)).unwrap_or(u32::MAX);
+            slot.limit(&self.settings.concurrency);
+        }
+    }
+}
+
+/// Keeps the counts of windows that stay, whatever happened to their limits.
+fn carry_over(
+    entry: &mut Entry,
+    old: &[super::settings::WindowSpec],
+    new: &[super::settings::WindowSpec],
+) {
+    let counters = new.iter().map(|spec| {
+        let same = |old: &super::settings::WindowSpec| {
+            (old.every, old.anchor) == (spec.every, spec.anchor)
+        };
+        let at = old.iter().position(same);
+        at.and_then(|at| entry.counters.get(at).cloned())
+            .unwrap_or_else(Counter::new)
+    });
+    entry.counters = counters.collect();
+}

@@ -1,0 +1,476 @@
+//! The pool's whole memory and the choice of a credential. Pure: time and randomness come in.
+//!
+//! What a failure does to it is in `blame.rs`; what survives a restart in `saved.rs`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::ids::{CredentialId, ProviderId};
+use crate::time::Timestamp;
+
+use super::affinity::{self, Affinity};
+use super::ask::{Memory, Refusal};
+use super::blast::Blast;
+use super::budget::Budget;
+use super::caps;
+use super::class::{Class, Route, Routes, TierLane};
+use super::eligible::{View, assess};
+use super::lane::{Lane, Status};
+use super::select::{self, Order, Wish};
+use super::settings::Settings;
+use super::slot::Slot;
+
+/// A clock that goes back further than this clears all cooldowns: their ends mean nothing now.
+const CLOCK_JUMP: Duration = Duration::from_hours(1);
+/// One provider's pool.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) provider: ProviderId,
+    pub(super) settings: Settings,
+    pub(super) order: Order,
+    pub(super) slots: Vec<Slot>,
+    pub(super) by_id: HashMap<CredentialId, u32>,
+    pub(super) routes: Routes,
+    pub(super) classes: Vec<Class>,
+    pub(super) affinity: Affinity,
+    pub(super) blast: Blast,
+    pub(super) budget: Budget,
+    pub(super) rng: fastrand::Rng,
+    /// The latest time seen.
+    pub(super) now: Timestamp,
+    /// Requests in queues.
+    pub(super) waiting: u32,
+    pub(super) next_ticket: u64,
+    pub(super) granted: HashMap<u64, Grant>,
+    /// Tickets whose holders are to be woken.
+    pub(super) woken: Vec<u64>,
+    pub(super) dirt: Dirt,
+}
+
+/// What is still to be written down.
+#[derive(Debug, Default)]
+pub(super) struct Dirt {
+    pub(super) slots: Vec<u32>,
+    pub(super) entries: Vec<(u32, u32)>,
+    pub(super) conversations: Vec<(u64, u32, Timestamp)>,
+    /// Whether something in it must not be lost (a cooldown or state, not a mere count).
+    pub(super) is_urgent: bool,
+}
+
+/// The right to send one request: what a lease holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) slot: u32,
+    pub(super) class: u32,
+    pub(super) acquired: Timestamp,
+    /// Whether it is the one request through a half-open door.
+    pub(super) is_probe: bool,
+    /// Whether the request has failed on this credential before.
+    pub(super) is_repeat: bool,
+}
+
+/// What [`State::acquire`] is asked.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) model: &'a str,
+    pub(super) session: Option<u64>,
+    pub(super) deadline: Timestamp,
+    pub(super) memory: &'a mut Memory,
+    pub(super) ticket: Option<u64>,
+}
+
+/// What [`State::acquire`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Granted(Grant),
+    Queued { ticket: u64, until: Timestamp },
+    Refused(Refusal),
+}
+
+impl State {
+    pub(super) fn new(provider: ProviderId, settings: Settings, seed: u64) -> Self {
+        Self {
+            provider,
+            order: Order::new(&settings),
+            settings,
+            slots: Vec::new(),
+            by_id: HashMap::new(),
+            routes: Routes::default(),
+            classes: Vec::new(),
+            affinity: Affinity::default(),
+            blast: Blast::default(),
+            budget: Budget::default(),
+            rng: fastrand::Rng::with_seed(seed),
+            now: Timestamp::default(),
+            waiting: 0,
+            next_ticket: 0,
+            granted: HashMap::new(),
+            woken: Vec::new(),
+            dirt: Dirt::default(),
+        }
+    }
+
+    /// Grants a credential, queues the request, or refuses it.
+    pub(super) fn acquire(&mut self, request: &mut Request<'_>, now: Timestamp) -> Answer {
+        self.observe(now);
+        let route = self.route(request.model);
+        self.work_off_due(route);
+        self.serve();
+        if let Some(grant) = request
+            .ticket
+            .and_then(|ticket| self.granted.remove(&ticket))
+        {
+            return Answer::Granted(grant);
+        }
+        if !request.memory.counted {
+            request.memory.counted = true;
+            self.budget.note_request(now);
+        }
+        let is_in_time = now <= request.deadline;
+        if is_in_time
+            && !self.is_gated(route.class)
+            && let Some(slot) = self.pick(route, request.memory, request.session)
+        {
+            let grant = self.take(route, slot, request.memory, request.session);
+            self.dequeue(request.ticket);
+            return Answer::Granted(grant);
+        }
+        match self.soonest(route, request.memory, request.deadline) {
+            Ok(until) if is_in_time && until > now => {
+                let ticket = self.enqueue(route, request);
+                Answer::Queued { ticket, until }
+            }
+            Ok(_) => {
+                self.dequeue(request.ticket);
+                Answer::Refused(self.refusal(route, request.memory))
+            }
+            Err(refusal) => {
+                self.dequeue(request.ticket);
+                Answer::Refused(refusal)
+            }
+        }
+    }
+
+    /// A second credential for a request that has one already, at once or not at all: for hedging.
+    pub(super) fn hedge(
+        &mut self,
+        request: &Request<'_>,
+        busy: u32,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        self.observe(now);
+        let route = self.route(request.model);
+        self.work_off_due(route);
+        if now > request.deadline || self.is_gated(route.class) || self.waiting > 0 {
+            return None;
+        }
+        let mut memory = request.memory.clone();
+        let record = memory.record(busy);
+        (record.is_out, record.again_at) = (true, None);
+        memory.prefer = None;
+        let slot = self.pick(route, &memory, None)?;
+        if !self.budget.take(self.settings.retry.budget, now) {
+            return None;
+        }
+        Some(self.take(route, slot, request.memory, None))
+    }
+
+    /// Takes note of the time.
+    pub(super) fn observe(&mut self, now: Timestamp) {
+        if now.until(self.now) > CLOCK_JUMP {
+            self.clear_cooldowns(now);
+        }
+        self.now = now;
+    }
+
+    /// `true` if the lane has an eligible credential that the request has not had.
+    pub(super) fn can_serve(&self, lane: &Lane, memory: &Memory) -> bool {
+        if memory.tried.is_empty() {
+            return lane.root().has_any();
+        }
+        let had = memory.tried.iter().filter(|tried| {
+            lane.leaf(tried.slot).status == Status::Eligible
+                && memory.excludes(tried.slot, self.now)
+        });
+        u32::try_from(had.count()).unwrap_or(u32::MAX) < lane.count(Status::Eligible)
+    }
+
+    /// `true` while the provider, or its capacity for the class, is backing off.
+    pub(super) fn is_gated(&self, class: u32) -> bool {
+        self.gate(class) > self.now
+    }
+
+    fn gate(&self, class: u32) -> Timestamp {
+        let class = self.classes[class as usize].backoff.until;
+        class.max(self.blast.backoff.until)
+    }
+
+    /// When the request may be served at the soonest, if that is in time.
+    fn soonest(
+        &self,
+        route: Route,
+        memory: &Memory,
+        deadline: Timestamp,
+    ) -> Result<Timestamp, Refusal> {
+        let TierLane { lane, .. } = self.lane(route);
+        let gate = self.gate(route.class);
+        let mut soonest = lane.root().wake.max(gate);
+        if self.can_serve(lane, memory) {
+            soonest = soonest.min(gate);
+        }
+        for tried in &memory.tried {
+            if let Some(again) = tried.again_at.filter(|again| *again > self.now)
+                && lane.leaf(tried.slot).status == Status::Eligible
+            {
+                soonest = soonest.min(again.max(gate));
+            }
+        }
+        if soonest <= deadline {
+            return Ok(soonest);
+        }
+        if lane.count(Status::Busy) > 0 {
+            return Ok(deadline);
+        }
+        Err(self.refusal(route, memory))
+    }
+
+    /// Why nobody serves, most telling reason first.
+    fn refusal(&self, route: Route, memory: &Memory) -> Refusal {
+        let TierLane { lane, .. } = self.lane(route);
+        let gate = self.gate(route.class);
+        let has = |status| lane.count(status) > 0;
+        if self.can_serve(lane, memory) && gate > self.now {
+            return Refusal::ProviderBackoff { until: gate };
+        }
+        if memory.losses > 0 || has(Status::Eligible) {
+            return Refusal::RetriesSpent;
+        }
+        if has(Status::Busy) {
+            return Refusal::Busy;
+        }
+        if has(Status::Resting) {
+            let until = lane.root().end.max(gate);
+            return Refusal::Cooling { until };
+        }
+        if has(Status::Refused) {
+            return Refusal::AllRefused;
+        }
+        if has(Status::NotAllowed) {
+            return Refusal::NotAllowed;
+        }
+        Refusal::NoCredentials
+    }
+
+    pub(super) fn pick(
+        &mut self,
+        route: Route,
+        memory: &Memory,
+        session: Option<u64>,
+    ) -> Option<u32> {
+        let class = &mut self.classes[route.class as usize];
+        let wish = Wish {
+            memory,
+            conversation: session
+                .filter(|_| self.settings.affinity)
+                .map(|session| affinity::key(session, &class.name)),
+            now: self.now,
+        };
+        let lane = &mut class.lanes[route.lane].lane;
+        select::pick(lane, &wish, &self.affinity, &self.order, &mut self.rng)
+    }
+
+    /// Hands the credential out.
+    pub(super) fn take(
+        &mut self,
+        route: Route,
+        at: u32,
+        memory: &Memory,
+        session: Option<u64>,
+    ) -> Grant {
+        let now = self.now;
+        self.bind(route, at, session);
+        let class = &mut self.classes[route.class as usize];
+        class.active += 1;
+        let slot = &mut self.slots[at as usize];
+        let load = (slot.is_full(), slot.is_optimal());
+        slot.active += 1;
+        slot.last_used = Some(now);
+        let (entry, windows) = class.entry_mut(at);
+        let mut is_probe = false;
+        for rest in [&mut slot.cooldown, &mut entry.cooldown] {
+            if let Some(rest) = rest.as_mut().filter(|rest| rest.holds(now)) {
+                is_probe = true;
+                rest.take_probe();
+            }
+        }
+        for (counter, spec) in entry.counters.iter_mut().zip(windows) {
+            counter.add_request(spec, now);
+        }
+        if let Some(reported) = &mut entry.reported {
+            reported.used = reported.used.saturating_add(1);
+        }
+        entry.totals.requests += 1;
+        entry.totals.last_used_ms = Some(now.as_millis());
+        entry.totals.first_used_ms.get_or_insert(now.as_millis());
+        let capped = caps::apply(class, at, &slot.member, &self.settings.caps, now);
+        let is_load_changed = load != (slot.is_full(), slot.is_optimal());
+        self.mark_entry(route.class, at, capped);
+        self.note_turn(route.class, at);
+        if is_load_changed || (is_probe && self.slots[at as usize].cooldown.is_some()) {
+            self.refresh_slot(at);
+        } else {
+            self.refresh_entry(route.class, at);
+        }
+        Grant {
+            slot: at,
+            class: route.class,
+            acquired: now,
+            is_probe,
+            is_repeat: memory.has_tried(at),
+        }
+    }
+
+    /// Ties the conversation to the credential, unless its own is only busy just now.
+    fn bind(&mut self, route: Route, slot: u32, session: Option<u64>) {
+        let Some(session) = session.filter(|_| self.settings.affinity) else {
+            return;
+        };
+        let class = &self.classes[route.class as usize];
+        let key = affinity::key(session, &class.name);
+        if let Some(own) = self.affinity.find(key, self.now)
+            && own != slot
+            && select::keeps_conversation(&class.lanes[route.lane].lane, own, slot)
+        {
+            self.affinity.touch(key, self.now);
+            return;
+        }
+        if self.affinity.bind(key, slot, self.now) {
+            self.dirt.conversations.push((key, slot, self.now));
+        }
+    }
+
+    /// Gives the slot of a lease back.
+    pub(super) fn release(&mut self, grant: Grant) {
+        let class = &mut self.classes[grant.class as usize];
+        class.active = class.active.saturating_sub(1);
+        let slot = &mut self.slots[grant.slot as usize];
+        let load = (slot.is_full(), slot.is_optimal());
+        slot.active = slot.active.saturating_sub(1);
+        if load == (slot.is_full(), slot.is_optimal()) {
+            self.refresh_entry(grant.class, grant.slot);
+        } else {
+            self.refresh_slot(grant.slot);
+        }
+    }
+
+    /// Undoes the counts of a lease that was never used.
+    pub(super) fn take_back(&mut self, grant: Grant) {
+        let class = &mut self.classes[grant.class as usize];
+        let (entry, windows) = class.entry_mut(grant.slot);
+        for (counter, spec) in entry.counters.iter_mut().zip(windows) {
+            counter.take_back(spec, grant.acquired);
+        }
+        if let Some(reported) = &mut entry.reported {
+            reported.used = reported.used.saturating_sub(1);
+        }
+        entry.totals.requests = entry.totals.requests.saturating_sub(1);
+        let member = &self.slots[grant.slot as usize].member;
+        caps::apply(class, grant.slot, member, &self.settings.caps, self.now);
+        self.mark_entry(grant.class, grant.slot, false);
+    }
+
+    /// A probe ended without a verdict: the next request may be it.
+    pub(super) fn return_probe(&mut self, grant: Grant) {
+        let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
+        let slot = &mut self.slots[grant.slot as usize];
+        let rests = [&mut slot.cooldown, &mut entry.cooldown];
+        for rest in rests.into_iter().flatten().filter(|_| grant.is_probe) {
+            rest.return_probe();
+        }
+    }
+
+    /// Brings the credentials of a lane up to date whose standing has changed by time alone.
+    pub(super) fn work_off_due(&mut self, route: Route) {
+        while let Some(slot) = self.lane(route).lane.next_due(self.now) {
+            self.refresh_entry(route.class, slot);
+        }
+    }
+
+    /// Reassesses a credential for one class.
+    pub(super) fn refresh_entry(&mut self, class: u32, at: u32) {
+        let class = &mut self.classes[class as usize];
+        let Some(slot) = self.slots.get(at as usize) else {
+            return;
+        };
+        for lane in &mut class.lanes {
+            let view = View {
+                windows: &class.windows,
+                rule: lane
+                    .rule
+                    .and_then(|rule| self.settings.tier_rules.get(rule)),
+                order: &self.order,
+                now: self.now,
+            };
+            let entry = class.entries.get_mut(at as usize);
+            let entry = entry.and_then(|entry| entry.as_deref_mut());
+            lane.lane.set(at, assess(slot, entry, view));
+        }
+    }
+
+    /// Reassesses a credential for all classes.
+    pub(super) fn refresh_slot(&mut self, slot: u32) {
+        for class in 0..u32::try_from(self.classes.len()).unwrap_or(u32::MAX) {
+            self.refresh_entry(class, slot);
+        }
+    }
+
+    /// Ends every cooldown and backoff: after a jump of the clock their ends mean nothing.
+    fn clear_cooldowns(&mut self, now: Timestamp) {
+        self.now = now;
+        tracing::warn!(provider = %self.provider, "the clock went back: all cooldowns end");
+        for slot in 0..self.slots.len() {
+            self.slots[slot].cooldown = None;
+            self.mark_slot(u32::try_from(slot).unwrap_or(u32::MAX));
+        }
+        for class in 0..self.classes.len() {
+            self.classes[class].backoff = super::blast::Backoff::default();
+            for slot in 0..self.classes[class].entries.len() {
+                if let Some(entry) = &mut self.classes[class].entries[slot] {
+                    entry.cooldown = None;
+                    entry.reported = None;
+                    let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+                    self.mark_entry(place(class), place(slot), true);
+                }
+            }
+        }
+        self.blast.clear();
+        self.rebuild_lanes();
+    }
+
+    /// Notes that a credential's own state is to be written down.
+    pub(super) fn mark_slot(&mut self, at: u32) {
+        self.dirt.is_urgent = true;
+        let slot = &mut self.slots[at as usize];
+        if !slot.is_dirty {
+            slot.is_dirty = true;
+            self.dirt.slots.push(at);
+        }
+    }
+
+    /// Notes that what is kept for (credential, class) is to be written down.
+    pub(super) fn mark_entry(&mut self, class: u32, slot: u32, is_urgent: bool) {
+        self.dirt.is_urgent |= is_urgent;
+        let entry = self.classes[class as usize].entries.get_mut(slot as usize);
+        if let Some(entry) = entry.and_then(|entry| entry.as_deref_mut())
+            && !entry.is_dirty
+        {
+            entry.is_dirty = true;
+            self.dirt.entries.push((class, slot));
+        }
+    }
+
+    /// The place of a credential.
+    pub(super) fn slot_of(&self, credential: &CredentialId) -> Option<u32> {
+        self.by_id.get(credential).copied()
+    }
+}

@@ -1,0 +1,514 @@
+//! Counting what a credential has used of a known limit, so that it stands aside before the
+//! provider has to say so.
+//!
+//! Whatever is uncertain counts against us: a rolling window forgets a request only when the whole
+//! slice it fell into has left the window.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::time::Timestamp;
+
+use super::lane::NEVER;
+use super::settings::{Anchor, WindowSpec};
+
+const DAY_MS: i64 = 86_400_000;
+/// The Monday nearest the epoch, in days: weeks and longer spans of days count from it.
+const FIRST_MONDAY: i64 = 4;
+/// Slices of a rolling window: a request is remembered one twenty-fourth too long at most.
+const SLICES: i64 = 24;
+/// The slices kept: those of the window and the one it ends in.
+const RING: usize = 25;
+/// How long a limit holds that a provider reported without saying when it resets.
+const REPORT_LASTS: Duration = Duration::from_mins(1);
+
+/// The Pacific day, when Google's daily quotas reset
+/// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11-22). A machine without a
+/// time-zone database gets the rule in force since 2007.
+static PACIFIC: LazyLock<TimeZone> = LazyLock::new(|| {
+    TimeZone::get("America/Los_Angeles")
+        .or_else(|_| TimeZone::posix("PST8PDT,M3.2.0,M11.1.0"))
+        .unwrap_or(TimeZone::UTC)
+});
+
+/// What a provider says about a limit of its own. It is right where it and our count disagree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Requests allowed in its window.
+    pub limit: Option<u64>,
+    /// Requests used; taken from `limit` and `remaining` where absent.
+    pub used: Option<u64>,
+    /// Requests left.
+    pub remaining: Option<u64>,
+    /// When the window resets.
+    pub resets: Option<Timestamp>,
+    /// Length of its window, which tells which of the configured windows is meant. A report that
+    /// fits none of them stands beside them until it resets.
+    pub every: Option<Duration>,
+}
+
+impl Report {
+    fn used(&self) -> Option<u64> {
+        let rest = || Some(self.limit?.saturating_sub(self.remaining?));
+        self.used.or_else(rest)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.remaining == Some(0)
+    }
+}
+
+/// What was used of one window by one (credential, model class).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counter {
+    pub(super) requests: u64,
+    pub(super) tokens: u64,
+    /// When the counts began; `None` if nothing was counted yet.
+    pub(super) started: Option<Timestamp>,
+    /// When the counts fall to zero; never for a rolling window, which forgets slice by slice.
+    pub(super) resets: Timestamp,
+    /// The limit a provider stated, which wins over the configured one.
+    pub(super) stated_limit: Option<u64>,
+    pub(super) slices: Option<Box<Slices>>,
+}
+
+/// A rolling window's memory: a ring of slices, the newest at `newest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slices {
+    pub(super) newest: i64,
+    pub(super) counts: [(u32, u64); RING],
+}
+
+/// A limit the provider reported that no configured window stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reported {
+    pub(super) limit: u64,
+    pub(super) used: u64,
+    pub(super) resets: Timestamp,
+}
+
+impl Counter {
+    pub(super) const fn new() -> Self {
+        Self {
+            requests: 0,
+            tokens: 0,
+            started: None,
+            resets: NEVER,
+            stated_limit: None,
+            slices: None,
+        }
+    }
+
+    /// Forgets what has left the window by `now`.
+    pub(super) fn roll(&mut self, spec: &WindowSpec, now: Timestamp) {
+        if spec.anchor == Anchor::Rolling {
+            self.roll_slices(spec, now);
+        }
+        // A start in the future means that the clock went back: begin anew.
+        if now >= self.resets || self.started.is_some_and(|started| started > now) {
+            self.clear();
+        }
+    }
+
+    /// Counts a request and opens the window if it is closed.
+    pub(super) fn add_request(&mut self, spec: &WindowSpec, now: Timestamp) {
+        self.open(spec, now);
+        self.requests += 1;
+        if let Some((requests, _)) = self.slice_at(spec, now) {
+            *requests = requests.saturating_add(1);
+        }
+    }
+
+    /// Takes back a request counted at `when`: it never reached the provider's books.
+    pub(super) fn take_back(&mut self, spec: &WindowSpec, when: Timestamp) {
+        if self.started.is_none_or(|started| started > when) {
+            return;
+        }
+        if self.slices.is_some() {
+            match self.slice_at(spec, when) {
+                Some((requests, _)) if *requests > 0 => *requests -= 1,
+                _ => return,
+            }
+        }
+        self.requests = self.requests.saturating_sub(1);
+    }
+
+    /// Counts the tokens of a request counted before.
+    pub(super) fn add_tokens(&mut self, spec: &WindowSpec, tokens: u64, now: Timestamp) {
+        self.open(spec, now);
+        self.tokens = self.tokens.saturating_add(tokens);
+        if let Some((_, sum)) = self.slice_at(spec, now) {
+            *sum = sum.saturating_add(tokens);
+        }
+    }
+
+    /// Takes the provider's word for limit, use and reset.
+    pub(super) fn correct(&mut self, spec: &WindowSpec, report: &Report, now: Timestamp) {
+        self.stated_limit = report.limit.or(self.stated_limit);
+        let limit = self.limit(spec);
+        let used = report
+            .used()
+            .or(report.is_spent().then_some(limit).flatten());
+        if let Some(used) = used {
+            self.open(spec, now);
+            self.requests = used;
+            if let Some(slices) = &mut self.slices {
+                let tokens = slices.counts.iter().map(|(_, tokens)| *tokens).sum();
+                slices.counts = [(0, 0); RING];
+                slices.counts[0] = (u32::try_from(used).unwrap_or(u32::MAX), tokens);
+            }
+        }
+        if let Some(resets) = report.resets.filter(|resets| *resets > now) {
+            self.open(spec, now);
+            if self.slices.is_none() {
+                self.resets = resets;
+            }
+        }
+    }
+
+    /// Requests allowed; `None` if unlimited.
+    pub(super) fn limit(&self, spec: &WindowSpec) -> Option<u64> {
+        self.stated_limit
+            .or((spec.requests > 0).then_some(spec.requests))
+    }
+
+    /// When there is room for one more request; `None` if there is now.
+    pub(super) fn room_at(&self, spec: &WindowSpec) -> Option<Timestamp> {
+        let limit = self.limit(spec).unwrap_or(u64::MAX);
+        let tokens = if spec.tokens > 0 {
+            spec.tokens
+        } else {
+            u64::MAX
+        };
+        if self.requests < limit && self.tokens < tokens {
+            return None;
+        }
+        let Some(slices) = &self.slices else {
+            return Some(self.resets);
+        };
+        let (mut requests_left, mut tokens_left) = (self.requests, self.tokens);
+        for age in (0..=SLICES).rev() {
+            let slice = slices.newest - age;
+            let (requests, sum) = slices.counts[place(age)];
+            requests_left = requests_left.saturating_sub(u64::from(requests));
+            tokens_left = tokens_left.saturating_sub(sum);
+            if requests_left < limit && tokens_left < tokens {
+                let leaves = slice.saturating_add(SLICES + 1);
+                return Some(Timestamp::from_millis(
+                    leaves.saturating_mul(slice_ms(spec)),
+                ));
+            }
+        }
+        // A limit of nothing at all: only the provider can lift it.
+        Some(NEVER)
+    }
+
+    fn clear(&mut self) {
+        *self = Self {
+            stated_limit: self.stated_limit,
+            ..Self::new()
+        };
+    }
+
+    fn open(&mut self, spec: &WindowSpec, now: Timestamp) {
+        self.roll(spec, now);
+        if self.started.is_some() {
+            return;
+        }
+        self.started = Some(now);
+        if spec.anchor == Anchor::Rolling {
+            self.slices.get_or_insert_with(|| {
+                Box::new(Slices {
+                    newest: now.as_millis().div_euclid(slice_ms(spec)),
+                    counts: [(0, 0); RING],
+                })
+            });
+        } else {
+            self.resets = period_end(spec, now);
+        }
+    }
+
+    fn roll_slices(&mut self, spec: &WindowSpec, now: Timestamp) {
+        let Some(slices) = &mut self.slices else {
+            return;
+        };
+        let newest = now.as_millis().div_euclid(slice_ms(spec));
+        let passed = newest.saturating_sub(slices.newest);
+        if passed <= 0 {
+            return;
+        }
+        if passed > SLICES {
+            self.clear();
+            return;
+        }
+        // The ring is kept sorted by age; it moves once in a twenty-fourth of the window.
+        let shift = usize::try_from(passed).unwrap_or(0);
+        slices.counts.rotate_right(shift);
+        for (requests, tokens) in &mut slices.counts[..shift] {
+            self.requests = self.requests.saturating_sub(u64::from(*requests));
+            self.tokens = self.tokens.saturating_sub(*tokens);
+            (*requests, *tokens) = (0, 0);
+        }
+        slices.newest = newest;
+    }
+
+    fn slice_at(&mut self, spec: &WindowSpec, when: Timestamp) -> Option<&mut (u32, u64)> {
+        let slices = self.slices.as_mut()?;
+        let slice = when.as_millis().div_euclid(slice_ms(spec));
+        let age = slices.newest.saturating_sub(slice);
+        (0..=SLICES)
+            .contains(&age)
+            .then(|| &mut slices.counts[place(age)])
+    }
+}
+
+impl Reported {
+    /// A report that stands on its own; `None` if it states no limit.
+    pub(super) fn new(report: &Report, now: Timestamp) -> Option<Self> {
+        let limit = match report.limit {
+            Some(limit) => limit,
+            None if report.is_spent() => report.used.unwrap_or(0),
+            None => return None,
+        };
+        let used = if report.is_spent() {
+            limit
+        } else {
+            report.used()?
+        };
+        let resets = report.resets.filter(|resets| *resets > now);
+        Some(Self {
+            limit,
+            used,
+            resets: resets.unwrap_or(now + REPORT_LASTS),
+        })
+    }
+
+    pub(super) fn room_at(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.used >= self.limit && now < self.resets).then_some(self.resets)
+    }
+}
+
+/// The index of a slice of this age.
+fn place(age: i64) -> usize {
+    usize::try_from(age).unwrap_or(0)
+}
+
+fn every_ms(spec: &WindowSpec) -> i64 {
+    match i64::try_from(spec.every.as_millis()) {
+        Ok(0) => DAY_MS,
+        Ok(every) => every,
+        Err(_) => i64::MAX,
+    }
+}
+
+fn slice_ms(spec: &WindowSpec) -> i64 {
+    // Rounded up: too long a memory is safe, too short is not.
+    every_ms(spec).div_ceil_of(SLICES).max(1)
+}
+
+/// When the window that holds `now` ends.
+fn period_end(spec: &WindowSpec, now: Timestamp) -> Timestamp {
+    let every = every_ms(spec);
+    match spec.anchor {
+        Anchor::FirstUse | Anchor::Rolling => {
+            Timestamp::from_millis(now.as_millis().saturating_add(every))
+        }
+        Anchor::PacificMidnight => calendar_end(every, now, &PACIFIC),
+        Anchor::UtcMidnight => calendar_end(every, now, &TimeZone::UTC),
+        Anchor::Weekly => calendar_end(7 * DAY_MS, now, &TimeZone::UTC),
+    }
+}
+
+/// The end of the calendar span around `now`: parts of a day count from midnight, spans of whole
+/// days from a Monday.
+fn calendar_end(every: i64, now: Timestamp, zone: &TimeZone) -> Timestamp {
+    let Ok(instant) = jiff::Timestamp::from_millisecond(now.as_millis()) else {
+        return now + Duration::from_hours(24);
+    };
+    let offset_ms = i64::from(zone.to_offset(instant).seconds()) * 1000;
+    let local_day = now.as_millis().saturating_add(offset_ms).div_euclid(DAY_MS);
+    if every < DAY_MS {
+        let midnight = local_midnight(local_day, zone);
+        let passed = now.as_millis().saturating_sub(midnight).div_euclid(every);
+        let end = midnight.saturating_add((passed + 1).saturating_mul(every));
+        return Timestamp::from_millis(end.min(local_midnight(local_day + 1, zone)));
+    }
+    let days = every / DAY_MS;
+    let into = (local_day - FIRST_MONDAY).rem_euclid(days);
+    let next = local_day.saturating_sub(into).saturating_add(days);
+    Timestamp::from_millis(local_midnight(next, zone))
+}
+
+/// Midnight of a day, counted in local days since the epoch, as milliseconds.
+fn local_midnight(day: i64, zone: &TimeZone) -> i64 {
+    let naive = day.saturating_mul(DAY_MS);
+    let offset_ms = |at: i64| {
+        jiff::Timestamp::from_millisecond(at)
+            .map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1000)
+    };
+    // No zone here changes its offset at midnight, so the second look is exact.
+    let guess = naive.saturating_sub(offset_ms(naive));
+    naive.saturating_sub(offset_ms(guess))
+}
+
+/// Rounding up, which the standard library has only for unsigned integers.
+trait DivCeil {
+    fn div_ceil_of(self, divisor: Self) -> Self;
+}
+
+impl DivCeil for i64 {
+    fn div_ceil_of(self, divisor: Self) -> Self {
+        self / divisor + Self::from(self % divisor > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(anchor: Anchor, requests: u64, every: Duration) -> WindowSpec {
+        WindowSpec {
+            models: Vec::new(),
+            requests,
+            tokens: 0,
+            every,
+            anchor,
+        }
+    }
+
+    fn time(text: &str) -> Timestamp {
+        Timestamp::parse_rfc3339(text).expect("a time")
+    }
+
+    const DAY: Duration = Duration::from_hours(24);
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn windows_end_where_their_anchor_says() {
+        let now = "2026-11-25T10:30:00Z"; // a Wednesday
+        for (anchor, every, end) in [
+            (Anchor::FirstUse, DAY, "2026-11-26T10:30:00Z"),
+            (Anchor::UtcMidnight, DAY, "2026-11-26T00:00:00Z"),
+            (Anchor::UtcMidnight, 6 * HOUR, "2026-11-25T12:00:00Z"),
+            (Anchor::UtcMidnight, 7 * DAY, "2026-11-30T00:00:00Z"),
+            (Anchor::Weekly, DAY, "2026-11-30T00:00:00Z"),
+            (Anchor::PacificMidnight, DAY, "2026-11-26T08:00:00Z"),
+            (Anchor::UtcMidnight, Duration::ZERO, "2026-11-26T00:00:00Z"),
+        ] {
+            let spec = spec(anchor, 1, every);
+            assert_eq!(period_end(&spec, time(now)), time(end), "{anchor:?}");
+        }
+    }
+
+    #[test]
+    fn the_pacific_day_follows_daylight_saving_time() {
+        let spec = spec(Anchor::PacificMidnight, 1, DAY);
+        for (now, end) in [
+            ("2026-07-01T06:59:00Z", "2026-07-01T07:00:00Z"),
+            ("2026-07-01T07:00:00Z", "2026-07-02T07:00:00Z"),
+            // The day the clock goes back has 25 hours.
+            ("2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
+            // The day it goes forward has 23.
+            ("2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
+        ] {
+            assert_eq!(period_end(&spec, time(now)), time(end), "{now}");
+        }
+    }
+
+    #[test]
+    fn the_rule_without_a_time_zone_database_is_the_same() {
+        let rule = TimeZone::posix("PST8PDT,M3.2.0,M11.1.0").expect("a valid rule");
+        for hour in 0..366 * 24 {
+            let now = time("2026-01-01T00:30:00Z") + HOUR * hour;
+            let instant = jiff::Timestamp::from_millisecond(now.as_millis()).expect("in range");
+            assert_eq!(rule.to_offset(instant), PACIFIC.to_offset(instant), "{now}");
+        }
+    }
+
+    #[test]
+    fn a_full_window_has_room_again_at_its_reset() {
+        let spec = spec(Anchor::FirstUse, 2, HOUR);
+        let start = Timestamp::from_secs(1000);
+        let mut counter = Counter::new();
+        counter.add_request(&spec, start);
+        assert_eq!(counter.room_at(&spec), None);
+        counter.add_request(&spec, start + HOUR / 2);
+        assert_eq!(counter.room_at(&spec), Some(start + HOUR));
+        counter.roll(&spec, start + HOUR);
+        assert_eq!((counter.requests, counter.room_at(&spec)), (0, None));
+    }
+
+    #[test]
+    fn tokens_fill_a_window_too() {
+        let mut spec = spec(Anchor::FirstUse, 0, HOUR);
+        spec.tokens = 100;
+        let start = Timestamp::from_secs(1000);
+        let mut counter = Counter::new();
+        counter.add_request(&spec, start);
+        counter.add_tokens(&spec, 100, start);
+        assert_eq!(counter.room_at(&spec), Some(start + HOUR));
+    }
+
+    #[test]
+    fn a_rolling_window_never_holds_more_than_its_limit_in_any_span() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let spec = spec(Anchor::Rolling, 10, Duration::from_secs(100));
+        let mut counter = Counter::new();
+        let mut now = Timestamp::from_secs(5000);
+        let mut served: Vec<Timestamp> = Vec::new();
+        for _ in 0..2000 {
+            now = now + Duration::from_millis(rng.u64(0..8000));
+            counter.roll(&spec, now);
+            if let Some(room) = counter.room_at(&spec) {
+                assert!(room > now && room <= now + spec.every + spec.every / 20);
+                continue;
+            }
+            counter.add_request(&spec, now);
+            served.push(now);
+            let recent = served.iter().rev();
+            let recent = recent.take_while(|at| now.since(**at) < spec.every);
+            assert!(recent.count() <= 10);
+        }
+        assert!(served.len() > 500, "{} were served", served.len());
+    }
+
+    #[test]
+    fn a_request_taken_back_leaves_no_trace() {
+        for anchor in [Anchor::FirstUse, Anchor::Rolling] {
+            let spec = spec(anchor, 1, HOUR);
+            let start = Timestamp::from_secs(1000);
+            let mut counter = Counter::new();
+            counter.add_request(&spec, start);
+            counter.take_back(&spec, start);
+            assert_eq!((counter.requests, counter.room_at(&spec)), (0, None));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_went_back_opens_a_new_window() {
+        let spec = spec(Anchor::FirstUse, 1, HOUR);
+        let mut counter = Counter::new();
+        counter.add_request(&spec, Timestamp::from_secs(1_000_000));
+        counter.roll(&spec, Timestamp::from_secs(1000));
+        assert_eq!(counter.room_at(&spec), None);
+    }
+
+    #[test]
+    fn the_provider_is_right_about_use_limit_and_reset() {
+        let spec = spec(Anchor::FirstUse, 100, DAY);
+        let now = Timestamp::from_secs(1000);
+        let mut counter = Counter::new();
+        counter.add_request(&spec, now);
+        let report = Report {
+            limit: Some(50),
+            remaining: Some(0),
+            resets: Some(now + HOUR),
+            ..Report::default()
+        };
+        counter.correct(&spec, &report, now);
+        assert_eq!(counter.requests, 50);
+        assert_eq!(counter.room_at(&spec), Some(now + HOUR));
+    }
+}
