@@ -114,13 +114,28 @@ pub(super) fn absolute(path: &Path, base: &Path, home: Option<&Path>) -> PathBuf
     }
 }
 
-/// `env:NAME`, `file:PATH`, or `…last4` of a literal: safe to print.
+/// `env:NAME`, `file:PATH`, the last characters of a literal, or a URL without user and query: safe
+/// to print.
 impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            Source::Literal => f.write_str(&self.secret.last4()),
+            Source::Literal => f.write_str(&masked(&self.secret)),
             source => source.fmt(f),
         }
+    }
+}
+
+fn masked(secret: &Secret) -> String {
+    let Some((scheme, rest)) = secret.expose().split_once("://") else {
+        return secret.last4();
+    };
+    let (place, query) = match rest.split_once('?') {
+        Some((place, _)) => (place, "?…"),
+        None => (rest, ""),
+    };
+    match place.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}{query}"),
+        None => format!("{scheme}://{place}{query}"),
     }
 }
 
@@ -232,6 +247,8 @@ mod tests {
             ("sk-canary-0123456789", "…6789"),
             ("env:KEY", "env:KEY"),
             ("file:/run/k", "file:/run/k"),
+            ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+            ("redis://u:canary@host/0?p=canary", "redis://…@host/0?…"),
         ] {
             let secret = SecretRef::parse(text).expect("a well-formed reference");
             assert_eq!(secret.to_string(), shown);

@@ -81,7 +81,7 @@ impl Checked<'_> {
 
     /// Whether a provider of that name can exist: built in, or in the config.
     fn has_provider(&self, name: &str) -> bool {
-        self.known.iter().any(|known| known.id == name)
+        self.known.iter().any(|known| known.is_named(name))
             || self.config.providers.keys().any(|id| id.as_str() == name)
     }
 

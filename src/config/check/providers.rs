@@ -42,7 +42,11 @@ pub(super) fn check(checked: &mut Checked<'_>) {
 }
 
 fn identity(checked: &mut Checked<'_>, id: &ProviderId, provider: &Provider, path: &str) {
-    if checked.known.iter().any(|known| known.id == id.as_str()) {
+    if checked
+        .known
+        .iter()
+        .any(|known| known.is_named(id.as_str()))
+    {
         if provider.kind.is_some() {
             let text = "has no effect: a built-in provider's dialect is known (give a provider of \
                         your own another name)";

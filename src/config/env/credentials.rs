@@ -144,7 +144,7 @@ fn vendor_key<'n>(overlay: &Overlay<'_>, name: &'n str) -> Option<(&'n str, &'n 
 fn by_vendor_name(overlay: &Overlay<'_>, name: &str) -> Option<ProviderId> {
     let mut known = overlay.known.iter();
     let found = known.find(|known| known.key_env.contains(&name))?;
-    ProviderId::parse(found.id).ok()
+    overlay.own_name(found)
 }
 
 /// No suffix, then numbers by their value, then words.
@@ -270,6 +270,7 @@ pub(super) fn client_key(overlay: &mut Overlay<'_>) {
 mod tests {
     use crate::config::env::sample::{overlaid, overlaid_on, provider};
     use crate::config::provider::Kind;
+    use crate::ids::ProviderId;
 
     fn keys(id: &str, set: &[(&str, &str)]) -> Vec<String> {
         let (provider, _) = provider(id, set);
@@ -351,12 +352,21 @@ mod tests {
     #[test]
     fn vendors_own_names_lead_to_their_provider() {
         assert_eq!(keys("together", &[("TOGETHERAI_API_KEY_2", "t")]), ["t"]);
+        assert_eq!(keys("together", &[("TOGETHER_AI_API_KEY", "t")]), ["t"]);
         let set = [
             ("HF_TOKEN", "a"),
             ("HF_TOKEN_1", "b"),
             ("HF_TOKEN_PATH", "/x"),
         ];
         assert_eq!(keys("huggingface", &set), ["a", "b"]);
+    }
+
+    #[test]
+    fn keys_go_to_the_name_the_file_has_for_a_provider() {
+        let file = toml::from_str("[providers.together_ai]").expect("valid");
+        let (config, ..) = overlaid_on(file, &[("TOGETHER_API_KEY", "t")]);
+        let names: Vec<_> = config.providers.keys().map(ProviderId::as_str).collect();
+        assert_eq!(names, ["together_ai"]);
     }
 
     #[test]

@@ -25,12 +25,25 @@ use crate::ids::ProviderId;
 pub struct KnownProvider {
     /// The id users write.
     pub id: &'static str,
+    /// Other names it goes by.
+    pub aliases: &'static [&'static str],
     /// Variables that hold a key; each also with `_1`, `_2`, … behind it.
     pub key_env: &'static [&'static str],
     /// `true` for accounts (log-in), `false` for API keys.
     pub is_oauth: bool,
     /// Built-in quota groups: (group, models).
     pub quota_groups: &'static [(&'static str, &'static [&'static str])],
+}
+
+impl KnownProvider {
+    /// Whether users may call it so.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.id).chain(self.aliases.iter().copied())
+    }
 }
 
 /// What the environment adds besides changes to the config.
@@ -104,12 +117,20 @@ impl<'a> Overlay<'a> {
         let known = self
             .known
             .iter()
-            .find(|known| upper_name(known.id) == upper)
+            .find(|known| known.names().any(|name| upper_name(name) == upper))
             .or_else(|| {
                 let named = |known: &&KnownProvider| known.key_env.contains(&by_key.as_str());
                 self.known.iter().find(named)
             })?;
-        ProviderId::parse(known.id).ok()
+        self.own_name(known)
+    }
+
+    /// The name the config file has for a built-in provider, else its id.
+    fn own_name(&self, known: &KnownProvider) -> Option<ProviderId> {
+        let mut own = self.config.providers.keys();
+        own.find(|id| known.names().any(|name| name == id.as_str()))
+            .cloned()
+            .or_else(|| ProviderId::parse(known.id).ok())
     }
 
     /// Splits `GEMINI_CLI_PRO` into a provider and the rest behind `_`: the longest name wins.
@@ -122,7 +143,7 @@ impl<'a> Overlay<'a> {
     }
 
     fn known(&self, id: &ProviderId) -> Option<&'a KnownProvider> {
-        self.known.iter().find(|known| known.id == id.as_str())
+        self.known.iter().find(|known| known.is_named(id.as_str()))
     }
 
     /// A provider's settings, to change.
@@ -170,12 +191,14 @@ pub(super) mod sample {
     pub(in crate::config) const KNOWN: &[KnownProvider] = &[
         KnownProvider {
             id: "gemini",
+            aliases: &[],
             key_env: &["GEMINI_API_KEY"],
             is_oauth: false,
             quota_groups: &[],
         },
         KnownProvider {
             id: "gemini_cli",
+            aliases: &[],
             key_env: &[],
             is_oauth: true,
             quota_groups: &[
@@ -185,18 +208,21 @@ pub(super) mod sample {
         },
         KnownProvider {
             id: "together",
+            aliases: &["together_ai"],
             key_env: &["TOGETHER_API_KEY", "TOGETHERAI_API_KEY"],
             is_oauth: false,
             quota_groups: &[],
         },
         KnownProvider {
             id: "huggingface",
+            aliases: &[],
             key_env: &["HF_TOKEN"],
             is_oauth: false,
             quota_groups: &[],
         },
         KnownProvider {
             id: "openai",
+            aliases: &[],
             key_env: &["OPENAI_API_KEY"],
             is_oauth: false,
             quota_groups: &[],
