@@ -227,7 +227,7 @@ fn crates_stay_in_their_rooms() {
             .filter(|(_, rooms)| !rooms.iter().any(|room| source.path.starts_with(room)));
         for (name, rooms) in strangers {
             let path = format!("{name}::");
-            for (number, line) in source.code().filter(|(_, line)| names(line, &path)) {
+            for (number, line) in source.production().filter(|(_, line)| names(line, &path)) {
                 offences.push(format!(
                     "src/{}:{number}: {name} is for {rooms:?}: {line}",
                     source.path
