@@ -1,11 +1,218 @@
 //! Adapts request bodies to what a vendor takes, by its [`Quirks`].
+//!
+//! A body in which nothing is to do comes back as it was, without a parse beyond a search for the
+//! telling names. Otherwise the members touched are replaced, and all others keep their bytes.
+
+mod messages;
+mod object;
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
+use memchr::memmem;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::dialects::{Dialect, Operation};
 use crate::providers::Outgoing;
-use crate::providers::quirks::Quirks;
+use crate::providers::adapt::object::Object;
+use crate::providers::quirks::{Quirks, Switch, Thinking, TokenLimit, ToolIds};
 
-/// Returns the body unchanged, without a copy, where nothing is to do.
-pub(super) fn by_quirks(body: Bytes, _request: &Outgoing<'_>, _quirks: &Quirks) -> Bytes {
-    body
+/// The levels of `reasoning_effort`, weakest first.
+const LEVELS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// Other words for "do not think".
+const OFF: [&str; 4] = ["none", "off", "disable", "disabled"];
+
+/// Returns the body unchanged, without a copy, where nothing is to do; also a body that is no JSON
+/// object, which the vendor may refuse in its own words.
+pub(super) fn by_quirks(body: Bytes, request: &Outgoing<'_>, quirks: &Quirks) -> Bytes {
+    if request.dialect != Dialect::OpenAiChat {
+        return body;
+    }
+    let model = request.model.to_lowercase();
+    match request.operation {
+        Operation::Chat => chat(body, &model, quirks),
+        Operation::Embeddings => embeddings(body, &model, quirks),
+        Operation::Completions | Operation::CountTokens => body,
+    }
 }
+
+/// Adds what the vendor's embedding models cannot do without.
+fn embeddings(body: Bytes, model: &str, quirks: &Quirks) -> Bytes {
+    let mut wanted = quirks
+        .embedding_defaults
+        .iter()
+        .filter(|(part, ..)| model.contains(part))
+        .peekable();
+    if wanted.peek().is_none() {
+        return body;
+    }
+    let Some(mut members) = Object::parse(&body) else {
+        return body;
+    };
+    for (_, name, json) in wanted {
+        members.set_if_absent(name, (*json).to_owned());
+    }
+    members.into_changed().map_or(body.clone(), Bytes::from)
+}
+
+fn chat(body: Bytes, model: &str, quirks: &Quirks) -> Bytes {
+    if !may_concern(&body, model, quirks) {
+        return body;
+    }
+    let Some(mut members) = Object::parse(&body) else {
+        return body;
+    };
+    rename_members(&mut members, quirks);
+    drop_refused(&mut members, model, quirks);
+    clamp(&mut members, quirks);
+    if let Some(thinking) = of_model(quirks.thinking, model) {
+        switch_thinking(&mut members, *thinking);
+    }
+    let thinks = thinks(&members, model, quirks);
+    if let Some(raw) = members.raw("messages")
+        && let Some(messages) = messages::adapt(raw, quirks, thinks)
+    {
+        members.set("messages", messages);
+    }
+    members.into_changed().map_or(body.clone(), Bytes::from)
+}
+
+/// `true` if the body holds a name that a quirk is about. Most bodies do not, and a search is ten
+/// times cheaper than a parse.
+fn may_concern(body: &[u8], model: &str, quirks: &Quirks) -> bool {
+    let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
+    let limit = match quirks.token_limit {
+        TokenLimit::Either => false,
+        TokenLimit::MaxCompletionTokens => has("\"max_tokens\""),
+        TokenLimit::MaxTokens => has("\"max_completion_tokens\""),
+    };
+    limit
+        || quirks.no_developer_role && has("\"developer\"")
+        || quirks.renamed.iter().any(|(name, _)| has(name))
+        || refused(model, quirks).any(has)
+        || quirks.max_stops.is_some() && has("\"stop\"")
+        || quirks.max_temperature.is_some() && has("\"temperature\"")
+        || !quirks.thinking.is_empty() && has("\"reasoning_effort\"")
+        || !quirks.needs_reasoning.is_empty() && has("\"assistant\"")
+        || quirks.tool_ids != ToolIds::Any && has("\"tool_call_id\"")
+        || quirks.tool_ids != ToolIds::Any && has("\"tool_calls\"")
+}
+
+/// The members this model refuses.
+fn refused<'a>(model: &'a str, quirks: &Quirks) -> impl Iterator<Item = &'static str> + use<'a> {
+    quirks
+        .refused
+        .iter()
+        .filter(move |(part, _)| model.contains(part))
+        .flat_map(|(_, names)| names.iter().copied())
+}
+
+/// The first entry for this model.
+fn of_model<'a, T>(table: &'a [(&str, T)], model: &str) -> Option<&'a T> {
+    table
+        .iter()
+        .find(|(part, _)| model.contains(part))
+        .map(|(_, entry)| entry)
+}
+
+fn rename_members(members: &mut Object<'_>, quirks: &Quirks) {
+    match quirks.token_limit {
+        TokenLimit::Either => {}
+        TokenLimit::MaxCompletionTokens => members.rename("max_tokens", "max_completion_tokens"),
+        TokenLimit::MaxTokens => members.rename("max_completion_tokens", "max_tokens"),
+    }
+    for (ours, theirs) in quirks.renamed {
+        members.rename(ours, theirs);
+    }
+}
+
+fn drop_refused(members: &mut Object<'_>, model: &str, quirks: &Quirks) {
+    for name in refused(model, quirks) {
+        members.remove(name);
+    }
+}
+
+/// Keeps stop sequences and temperature inside what the vendor takes.
+fn clamp(members: &mut Object<'_>, quirks: &Quirks) {
+    if let Some(limit) = quirks.max_stops
+        && let Some(raw) = members.raw("stop")
+        && let Ok(stops) = serde_json::from_str::<Vec<&RawValue>>(raw)
+        && stops.len() > limit
+    {
+        let kept: Vec<_> = stops.iter().take(limit).map(|stop| stop.get()).collect();
+        let kept = format!("[{}]", kept.join(","));
+        members.set("stop", kept);
+    }
+    if let Some(limit) = quirks.max_temperature
+        && let Some(raw) = members.raw("temperature")
+        && raw.parse::<f64>().is_ok_and(|wanted| wanted > limit)
+    {
+        members.set("temperature", limit.to_string());
+    }
+}
+
+/// Puts `reasoning_effort` into the vendor's own words. A switch the client set itself stays.
+fn switch_thinking(members: &mut Object<'_>, thinking: Thinking) {
+    let Some(effort) = members
+        .raw("reasoning_effort")
+        .and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw).ok())
+        .map(|effort| effort.to_lowercase())
+    else {
+        return;
+    };
+    let on = !OFF.contains(&effort.as_str());
+    match thinking.switch {
+        Switch::EnableThinking => members.set_if_absent("enable_thinking", on.to_string()),
+        Switch::None => {}
+        Switch::Template(name) => {
+            let arguments = serde_json::json!({ name: on }).to_string();
+            members.set_if_absent("chat_template_kwargs", arguments);
+        }
+        Switch::ThinkingType => {
+            let kind = if on { "enabled" } else { "disabled" };
+            members.set_if_absent("thinking", format!(r#"{{"type":"{kind}"}}"#));
+        }
+    }
+    match level(&effort, on, thinking.levels) {
+        Some(level) if level == effort => {}
+        Some(level) => members.set("reasoning_effort", format!("\"{level}\"")),
+        None => members.remove("reasoning_effort"),
+    }
+}
+
+/// The vendor's level for what was asked: the weakest that is not below it, else its strongest.
+fn level(effort: &str, on: bool, levels: &[&'static str]) -> Option<&'static str> {
+    if !on {
+        return levels.iter().copied().find(|level| *level == "none");
+    }
+    let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
+    let wanted = rank(effort)?;
+    let strong_enough = |level: &&'static str| rank(level).is_some_and(|rank| rank >= wanted);
+    levels
+        .iter()
+        .copied()
+        .find(strong_enough)
+        .or(levels.last().copied())
+}
+
+/// `true` if the model will think, so that it demands the reasoning of earlier turns back.
+fn thinks(members: &Object<'_>, model: &str, quirks: &Quirks) -> bool {
+    if quirks.needs_reasoning.is_empty() {
+        return false;
+    }
+    let switch = members.raw("thinking").and_then(|raw| {
+        let thinking: Value = serde_json::from_str(raw).ok()?;
+        Some(thinking.get("type")?.as_str()? == "enabled")
+    });
+    switch.unwrap_or_else(|| {
+        quirks
+            .needs_reasoning
+            .iter()
+            .any(|part| model.contains(part))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,14 @@
 //! OpenAI: Chat Completions and Responses, and which models take only one of them.
 
+use bytes::Bytes;
+use memchr::memmem;
+
 use crate::dialects::{Dialect, Operation};
-use crate::providers::Provider;
-use crate::providers::quirks::Quirks;
+use crate::providers::quirks::{Quirks, TokenLimit};
 use crate::providers::signals::Signal;
 use crate::providers::spec::{KeySign, Offers, Spec};
 use crate::providers::verdict::Verdict;
+use crate::providers::{Outgoing, Provider, adapt};
 
 /// OpenAI itself.
 #[derive(Debug)]
@@ -46,6 +49,32 @@ const SIGNALS: &[Signal] = &[
     Signal::code("slow_down", Verdict::Capacity).on(503),
 ];
 
+/// What o1 and later reasoning models refuse: 400 `unsupported_parameter` or `unsupported_value`.
+const REASONING: Quirks = Quirks {
+    token_limit: TokenLimit::MaxCompletionTokens,
+    refused: &[(
+        "",
+        &[
+            "frequency_penalty",
+            "logit_bias",
+            "logprobs",
+            "presence_penalty",
+            "stop",
+            "temperature",
+            "top_logprobs",
+            "top_p",
+        ],
+    )],
+    ..Quirks::NONE
+};
+
+/// GPT-5.1 and later take sampling parameters as long as they do not reason, which is the default.
+const OPTIONAL_REASONING: Quirks = Quirks {
+    token_limit: TokenLimit::MaxCompletionTokens,
+    max_stops: Some(4),
+    ..Quirks::NONE
+};
+
 /// The legacy models of `/completions`; the others answer 404 there.
 const TEXT_MODELS: [&str; 3] = ["-instruct", "davinci-", "babbage-"];
 
@@ -71,6 +100,52 @@ impl Provider for OpenAi {
                 .then_some(Dialect::OpenAiChat),
             Operation::CountTokens => None,
         }
+    }
+
+    fn adapt(&self, body: Bytes, request: &Outgoing<'_>) -> Bytes {
+        let quirks = match reasoning(request.model) {
+            Reasoning::Always => &REASONING,
+            Reasoning::Never => &self.0.quirks,
+            Reasoning::Optional => {
+                let named = memmem::find(&body, b"\"reasoning_effort\"").is_some();
+                if named {
+                    &REASONING
+                } else {
+                    &OPTIONAL_REASONING
+                }
+            }
+        };
+        adapt::by_quirks(body, request, quirks)
+    }
+}
+
+/// Whether a model reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reasoning {
+    Always,
+    Never,
+    /// Only when `reasoning_effort` asks for it.
+    Optional,
+}
+
+/// By the model's name: `o3`, `gpt-5-mini`; `gpt-5-chat-latest` does not reason.
+fn reasoning(model: &str) -> Reasoning {
+    let is_o_series = model
+        .strip_prefix('o')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let Some(five) = model.strip_prefix("gpt-5") else {
+        return if is_o_series {
+            Reasoning::Always
+        } else {
+            Reasoning::Never
+        };
+    };
+    if five.contains("chat") {
+        Reasoning::Never
+    } else if five.starts_with('.') && !five.contains("pro") && !five.contains("codex") {
+        Reasoning::Optional
+    } else {
+        Reasoning::Always
     }
 }
 
@@ -99,6 +174,22 @@ mod tests {
                 Some(upstream),
                 "{client} {model}"
             );
+        }
+    }
+
+    #[test]
+    fn models_that_reason_are_known_by_name() {
+        for (model, wanted) in [
+            ("o1", Reasoning::Always),
+            ("o4-mini", Reasoning::Always),
+            ("gpt-5-mini", Reasoning::Always),
+            ("gpt-5.1-codex", Reasoning::Always),
+            ("gpt-5.2", Reasoning::Optional),
+            ("gpt-5-chat-latest", Reasoning::Never),
+            ("gpt-4o", Reasoning::Never),
+            ("omni-moderation", Reasoning::Never),
+        ] {
+            assert_eq!(reasoning(model), wanted, "{model}");
         }
     }
 

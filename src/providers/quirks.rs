@@ -21,6 +21,8 @@ pub struct Quirks {
     pub thinking: &'static [(&'static str, Thinking)],
     /// Which tool-call ids it takes.
     pub tool_ids: ToolIds,
+    /// What embedding requests must hold: `(part of the model name, member, its JSON)`.
+    pub embedding_defaults: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// The names of the limit of answer tokens.
@@ -28,6 +30,8 @@ pub struct Quirks {
 pub enum TokenLimit {
     /// Both names are understood.
     Either,
+    /// `max_tokens` is refused: OpenAI's reasoning models.
+    MaxCompletionTokens,
     /// `max_completion_tokens` is refused or ignored.
     MaxTokens,
 }
@@ -73,6 +77,7 @@ impl Quirks {
         needs_reasoning: &[],
         thinking: &[],
         tool_ids: ToolIds::Any,
+        embedding_defaults: &[],
     };
 
     /// What servers of open models have in common: chat templates without a `developer` role,

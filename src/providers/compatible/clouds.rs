@@ -79,6 +79,11 @@ pub(super) static TABLE: &[Compatible] = &[
                     },
                 ),
             ],
+            // Models that tell questions from passages refuse a request that does not say which.
+            embedding_defaults: &[
+                ("embedqa", "input_type", "\"query\""),
+                ("nemoretriever", "input_type", "\"query\""),
+            ],
             ..Quirks::OPEN_MODELS
         },
         ..Spec::compatible("nvidia_nim", "NVIDIA NIM")

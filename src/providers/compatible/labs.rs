@@ -118,7 +118,7 @@ pub(super) static TABLE: &[Compatible] = &[
         quirks: Quirks {
             token_limit: TokenLimit::MaxTokens,
             no_developer_role: true,
-            needs_reasoning: &[""],
+            needs_reasoning: &["reasoner", "deepseek-v4", "deepseek-r"],
             thinking: &[
                 ("deepseek-chat", THINKING_TYPE),
                 (
@@ -217,6 +217,12 @@ pub(super) static TABLE: &[Compatible] = &[
         quirks: Quirks {
             token_limit: TokenLimit::MaxTokens,
             no_developer_role: true,
+            // Its thinking models take no temperature but 1.
+            refused: &[
+                ("thinking", &["temperature"]),
+                ("kimi-k2.", &["temperature"]),
+                ("kimi-k3", &["temperature"]),
+            ],
             max_temperature: Some(1.0),
             needs_reasoning: &["thinking", "kimi-k2.", "kimi-k3"],
             thinking: &[("kimi-k2.", THINKING_TYPE)],
