@@ -4,6 +4,7 @@
 //! A new subcommand is a file, its `mod` line, its [`Command`] variant and its arm in
 //! [`Command::run`].
 
+pub mod boot;
 mod completions;
 pub mod exit;
 mod logging;
@@ -11,6 +12,7 @@ mod man;
 pub mod output;
 pub mod prompt;
 mod refusal;
+mod serve;
 pub mod table;
 
 use std::ffi::OsString;
@@ -103,6 +105,7 @@ pub enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     Completions(completions::CompletionsArgs),
+    Serve(serve::ServeArgs),
     Man(man::ManArgs),
 }
 
@@ -110,6 +113,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Completions(args) => completions::run(&args, context),
+            Self::Serve(args) => serve::run(&args, context),
             Self::Man(args) => man::run(&args, context),
         }
     }

@@ -125,6 +125,16 @@ pub struct ReplyContext {
     pub request: Option<std::sync::Arc<ChatRequest>>,
 }
 
+/// The codec of a dialect.
+pub fn codec(dialect: Dialect) -> &'static dyn Codec {
+    match dialect {
+        Dialect::Gemini => &gemini::Gemini,
+        Dialect::OpenAiChat | Dialect::Anthropic | Dialect::OpenAiResponses => {
+            &openai_chat::OpenAiChat
+        }
+    }
+}
+
 /// One dialect, both ways. Codecs hold no state; a stream's state lives in its reader and writer.
 pub trait Codec: Sync {
     /// Which dialect this is.

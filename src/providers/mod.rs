@@ -25,6 +25,7 @@ mod key_test;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
 
 use crate::dialects::{Dialect, Operation};
 use crate::providers::anthropic::Anthropic;
@@ -245,7 +246,8 @@ pub struct ModelPage {
 }
 
 /// A model as its vendor lists it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(default)]
 pub struct ListedModel {
     /// The id to call it by, without `models/` or the like in front.
     pub id: String,

@@ -1,0 +1,209 @@
+//! From the global options to a running core: places, config, credentials, gateway. What `serve`
+//! and the commands that need no server begin with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cli::exit::Failure;
+use crate::cli::{Context, Globals};
+use crate::config::Config;
+use crate::config::env::KnownProvider;
+use crate::config::error::ConfigError;
+use crate::config::load::{self, Flags, Inputs, Loaded};
+use crate::config::paths::Paths;
+use crate::config::provider::{Kind, Rotation};
+use crate::config::secret_ref::SecretRef;
+use crate::config::variables::Variables;
+use crate::credentials::collect::{GivenKey, collect};
+use crate::credentials::store::{Overrides, Store, passing_fingerprint_key};
+use crate::credentials::{Credential, Source};
+use crate::gateway::build::{self, BuildError, DEMO, Parts};
+use crate::gateway::snapshot::Snapshot;
+use crate::ids::ProviderId;
+use crate::providers;
+use crate::secret::{FingerprintKey, Secret};
+use crate::server::demo::{self, Demo};
+use crate::time::Timestamp;
+
+/// Everything read from disk and environment, ready to make a snapshot of.
+pub struct Boot {
+    pub paths: Paths,
+    pub loaded: Loaded,
+    pub store: Store,
+    pub credentials: Vec<Credential>,
+    pub fingerprint_key: FingerprintKey,
+    /// What is odd about all that, a sentence each.
+    pub remarks: Vec<String>,
+}
+
+impl Boot {
+    /// Reads config, environment and credentials, and says on stderr what is odd about them.
+    pub fn read(context: &Context, flags: Flags) -> Result<Self, Failure> {
+        let boot = Self::read_quietly(&context.globals, flags)?;
+        for remark in &boot.remarks {
+            context.printer.warn(remark);
+        }
+        Ok(boot)
+    }
+
+    /// [`Boot::read`] without saying anything, for reloads.
+    pub fn read_quietly(globals: &Globals, flags: Flags) -> Result<Self, Failure> {
+        let (paths, loaded) = load_config(globals, flags)?;
+        let mut remarks: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
+        let store = Store::new(&paths.data_dir);
+        let stored = store.load();
+        remarks.extend(stored.problems.iter().map(ToString::to_string));
+        let fingerprint_key = store.fingerprint_key().unwrap_or_else(|problem| {
+            // Without it state is not found again after a restart; serving goes on.
+            remarks.push(problem.to_string());
+            passing_fingerprint_key()
+        });
+        let given = given_keys(&loaded.config);
+        let credentials = collect(
+            &given,
+            stored.credentials,
+            &stored.overrides,
+            &fingerprint_key,
+        );
+        Ok(Self {
+            paths,
+            loaded,
+            store,
+            credentials,
+            fingerprint_key,
+            remarks,
+        })
+    }
+
+    /// Adds the simulated provider to config and credentials.
+    pub fn add_demo(&mut self, demo: &Demo) {
+        let Ok(id) = ProviderId::parse(DEMO) else {
+            return;
+        };
+        let settings = self.loaded.config.providers.entry(id.clone()).or_default();
+        settings.kind = Some(Kind::OpenAi);
+        settings.base_url = vec![demo.base_url()];
+        // One after the other would show a newcomer one key only.
+        settings.rotation = Rotation::Balanced;
+        settings.api_keys.clear();
+        let keys = demo::KEYS.map(|key| GivenKey {
+            provider: id.clone(),
+            source: Source::Config,
+            secret: Secret::new(key),
+            label: None,
+            suffix: None,
+            tier: None,
+            priority: None,
+            proxy: None,
+        });
+        self.credentials
+            .retain(|credential| credential.id.provider() != DEMO);
+        let demo = collect(
+            &keys,
+            Vec::new(),
+            &Overrides::default(),
+            &self.fingerprint_key,
+        );
+        self.credentials.extend(demo);
+    }
+
+    /// The snapshot to serve by; pools of the one before go on.
+    pub fn snapshot(&self, previous: Option<&Snapshot>) -> Result<Snapshot, Failure> {
+        let parts = Parts {
+            config: &self.loaded.config,
+            credentials: &self.credentials,
+            fingerprint_key: &self.fingerprint_key,
+            cache_dir: Some(&self.paths.cache_dir),
+            previous,
+            now: Timestamp::now(),
+        };
+        build::snapshot(&parts).map_err(|error| build_failure(&error, &self.paths.config_file))
+    }
+}
+
+/// Finds the places; an error is exit code 2.
+pub fn paths(globals: &Globals) -> Result<Paths, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    Paths::find(globals.config.as_deref(), &variable).map_err(|error| config_failure(&error))
+}
+
+/// Finds the places and loads the config; an error is exit code 2.
+pub fn load_config(globals: &Globals, flags: Flags) -> Result<(Paths, Loaded), Failure> {
+    let paths = paths(globals)?;
+    let known = known_providers();
+    let inputs = Inputs {
+        paths: &paths,
+        environment: Variables::new(std::env::vars_os().filter_map(|(name, value)| {
+            // A name or value that is not UTF-8 is none of ours.
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        })),
+        env_files: &globals.env_files,
+        flags,
+        known: &known,
+    };
+    let loaded = load::load(inputs).map_err(|error| config_failure(&error))?;
+    Ok((paths, loaded))
+}
+
+/// The built-in providers as the config floor needs to know them.
+pub fn known_providers() -> Vec<KnownProvider> {
+    providers::all()
+        .map(|provider| {
+            let spec = provider.spec();
+            KnownProvider {
+                id: spec.id,
+                aliases: spec.aliases,
+                key_env: spec.key_env,
+                is_oauth: spec.is_oauth,
+                quota_groups: spec.quota_groups,
+            }
+        })
+        .collect()
+}
+
+/// A config error as exit code 2, with its line.
+pub fn config_failure(error: &ConfigError) -> Failure {
+    let failure = Failure::usage(error.to_string(), error.hint());
+    match error.excerpt() {
+        Some(excerpt) => failure.with_excerpt(excerpt),
+        None => failure,
+    }
+}
+
+fn build_failure(error: &BuildError, file: &Path) -> Failure {
+    Failure::usage(error.to_string(), format!("edit {}", file.display()))
+}
+
+fn given_keys(config: &Config) -> Vec<GivenKey> {
+    let mut given = Vec::new();
+    for (provider, settings) in &config.providers {
+        for key in &settings.api_keys {
+            given.push(GivenKey {
+                provider: provider.clone(),
+                source: if key.env_suffix.is_some() {
+                    Source::Env
+                } else {
+                    Source::Config
+                },
+                secret: SecretRef::secret(&key.key).clone(),
+                label: key.label.clone(),
+                suffix: key.env_suffix.clone().filter(|suffix| !suffix.is_empty()),
+                tier: key.tier.clone(),
+                priority: key.priority,
+                proxy: None,
+            });
+        }
+    }
+    given
+}
+
+/// Brings up the simulated provider on loopback.
+pub async fn start_demo() -> Result<Arc<Demo>, Failure> {
+    let started = Demo::start(demo::Script::default()).await;
+    started.map(Arc::new).map_err(|error| {
+        Failure::failed(
+            format!("cannot start the demo provider: {error}"),
+            "check that this machine lets programs listen on 127.0.0.1",
+        )
+    })
+}

@@ -1,0 +1,350 @@
+//! `llmproxy serve`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::boot::{self, Boot};
+use crate::cli::exit::Failure;
+use crate::cli::{Context, Globals};
+use crate::config::exposure::exposure;
+use crate::config::load::Flags;
+use crate::config::server::Server;
+use crate::credentials::store::{Stamp, Store};
+use crate::gateway::{Gateway, catalog};
+use crate::server::clients::Clients;
+use crate::server::demo::Demo;
+use crate::server::guard::HostRule;
+use crate::server::limits::Limiter;
+use crate::server::{self, Settings, Shared, Shutdown};
+
+/// How often files are looked at for changes that count "within a second".
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Serve all providers behind one address
+///
+/// Prints `listening on http://HOST:PORT` on stderr once it accepts. SIGTERM and SIGINT let running
+/// streams finish (a second one stops at once); SIGHUP, or a change of the config file, reloads.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  llmproxy serve --demo               try it without any key
+  llmproxy serve                      http://127.0.0.1:8000
+  llmproxy serve --port 0             a free port; see the first line on stderr")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub(super) struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+
+    /// Port to listen on; 0 picks a free one
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// Add a simulated provider: no key and no network needed
+    #[arg(long)]
+    demo: bool,
+
+    /// Write every request to the request log
+    #[arg(long)]
+    log_requests: bool,
+
+    /// Reload when the config file changes (the default)
+    #[arg(long, overrides_with = "no_watch")]
+    watch: bool,
+
+    /// Reload on SIGHUP only
+    #[arg(long)]
+    no_watch: bool,
+
+    /// Serve other machines without asking for a key
+    #[arg(long)]
+    insecure_no_auth: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
+    let boot = Boot::read(context, args.flags())?;
+    check_exposure(&boot.loaded.config.server, args.insecure_no_auth)?;
+    // Its own runtime: Ctrl-C must drain here, not drop the work.
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        Failure::failed(
+            format!("cannot start the runtime: {error}"),
+            "check the limits on threads and open files (ulimit -a)",
+        )
+    })?;
+    let served = runtime.block_on(Box::pin(serve(args, context, boot)));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<(), Failure> {
+    let demo = if args.demo {
+        Some(boot::start_demo().await?)
+    } else {
+        None
+    };
+    if let Some(demo) = &demo {
+        boot.add_demo(demo);
+    }
+    let gateway = Gateway::new(boot.snapshot(None)?);
+    let config = &boot.loaded.config.server;
+    let listener = bind(config).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| listen_failure(config, &error))?;
+    let shared = Arc::new(Shared {
+        gateway: Arc::clone(&gateway),
+        settings: ArcSwap::from_pointee(settings(&boot)),
+        limiter: Arc::new(Limiter::default()),
+    });
+    greet(context, &boot, address, demo.as_deref());
+
+    let shutdown = Shutdown::default();
+    tokio::spawn(watch_signals(shutdown.clone()));
+    tokio::spawn(refresh_models(Arc::clone(&gateway)));
+    let (max_connections, drain) = (config.max_connections, config.drain_timeout);
+    let reloader = Reloader {
+        args: args.clone(),
+        globals: context.globals.clone(),
+        demo,
+        shared: Arc::clone(&shared),
+    };
+    tokio::spawn(reloader.run(Stamps::of(&boot)));
+    server::run(listener, shared, max_connections, drain, shutdown).await;
+    Ok(())
+}
+
+impl ServeArgs {
+    fn flags(&self) -> Flags {
+        Flags {
+            host: self.host.clone(),
+            port: self.port,
+            log_requests: self.log_requests,
+        }
+    }
+}
+
+/// Exit code 2 for an address that others can reach without a proper client key.
+fn check_exposure(server: &Server, insecure: bool) -> Result<(), Failure> {
+    if insecure || server.is_loopback() {
+        return Ok(());
+    }
+    match exposure(server) {
+        None => Ok(()),
+        Some(exposure) => Err(Failure::usage(
+            exposure.sentence(&server.host),
+            exposure.hint(),
+        )),
+    }
+}
+
+async fn bind(server: &Server) -> Result<TcpListener, Failure> {
+    server::bind(&server.host, server.port)
+        .await
+        .map_err(|error| listen_failure(server, &error))
+}
+
+fn listen_failure(server: &Server, error: &io::Error) -> Failure {
+    let (host, port) = (&server.host, server.port);
+    let hint = if error.kind() == io::ErrorKind::AddrInUse {
+        "stop the program that uses the port, or pick another with --port (0: any free one)"
+    } else {
+        "check [server] host and port, or --host and --port"
+    };
+    Failure::failed(format!("cannot listen on {host}:{port}: {error}"), hint)
+}
+
+fn settings(boot: &Boot) -> Settings {
+    let server = &boot.loaded.config.server;
+    Settings {
+        clients: Clients::new(server),
+        host_rule: HostRule::new(&server.host, &server.allowed_hosts),
+        cors_origins: server.cors_origins.clone(),
+        max_body: server.max_body,
+        debug_headers: server.shows_debug_headers(),
+        metrics: server.metrics,
+        dashboard: server.dashboard,
+        strict_translation: boot.loaded.config.routing.strict_translation,
+    }
+}
+
+fn greet(context: &Context, boot: &Boot, address: SocketAddr, demo: Option<&Demo>) {
+    let printer = &context.printer;
+    printer.note(&format!("listening on http://{address}"));
+    if demo.is_some() {
+        printer.note(&demo_text(address));
+    } else if boot.credentials.is_empty() {
+        printer.note(
+            "no credential yet: add one with `llmproxy creds add PROVIDER` (it counts at once), or try \
+             `llmproxy serve --demo`",
+        );
+    }
+}
+
+/// What a newcomer should try, and what to look at.
+fn demo_text(address: SocketAddr) -> String {
+    format!(
+        "
+The provider `demo` is simulated: three keys, of which the second is told to wait now and then and
+the third is slow. Try it, and watch x-llmproxy-credential and x-llmproxy-attempts change:
+
+  curl -i http://{address}/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{{\"model\":\"demo/echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}'
+
+Add \"stream\":true to see it stream; demo/story is longer, demo/tools calls a tool.
+The pool's view: curl http://{address}/v1/providers
+"
+    )
+}
+
+/// First signal: drain. Second: end at once.
+async fn watch_signals(shutdown: Shutdown) {
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return;
+    };
+    let mut next = async || {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    tracing::info!(
+        "draining: no new connections; running streams may finish (a second signal ends them)"
+    );
+    shutdown.drain.cancel();
+    next().await;
+    shutdown.abort.cancel();
+}
+
+/// Fetches every provider's models soon after the start and then as they grow old.
+async fn refresh_models(gateway: Arc<Gateway>) {
+    loop {
+        let snapshot = gateway.snapshot();
+        for runtime in snapshot.providers.values() {
+            // The reason was logged; what was known stays.
+            let _ = catalog::refresh(runtime, false).await;
+        }
+        tokio::time::sleep(Duration::from_mins(10)).await;
+    }
+}
+
+/// What tells that something changed on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamps {
+    files: Vec<(PathBuf, Option<SystemTime>)>,
+    store: Stamp,
+}
+
+impl Stamps {
+    fn of(boot: &Boot) -> Self {
+        let files = boot
+            .loaded
+            .files
+            .iter()
+            .map(|file| (file.clone(), modified(file)))
+            .collect();
+        Self {
+            files,
+            store: boot.store.stamp(),
+        }
+    }
+
+    fn now(&self, store: &Store) -> Self {
+        let files = self
+            .files
+            .iter()
+            .map(|(file, _)| (file.clone(), modified(file)))
+            .collect();
+        Self {
+            files,
+            store: store.stamp(),
+        }
+    }
+}
+
+fn modified(file: &PathBuf) -> Option<SystemTime> {
+    std::fs::metadata(file)
+        .and_then(|meta| meta.modified())
+        .ok()
+}
+
+/// Puts changed config and credentials in force.
+struct Reloader {
+    args: ServeArgs,
+    globals: Globals,
+    demo: Option<Arc<Demo>>,
+    shared: Arc<Shared>,
+}
+
+impl Reloader {
+    async fn run(self, mut stamps: Stamps) {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            return;
+        };
+        let this = Arc::new(self);
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                () = tokio::time::sleep(WATCH_INTERVAL) => false,
+            };
+            let (reloader, before) = (Arc::clone(&this), stamps.clone());
+            // Reading files blocks: not on the runtime's own threads.
+            let done = tokio::task::spawn_blocking(move || reloader.check(before, asked)).await;
+            if let Ok(after) = done {
+                stamps = after;
+            }
+        }
+    }
+
+    fn check(&self, before: Stamps, asked: bool) -> Stamps {
+        let Ok(paths) = boot::paths(&self.globals) else {
+            return before;
+        };
+        let store = Store::new(&paths.data_dir);
+        let now = before.now(&store);
+        let files_changed = now.files != before.files && !self.args.no_watch;
+        if !asked && !files_changed && now.store == before.store {
+            return before;
+        }
+        match self.reload() {
+            Ok(stamps) => {
+                tracing::info!("reloaded");
+                stamps
+            }
+            Err(failure) => {
+                tracing::error!(
+                    "reload failed, the old configuration stays: {}",
+                    failure.sentence()
+                );
+                now
+            }
+        }
+    }
+
+    fn reload(&self) -> Result<Stamps, Failure> {
+        let mut boot = Boot::read_quietly(&self.globals, self.args.flags())?;
+        check_exposure(&boot.loaded.config.server, self.args.insecure_no_auth)?;
+        if let Some(demo) = &self.demo {
+            boot.add_demo(demo);
+        }
+        let stamps = Stamps::of(&boot);
+        let previous = self.shared.gateway.snapshot();
+        self.shared.gateway.replace(boot.snapshot(Some(&previous))?);
+        self.shared.settings.store(Arc::new(settings(&boot)));
+        Ok(stamps)
+    }
+}

@@ -1,0 +1,274 @@
+//! From an upstream's answer to the client's: judged before anything is committed, then passed
+//! on as it is or translated.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+
+use crate::dialects::codec;
+use crate::dialects::error::UpstreamError;
+use crate::dialects::loss::Losses;
+use crate::dialects::observe::{self, inspect};
+use crate::dialects::usage::Usage;
+use crate::gateway::Gateway;
+use crate::gateway::exchange::{Back, Exchange};
+use crate::gateway::failure::{self, Lost, LostReply};
+use crate::gateway::headers;
+use crate::gateway::inbound::Scanned;
+use crate::gateway::plan::Target;
+use crate::gateway::relay::{self, Relay, RelayContext};
+use crate::gateway::sink::Sink;
+use crate::gateway::upstream::{MAX_ANSWER_BYTES, Reply};
+use crate::ids::CredentialId;
+use crate::providers::Answer;
+use crate::providers::verdict::{Failure, Fault, Verdict};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// How much of a failed answer is read: error bodies are short, pages of HTML are not.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// A good answer, held in hand: nothing has gone to the client yet.
+pub struct Ready {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: ReadyBody,
+    /// What the answer lost in translation; a stream's later losses are only counted.
+    pub losses: Losses,
+}
+
+/// See [`Ready`].
+pub enum ReadyBody {
+    Stream(Box<Relay>),
+    Whole {
+        body: Bytes,
+        usage: Option<Usage>,
+        output_chars: u64,
+    },
+}
+
+/// A served request.
+pub struct Answered {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: AnsweredBody,
+    pub losses: Losses,
+    /// Who served; absent where no provider was asked.
+    pub credential: Option<CredentialId>,
+    pub attempts: usize,
+}
+
+/// See [`Answered`].
+pub enum AnsweredBody {
+    Stream(Box<Relay>),
+    Whole(Bytes),
+}
+
+/// What judging an answer needs to know of its circumstances.
+#[derive(Clone, Copy)]
+pub struct Circumstances<'a> {
+    pub gateway: &'a Arc<Gateway>,
+    pub scanned: &'a Scanned<'a>,
+    pub target: &'a Target,
+    pub exchange: &'a Exchange,
+    pub secret: Option<&'a Secret>,
+    /// When the first event of a stream must be there.
+    pub first_byte_by: Instant,
+}
+
+impl Circumstances<'_> {
+    /// Judges an answer: a good one is returned up to its first content, anything else is lost.
+    pub async fn judge(self, mut reply: Reply) -> Result<Ready, Lost> {
+        if !reply.status.is_success() {
+            let body = reply.body.read_prefix(MAX_ERROR_BYTES).await;
+            return Err(self.lost(reply.status, &reply.headers, &body));
+        }
+        if let Some(coding) = reply.headers.get(header::CONTENT_ENCODING)
+            && coding != "identity"
+        {
+            let message = "the answer is compressed though nobody asked for that";
+            return Err(garbage(reply.status, message));
+        }
+        let is_event_stream = content_type(&reply.headers).starts_with("text/event-stream");
+        match (self.scanned.stream, is_event_stream) {
+            (true, true) => self.stream(reply).await,
+            _ => self.whole(reply).await,
+        }
+    }
+
+    async fn stream(self, reply: Reply) -> Result<Ready, Lost> {
+        let inbound = self.scanned.inbound;
+        let sink = match &self.exchange.back {
+            Back::Translated(context) => {
+                let reader = codec(self.exchange.dialect).stream_reader();
+                Sink::translated(reader, inbound.codec().stream_writer((**context).clone()))
+            }
+            Back::Verbatim => {
+                let observer = observe::observer(self.exchange.dialect, self.exchange.operation);
+                Sink::verbatim(observer, inbound.codec())
+            }
+        };
+        let mut headers = headers::to_client(&reply.headers);
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // nginx would collect the stream otherwise.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        let status = reply.status;
+        let relay = relay::open(reply.body, sink, self.relay_context(), self.first_byte_by)
+            .await
+            .map_err(|failure| Lost {
+                failure,
+                reply: None,
+            })?;
+        let body = ReadyBody::Stream(Box::new(relay));
+        Ok(Ready {
+            status,
+            headers,
+            body,
+            losses: Losses::default(),
+        })
+    }
+
+    async fn whole(self, mut reply: Reply) -> Result<Ready, Lost> {
+        let status = reply.status;
+        let body = reply
+            .body
+            .read_all(MAX_ANSWER_BYTES)
+            .await
+            .map_err(Lost::unsent)?;
+        let inspection = inspect(self.exchange.dialect, self.exchange.operation, &body);
+        if inspection.error.is_some() {
+            return Err(self.lost(status, &reply.headers, &body));
+        }
+        if body.is_empty() || inspection.empty {
+            let failure = Failure::new(Verdict::Transient(Fault::Empty), "the answer is empty");
+            return Err(Lost {
+                failure: Failure {
+                    status: Some(status.as_u16()),
+                    ..failure
+                },
+                reply: None,
+            });
+        }
+        if !inspection.complete {
+            let kind = content_type(&reply.headers);
+            let message = format!("the answer is not the JSON expected (content type `{kind}`)");
+            return Err(garbage(status, message));
+        }
+        let mut losses = Losses::default();
+        let output_chars = body.len() as u64;
+        let client = match &self.exchange.back {
+            Back::Verbatim => body,
+            Back::Translated(context) => {
+                let read = codec(self.exchange.dialect)
+                    .read_reply(&body)
+                    .map_err(|error| {
+                        garbage(status, format!("the answer cannot be read: {error}"))
+                    })?;
+                Bytes::from(
+                    self.scanned
+                        .inbound
+                        .codec()
+                        .write_reply(&read, context, &mut losses),
+                )
+            }
+        };
+        let mut headers = headers::to_client(&reply.headers);
+        if matches!(self.exchange.back, Back::Translated(_))
+            || !headers.contains_key(header::CONTENT_TYPE)
+        {
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
+        }
+        let body = ReadyBody::Whole {
+            body: client,
+            usage: inspection.usage,
+            output_chars,
+        };
+        Ok(Ready {
+            status,
+            headers,
+            body,
+            losses,
+        })
+    }
+
+    /// A failed answer, judged by the vendor's table and cleaned of keys.
+    fn lost(self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Lost {
+        let runtime = &self.target.runtime;
+        let answer = Answer {
+            status: status.as_u16(),
+            headers,
+            body,
+            model: &self.target.model,
+            received: Timestamp::now(),
+        };
+        let mut failure = runtime.adapter.judge(&answer);
+        failure.message = runtime.redact(&failure.message, self.secret);
+        let body = match std::str::from_utf8(body) {
+            Ok(text) => Bytes::from(runtime.redact(text, self.secret)),
+            Err(_) => Bytes::new(),
+        };
+        let reply = LostReply {
+            dialect: self.exchange.dialect,
+            status,
+            headers: headers::to_client(headers),
+            body,
+        };
+        Lost {
+            failure,
+            reply: Some(reply),
+        }
+    }
+
+    fn relay_context(self) -> RelayContext {
+        let runtime = Arc::clone(&self.target.runtime);
+        let (model, secret) = (self.target.model.clone(), self.secret.cloned());
+        let judge = move |error: &UpstreamError| {
+            let headers = HeaderMap::new();
+            let answer = Answer {
+                status: error.status.unwrap_or(200),
+                headers: &headers,
+                body: error.raw.as_bytes(),
+                model: &model,
+                received: Timestamp::now(),
+            };
+            let mut failure = runtime.adapter.judge(&answer);
+            failure.message = runtime.redact(&failure.message, secret.as_ref());
+            failure
+        };
+        let provider = self.target.runtime.id.to_string();
+        RelayContext {
+            keepalive: self.gateway.keepalive(),
+            judge: Box::new(judge),
+            explain: Box::new(move |failure| {
+                failure::of_failure(&provider, failure, Timestamp::now())
+            }),
+        }
+    }
+}
+
+fn garbage(status: StatusCode, message: impl Into<String>) -> Lost {
+    let failure = Failure::new(Verdict::Transient(Fault::Garbage), message);
+    Lost {
+        failure: Failure {
+            status: Some(status.as_u16()),
+            ..failure
+        },
+        reply: None,
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}

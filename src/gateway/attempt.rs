@@ -1,0 +1,340 @@
+//! The loop of one request: pick a credential, send, judge, settle, and again until somebody has
+//! answered or nobody can before the deadline.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::time::Instant;
+
+use crate::config::routing::{Action, ErrorRule};
+use crate::dialects::error::ErrorReply;
+use crate::dialects::head::SessionKeys;
+use crate::gateway::Gateway;
+use crate::gateway::answer::{Answered, Circumstances, Ready};
+use crate::gateway::exchange::{self, Exchange};
+use crate::gateway::failure::{DeadEnd, Lost};
+use crate::gateway::headers;
+use crate::gateway::inbound::{Inbound, Scanned};
+use crate::gateway::plan::{self, MayUse, Target};
+use crate::gateway::settle::Served;
+use crate::gateway::snapshot::Snapshot;
+use crate::gateway::trail::{Attempt, Trail};
+use crate::gateway::upstream::{Outbound, SendError, send};
+use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// Serves one request: the whole trip up to the first content byte.
+///
+/// The error is what the client must be told; nothing has been sent to it yet.
+pub async fn serve(
+    gateway: &Arc<Gateway>,
+    inbound: Inbound,
+    may_use: MayUse<'_>,
+) -> Result<Answered, Box<DeadEnd>> {
+    let arrived = Instant::now();
+    let snapshot = gateway.snapshot();
+    let scanned = inbound.scan().map_err(DeadEnd::of_request)?;
+    let targets = plan::targets(&snapshot, &scanned.model, may_use).map_err(DeadEnd::of_request)?;
+    let mut trip = Trip {
+        gateway,
+        snapshot: &snapshot,
+        scanned: &scanned,
+        deadline: Timestamp::now() + snapshot.deadline,
+        arrived,
+        trail: Trail::new(&scanned),
+    };
+    let mut ends = Vec::new();
+    let mut ask: Option<Ask> = None;
+    for target in &targets {
+        let asking = match ask.take() {
+            Some(mut ask) => {
+                ask.retarget(target.model.clone());
+                ask
+            }
+            None => trip.first_ask(target),
+        };
+        match trip.on_target(target, asking).await {
+            Ok(answered) => return Ok(*answered),
+            Err((end, asked)) => {
+                let is_final = end.is_final();
+                ends.push(end);
+                if is_final {
+                    break;
+                }
+                ask = Some(*asked);
+            }
+        }
+    }
+    let dead_end = DeadEnd::new(ends, trip.trail, Timestamp::now());
+    gateway
+        .telemetry
+        .finished(&dead_end.finished(arrived.elapsed()));
+    Err(Box::new(dead_end))
+}
+
+struct Trip<'a> {
+    gateway: &'a Arc<Gateway>,
+    snapshot: &'a Arc<Snapshot>,
+    scanned: &'a Scanned<'a>,
+    deadline: Timestamp,
+    arrived: Instant,
+    trail: Trail,
+}
+
+/// Why a target did not serve.
+pub enum TargetEnd {
+    /// Nobody could; the last failure, if anybody was tried.
+    Refused {
+        provider: String,
+        refusal: Refusal,
+        last: Option<Lost>,
+    },
+    /// An attempt failed, and there is to be no further one on this target.
+    Stopped {
+        provider: String,
+        stop: Stop,
+        lost: Lost,
+    },
+    /// No request could be made for it.
+    Unfit(ErrorReply),
+}
+
+impl TargetEnd {
+    /// `true` if no other target may be tried: the request itself is at fault.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Stopped { stop, .. } if !stop.may_fall_back())
+    }
+}
+
+impl Trip<'_> {
+    fn first_ask(&self, target: &Target) -> Ask {
+        let session = self
+            .scanned
+            .session
+            .as_ref()
+            .filter(|_| self.snapshot.affinity);
+        Ask::new(
+            target.model.clone(),
+            session.map(SessionKeys::newest),
+            self.deadline,
+        )
+    }
+
+    async fn on_target(
+        &mut self,
+        target: &Target,
+        mut ask: Ask,
+    ) -> Result<Box<Answered>, (TargetEnd, Box<Ask>)> {
+        let exchange = match exchange::prepare(self.scanned, target) {
+            Ok(exchange) => exchange,
+            Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
+        };
+        let mut last: Option<Lost> = None;
+        loop {
+            let lease = match target.runtime.pool.acquire(&mut ask, Timestamp::now()) {
+                Acquire::Lease(lease) => lease,
+                Acquire::Wait(waiting) => {
+                    wait(waiting).await;
+                    continue;
+                }
+                Acquire::Refused(refusal) => {
+                    let provider = target.runtime.id.to_string();
+                    return Err((
+                        TargetEnd::Refused {
+                            provider,
+                            refusal,
+                            last,
+                        },
+                        Box::new(ask),
+                    ));
+                }
+            };
+            let started = Instant::now();
+            let credential = lease.credential().clone();
+            match self.attempt(target, &exchange, &lease).await {
+                Ok(ready) => {
+                    let status = ready.status.as_u16();
+                    self.trail.attempts.push(Attempt::served(
+                        credential,
+                        &target.model,
+                        status,
+                        started.elapsed(),
+                    ));
+                    let trail = std::mem::take(&mut self.trail);
+                    let (gateway, arrived) = (self.gateway, self.arrived);
+                    let served = Served {
+                        gateway,
+                        target,
+                        exchange,
+                        ready,
+                        lease,
+                        trail,
+                        arrived,
+                    };
+                    return Ok(Box::new(served.commit()));
+                }
+                Err(lost) => {
+                    let next = self.settle(target, lease, &mut ask, &lost);
+                    self.trail.attempts.push(Attempt::lost(
+                        credential,
+                        &target.model,
+                        &lost,
+                        next,
+                        started.elapsed(),
+                    ));
+                    match next {
+                        Next::Again { after, .. } => {
+                            last = Some(lost);
+                            if !after.is_zero() {
+                                tokio::time::sleep(after).await;
+                            }
+                        }
+                        Next::Answer(stop) => {
+                            let provider = target.runtime.id.to_string();
+                            return Err((
+                                TargetEnd::Stopped {
+                                    provider,
+                                    stop,
+                                    lost,
+                                },
+                                Box::new(ask),
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the pool of a failure: by the user's own rule where one fits, else by the vendor's
+    /// table.
+    fn settle(&self, target: &Target, lease: Lease, ask: &mut Ask, lost: &Lost) -> Next {
+        let (provider, verdict) = (target.runtime.id.as_str(), lost.failure.verdict.as_str());
+        self.gateway.telemetry.metrics.attempt(provider, verdict);
+        let (id, credential) = (self.scanned.inbound.id, lease.credential().clone());
+        tracing::debug!(
+            request = %id, %credential, verdict, status = lost.status(),
+            "{credential} failed for request {id}: {verdict}: {}", lost.failure.message,
+        );
+        let outcome = match rule_for(&self.snapshot.rules, target, lost) {
+            Some(rule) => Outcome::Ruled {
+                rule,
+                failure: &lost.failure,
+            },
+            None => Outcome::Failed {
+                failure: &lost.failure,
+                after_content: false,
+            },
+        };
+        lease.settle(ask, outcome, Timestamp::now())
+    }
+
+    /// One call with one credential, up to the first content byte of a good answer. A base URL
+    /// that cannot be reached or answers 5xx hands over to the next one.
+    async fn attempt(
+        &self,
+        target: &Target,
+        exchange: &Exchange,
+        lease: &Lease,
+    ) -> Result<Ready, Lost> {
+        let runtime = &target.runtime;
+        let secret = runtime.secrets.get(lease.credential());
+        let headers = self.headers(target, exchange, secret);
+        let mut outcome = Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
+        for base in &runtime.base_urls {
+            let outbound = Outbound {
+                method: Method::POST,
+                url: runtime.adapter.url(base, &exchange.path),
+                headers: headers.clone(),
+                body: exchange.body.clone(),
+            };
+            outcome = self.call(target, exchange, outbound, secret).await;
+            match &outcome {
+                Err(lost) if lost.is_of_the_address() => {}
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    async fn call(
+        &self,
+        target: &Target,
+        exchange: &Exchange,
+        outbound: Outbound,
+        secret: Option<&Secret>,
+    ) -> Result<Ready, Lost> {
+        let runtime = &target.runtime;
+        let first_byte_by = Instant::now() + runtime.limits.first_byte;
+        let reply = send(&runtime.client, outbound, runtime.limits)
+            .await
+            .map_err(Lost::unsent)?;
+        let circumstances = Circumstances {
+            gateway: self.gateway,
+            scanned: self.scanned,
+            target,
+            exchange,
+            secret,
+            first_byte_by,
+        };
+        circumstances.judge(reply).await
+    }
+
+    fn headers(&self, target: &Target, exchange: &Exchange, secret: Option<&Secret>) -> HeaderMap {
+        let mut sent = headers::to_upstream(&self.scanned.inbound.headers);
+        if exchange.dialect != self.scanned.inbound.dialect {
+            // Versions and betas of another dialect mean nothing there.
+            for foreign in [
+                "anthropic-version",
+                "anthropic-beta",
+                "openai-beta",
+                "x-goog-api-client",
+            ] {
+                sent.remove(foreign);
+            }
+        }
+        let accept = if self.scanned.stream {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
+        sent.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        target.runtime.adapter.headers(exchange.dialect, &mut sent);
+        target.runtime.add_headers(&mut sent);
+        if let Some(secret) = secret {
+            target.runtime.adapter.authorise(secret.expose(), &mut sent);
+        }
+        sent
+    }
+}
+
+/// Until a credential is set aside for the request, or it is time to ask again.
+async fn wait(waiting: Waiting) {
+    let longest = Timestamp::now().until(waiting.until());
+    // Which of the two it was does not matter: asking again is what counts.
+    let _ = tokio::time::timeout(longest, waiting.woken()).await;
+}
+
+/// The first of the user's rules that fits a failure.
+fn rule_for(rules: &[ErrorRule], target: &Target, lost: &Lost) -> Option<Rule> {
+    let fits = |rule: &&ErrorRule| {
+        rule.provider
+            .as_deref()
+            .is_none_or(|provider| provider == target.runtime.id.as_str())
+            && rule
+                .status
+                .is_none_or(|status| lost.status() == Some(status))
+            && rule
+                .body_contains
+                .as_deref()
+                .is_none_or(|text| lost.body_contains(text))
+    };
+    rules.iter().find(fits).map(|rule| match rule.action {
+        Action::Cool(wait) => Rule::Cool(wait),
+        Action::Dead => Rule::Dead,
+        Action::Fail => Rule::Fail,
+        Action::Retry => Rule::Retry,
+        Action::Rotate => Rule::Rotate,
+    })
+}

@@ -1,0 +1,364 @@
+//! From configuration and credentials to the [`Snapshot`] in force. Pools, model lists and
+//! measurements of the snapshot before are carried over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::config::limits::{Anchor as ConfigAnchor, CapCooldown as ConfigCapCooldown, Limit};
+use crate::config::models::Pattern;
+use crate::config::provider::{self, Kind};
+use crate::credentials::Credential;
+use crate::dialects::Dialect;
+use crate::gateway::catalog::ProviderModels;
+use crate::gateway::first_token::FirstToken;
+use crate::gateway::runtime::ProviderRuntime;
+use crate::gateway::snapshot::{Alias, Snapshot};
+use crate::gateway::upstream::{self, ClientError, Limits};
+use crate::ids::ProviderId;
+use crate::pool::{self, Member, Pool};
+use crate::providers::{self, Provider};
+use crate::secret::FingerprintKey;
+use crate::time::Timestamp;
+
+/// The simulated provider.
+pub const DEMO: &str = "demo";
+
+/// What a snapshot is made of.
+pub struct Parts<'a> {
+    pub config: &'a Config,
+    pub credentials: &'a [Credential],
+    pub fingerprint_key: &'a FingerprintKey,
+    /// Where model lists are cached; `None` keeps them in memory.
+    pub cache_dir: Option<&'a Path>,
+    /// The snapshot in force, whose pools go on.
+    pub previous: Option<&'a Snapshot>,
+    pub now: Timestamp,
+}
+
+/// Why no snapshot could be made. Names the provider at fault.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BuildError {
+    #[error("the provider `{provider}`: {source}")]
+    Client {
+        provider: String,
+        source: ClientError,
+    },
+    #[error(
+        "the provider `{0}` is not built in: say which dialect it speaks (`kind`) and where it is (`base_url`)"
+    )]
+    Custom(String),
+    #[error(
+        "the provider `{provider}`: `{name}` is not a header name, or its value not a header value"
+    )]
+    Header { provider: String, name: String },
+}
+
+/// Makes the snapshot.
+pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
+    let config = parts.config;
+    let mut providers = BTreeMap::new();
+    for (id, settings) in configured(parts) {
+        if let Some(runtime) = runtime(parts, &id, &settings)? {
+            providers.insert(id.to_string(), Arc::new(runtime));
+        }
+    }
+    let aliases = config
+        .models
+        .iter()
+        .filter_map(|(name, alias)| {
+            let targets = config.targets(name)?;
+            Some((
+                name.clone(),
+                Alias {
+                    strategy: alias.strategy,
+                    targets,
+                },
+            ))
+        })
+        .collect();
+    Ok(Snapshot {
+        providers,
+        aliases,
+        rules: config.routing.errors.clone(),
+        deadline: config.routing.deadline,
+        affinity: config.routing.affinity,
+        keepalive: config.server.keepalive.unwrap_or_default(),
+        strict_translation: config.routing.strict_translation,
+    })
+}
+
+/// Every provider with settings or credentials.
+fn configured(parts: &Parts<'_>) -> BTreeMap<ProviderId, provider::Provider> {
+    let mut settings = parts.config.providers.clone();
+    for credential in parts.credentials {
+        if let Ok(id) = ProviderId::parse(credential.id.provider()) {
+            settings.entry(id).or_default();
+        }
+    }
+    settings
+}
+
+/// The provider, or `None` if it is switched off or has nothing to serve with.
+fn runtime(
+    parts: &Parts<'_>,
+    id: &ProviderId,
+    settings: &provider::Provider,
+) -> Result<Option<ProviderRuntime>, BuildError> {
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let adapter = adapter(id, settings)?;
+    let credentials: Vec<&Credential> = parts
+        .credentials
+        .iter()
+        .filter(|credential| credential.id.provider() == id.as_str())
+        .collect();
+    if credentials.is_empty() {
+        return Ok(None);
+    }
+    let base_urls = if settings.base_url.is_empty() {
+        adapter
+            .spec()
+            .base_urls
+            .iter()
+            .map(|&url| url.to_owned())
+            .collect()
+    } else {
+        settings.base_url.clone()
+    };
+    let proxy = settings.proxy.as_ref().map(|proxy| proxy.secret().expose());
+    let client = upstream::client(proxy, parts.config.timeouts.connect).map_err(|source| {
+        BuildError::Client {
+            provider: id.to_string(),
+            source,
+        }
+    })?;
+    let previous = parts
+        .previous
+        .and_then(|previous| previous.providers.get(id.as_str()));
+    let pool = previous.map_or_else(
+        || {
+            Pool::new(
+                id.clone(),
+                pool_settings(id, parts.config, adapter, settings),
+                fastrand::u64(..),
+            )
+        },
+        |previous| Arc::clone(&previous.pool),
+    );
+    let members = credentials
+        .iter()
+        .map(|credential| member(credential, parts.fingerprint_key))
+        .collect();
+    pool.configure(
+        pool_settings(id, parts.config, adapter, settings),
+        members,
+        parts.now,
+    );
+    let timeouts = &parts.config.timeouts;
+    Ok(Some(ProviderRuntime {
+        id: id.clone(),
+        adapter,
+        base_urls,
+        client,
+        limits: Limits {
+            first_byte: timeouts.first_byte,
+            idle: timeouts.stream_idle,
+            total: timeouts.total,
+        },
+        headers: headers(id, settings)?,
+        extra_body: extra_body(settings),
+        allow_models: settings.allow_models.clone(),
+        ignore_models: settings.ignore_models.clone(),
+        extra_models: settings.models.clone(),
+        pool,
+        secrets: credentials
+            .iter()
+            .filter_map(|credential| Some((credential.id.clone(), credential.secret()?.clone())))
+            .collect(),
+        models: previous.map_or_else(
+            || Arc::new(ProviderModels::load(id, parts.cache_dir)),
+            |previous| Arc::clone(&previous.models),
+        ),
+        first_token: previous.map_or_else(
+            || Arc::new(FirstToken::default()),
+            |previous| Arc::clone(&previous.first_token),
+        ),
+    }))
+}
+
+/// The adapter of a provider: its own `kind` wins over a built-in of the same name.
+fn adapter(
+    id: &ProviderId,
+    settings: &provider::Provider,
+) -> Result<&'static dyn Provider, BuildError> {
+    if let Some(kind) = settings.kind {
+        return Ok(providers::custom(dialect_of(kind)));
+    }
+    if let Some(built_in) = providers::find(id.as_str()) {
+        return Ok(built_in);
+    }
+    // `FOO_API_KEY` with `FOO_API_BASE`: an OpenAI-compatible provider without further words.
+    if settings.base_url.is_empty() {
+        return Err(BuildError::Custom(id.to_string()));
+    }
+    Ok(providers::custom(Dialect::OpenAiChat))
+}
+
+const fn dialect_of(kind: Kind) -> Dialect {
+    match kind {
+        Kind::Anthropic => Dialect::Anthropic,
+        Kind::Gemini => Dialect::Gemini,
+        Kind::OpenAi => Dialect::OpenAiChat,
+        Kind::OpenAiResponses => Dialect::OpenAiResponses,
+    }
+}
+
+fn member(credential: &Credential, key: &FingerprintKey) -> Member {
+    let mut member = Member::new(credential.id.clone(), credential.fingerprint(key));
+    member.tier.clone_from(&credential.tier);
+    member.priority = credential.priority.unwrap_or(member.priority);
+    member.disabled = credential.disabled;
+    member
+}
+
+fn headers(
+    id: &ProviderId,
+    settings: &provider::Provider,
+) -> Result<Vec<(HeaderName, HeaderValue)>, BuildError> {
+    let bad = |name: &str| BuildError::Header {
+        provider: id.to_string(),
+        name: name.to_owned(),
+    };
+    settings
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let header = HeaderName::from_str(name).map_err(|_| bad(name))?;
+            let value = HeaderValue::from_str(value.secret().expose()).map_err(|_| bad(name))?;
+            Ok((header, value))
+        })
+        .collect()
+}
+
+fn extra_body(settings: &provider::Provider) -> Vec<(String, crate::dialects::fields::Raw)> {
+    let raw = |value| serde_json::value::to_raw_value(value).ok();
+    settings
+        .extra_body
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), raw(value)?)))
+        .collect()
+}
+
+/// The pool's rules: the config's, and the vendor's own quota groups where the config has none of
+/// the same name.
+fn pool_settings(
+    id: &ProviderId,
+    config: &Config,
+    adapter: &'static dyn Provider,
+    settings: &provider::Provider,
+) -> pool::Settings {
+    let built_in = adapter.spec().quota_groups.iter().map(|(name, models)| {
+        (
+            (*name).to_owned(),
+            models
+                .iter()
+                .map(|&model| model.to_owned())
+                .collect::<Vec<_>>(),
+        )
+    });
+    let mut groups: BTreeMap<String, Vec<String>> = built_in.collect();
+    groups.extend(settings.quota_groups.clone());
+    let cooldown = &config.cooldown;
+    pool::Settings {
+        rotation: match settings.rotation {
+            provider::Rotation::Balanced => pool::Rotation::Balanced,
+            provider::Rotation::Expiring => pool::Rotation::Expiring,
+            provider::Rotation::Sequential => pool::Rotation::Sequential,
+        },
+        rotation_tolerance: settings.rotation_tolerance,
+        concurrency: pool::Concurrency {
+            max: settings.max_concurrent_per_key,
+            optimal: settings.optimal_concurrent_per_key,
+            multipliers: settings.priority_multipliers.clone(),
+        },
+        quota_groups: groups
+            .into_iter()
+            .filter(|(_, models)| !models.is_empty())
+            .map(|(name, models)| pool::QuotaGroup { name, models })
+            .collect(),
+        windows: settings.windows.iter().map(window).collect(),
+        caps: settings.caps.iter().map(cap).collect(),
+        fair_cycle: pool::FairCycle {
+            enabled: settings.fair_cycle.enabled,
+            tracking: match settings.fair_cycle.tracking {
+                provider::Tracking::Credential => pool::Tracking::Credential,
+                provider::Tracking::ModelGroup => pool::Tracking::ModelGroup,
+            },
+            cross_tier: settings.fair_cycle.cross_tier,
+            duration: settings.fair_cycle.duration,
+            exhaustion_threshold: settings.fair_cycle.exhaustion_threshold,
+        },
+        tier_rules: Vec::new(),
+        cooldown: pool::CooldownSettings {
+            steps: cooldown.steps.clone(),
+            max: cooldown.max,
+            probe_after: cooldown.probe_after,
+            provider_wide_after: cooldown.provider_wide_after,
+            rate_limit_default: cooldown.rate_limit_default,
+            auth_error: cooldown.auth_error,
+        },
+        retry: pool::RetrySettings {
+            max_attempts: config.routing.max_attempts,
+            same_key_retries: config.routing.same_key_retries,
+            budget: config.routing.retry_budget,
+        },
+        // Whoever repeats one curl at the demo is to see it rotate.
+        affinity: config.routing.affinity && id.as_str() != DEMO,
+    }
+}
+
+fn patterns(patterns: &[Pattern]) -> Vec<String> {
+    patterns
+        .iter()
+        .map(|pattern| pattern.as_str().to_owned())
+        .collect()
+}
+
+fn window(window: &crate::config::limits::Window) -> pool::WindowSpec {
+    pool::WindowSpec {
+        models: patterns(&window.models),
+        requests: window.requests,
+        tokens: window.tokens,
+        every: window.every,
+        anchor: match window.anchor {
+            ConfigAnchor::FirstUse => pool::Anchor::FirstUse,
+            ConfigAnchor::PacificMidnight => pool::Anchor::PacificMidnight,
+            ConfigAnchor::Rolling => pool::Anchor::Rolling,
+            ConfigAnchor::UtcMidnight => pool::Anchor::UtcMidnight,
+        },
+    }
+}
+
+fn cap(cap: &crate::config::limits::Cap) -> pool::CapSpec {
+    pool::CapSpec {
+        tiers: cap.tier.clone(),
+        models: patterns(&cap.models),
+        limit: match cap.limit {
+            Limit::Below(less) => pool::CapLimit::Relative(0_i64.saturating_sub_unsigned(less)),
+            Limit::Number(requests) => pool::CapLimit::Requests(requests),
+            Limit::Percent(percent) => pool::CapLimit::Percent(f64::from(percent)),
+        },
+        cooldown: match cap.cooldown {
+            ConfigCapCooldown::Fixed(wait) => pool::CapCooldown::Fixed(wait),
+            ConfigCapCooldown::Offset(wait) => pool::CapCooldown::Offset(wait),
+            ConfigCapCooldown::QuotaReset => pool::CapCooldown::QuotaReset,
+        },
+    }
+}

@@ -1,0 +1,357 @@
+//! Every failure becomes an answer here, in one place: what was lost on the way, and what the
+//! client is told when nobody could serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use crate::dialects::Dialect;
+use crate::dialects::error::{ErrorKind, ErrorReply, UpstreamError};
+use crate::gateway::attempt::TargetEnd;
+use crate::gateway::plan::no_credentials;
+use crate::gateway::trail::Trail;
+use crate::gateway::upstream::SendError;
+use crate::ids::RequestId;
+use crate::pool::{Refusal, Stop};
+use crate::providers::verdict::{Failure, Fault, Verdict};
+use crate::telemetry::{Ending, Finished};
+use crate::time::{Timestamp, humanize};
+
+/// A failed attempt: the judgement, and the upstream's answer for clients of the same dialect.
+#[derive(Debug)]
+pub struct Lost {
+    pub failure: Failure,
+    /// Absent where there was no answer.
+    pub reply: Option<LostReply>,
+}
+
+/// An upstream's failed answer.
+#[derive(Debug)]
+pub struct LostReply {
+    pub dialect: Dialect,
+    pub status: StatusCode,
+    /// Only what may reach a client.
+    pub headers: HeaderMap,
+    /// Keys already redacted.
+    pub body: Bytes,
+}
+
+impl Lost {
+    /// No answer came.
+    pub fn unsent(error: SendError) -> Self {
+        Self {
+            failure: Failure::new(Verdict::Transient(error.fault), error.message),
+            reply: None,
+        }
+    }
+
+    /// The answer's status, or the one its body reports.
+    pub fn status(&self) -> Option<u16> {
+        self.failure
+            .status
+            .or_else(|| self.reply.as_ref().map(|reply| reply.status.as_u16()))
+    }
+
+    /// Whether the upstream's answer holds a text, as `body_contains` of the user's rules asks.
+    pub fn body_contains(&self, text: &str) -> bool {
+        self.reply
+            .as_ref()
+            .is_some_and(|reply| memchr::memmem::find(&reply.body, text.as_bytes()).is_some())
+    }
+
+    /// `true` for connection errors and 5xx, for which another base URL may do.
+    pub fn is_of_the_address(&self) -> bool {
+        matches!(
+            self.failure.verdict,
+            Verdict::Transient(Fault::Connect | Fault::Server | Fault::Reset)
+        )
+    }
+}
+
+/// What the client is told.
+#[derive(Debug)]
+pub struct DeadEnd {
+    pub error: ErrorReply,
+    /// The upstream's own answer, to pass on where the client speaks its dialect.
+    pub passed: Option<LostReply>,
+    pub trail: Trail,
+}
+
+impl DeadEnd {
+    /// The request is at fault; nobody was asked.
+    pub fn of_request(error: ErrorReply) -> Box<Self> {
+        Box::new(Self {
+            error,
+            passed: None,
+            trail: Trail::default(),
+        })
+    }
+
+    /// Sums up why no target served. The answer is the most helpful one: a fault of the request
+    /// itself, else the soonest time at which waiting helps, else what is broken.
+    pub fn new(ends: Vec<TargetEnd>, trail: Trail, now: Timestamp) -> Self {
+        let told = ends.into_iter().map(|end| explain(end, now));
+        let best = told
+            .min_by_key(|(error, _)| (helpfulness(error), error.retry_after.unwrap_or(u64::MAX)));
+        let (error, passed) = best.unwrap_or_else(|| (no_credentials("asked for"), None));
+        Self {
+            error,
+            passed,
+            trail,
+        }
+    }
+}
+
+impl DeadEnd {
+    /// The record of the request that ended here.
+    pub fn finished(&self, duration: Duration) -> Finished {
+        let last = self.trail.attempts.last();
+        let request = self.trail.request.as_ref();
+        Finished {
+            id: request.map_or(RequestId(0), |request| request.id),
+            client: request.map_or_else(|| Arc::from(""), |request| Arc::clone(&request.client)),
+            provider: last.map_or(String::new(), |attempt| {
+                attempt.credential.provider().to_owned()
+            }),
+            model: request.map_or(String::new(), |request| request.model.clone()),
+            credential: last.map(|attempt| attempt.credential.clone()),
+            status: self.error.status,
+            ending: Ending::Failed,
+            attempts: self.trail.attempts.len(),
+            usage: None,
+            first_token: None,
+            duration,
+        }
+    }
+}
+
+/// Lower is told first.
+fn helpfulness(error: &ErrorReply) -> u8 {
+    match (error.kind, error.code.as_deref()) {
+        (ErrorKind::RateLimit, _) => 1,
+        (
+            ErrorKind::Provider | ErrorKind::Overloaded | ErrorKind::Timeout,
+            Some("credentials_refused"),
+        ) => 3,
+        (
+            ErrorKind::Provider | ErrorKind::Overloaded | ErrorKind::Timeout,
+            Some("no_credentials"),
+        ) => 4,
+        (ErrorKind::Provider | ErrorKind::Overloaded | ErrorKind::Timeout, _) => 2,
+        _ => 0,
+    }
+}
+
+fn explain(end: TargetEnd, now: Timestamp) -> (ErrorReply, Option<LostReply>) {
+    match end {
+        TargetEnd::Unfit(error) => (error, None),
+        TargetEnd::Stopped {
+            provider,
+            stop,
+            lost,
+        } => stopped(&provider, stop, lost, now),
+        TargetEnd::Refused {
+            provider,
+            refusal,
+            last,
+        } => refused(&provider, refusal, last, now),
+    }
+}
+
+fn stopped(
+    provider: &str,
+    stop: Stop,
+    lost: Lost,
+    now: Timestamp,
+) -> (ErrorReply, Option<LostReply>) {
+    match stop {
+        Stop::BadRequest => bad_request(provider, lost),
+        Stop::AttemptsSpent
+        | Stop::BudgetSpent
+        | Stop::ContentSent
+        | Stop::DeadlineReached
+        | Stop::Done => (of_failure(provider, &lost.failure, now), None),
+    }
+}
+
+/// The upstream's own status and message, at once.
+fn bad_request(provider: &str, lost: Lost) -> (ErrorReply, Option<LostReply>) {
+    let status = lost
+        .status()
+        .filter(|status| (400..500).contains(status))
+        .unwrap_or(400);
+    let parsed = lost
+        .reply
+        .as_ref()
+        .and_then(|reply| UpstreamError::parse(Some(status), &reply.body));
+    let code = match lost.failure.verdict {
+        Verdict::ContextLength => Some("context_length_exceeded".to_owned()),
+        _ => parsed.as_ref().and_then(|error| error.code.clone()),
+    };
+    let kind = if status == 403 {
+        ErrorKind::Permission
+    } else {
+        ErrorKind::InvalidRequest
+    };
+    let message = if lost.failure.message.is_empty() {
+        format!("{provider} refused the request")
+    } else {
+        lost.failure.message
+    };
+    let error = ErrorReply {
+        status,
+        kind,
+        code: code.map(Into::into),
+        message,
+        param: parsed.and_then(|error| error.param),
+        retry_after: None,
+    };
+    (error, lost.reply)
+}
+
+fn refused(
+    provider: &str,
+    refusal: Refusal,
+    last: Option<Lost>,
+    now: Timestamp,
+) -> (ErrorReply, Option<LostReply>) {
+    let error = match refusal {
+        Refusal::AllRefused => {
+            let message = format!(
+                "{provider} refuses every credential{}; see `llmproxy creds list {provider}`",
+                because(last.as_ref())
+            );
+            ErrorReply::new(503, ErrorKind::Provider, "credentials_refused", message)
+        }
+        Refusal::Busy => {
+            let message = format!("every credential of {provider} is at its concurrency limit");
+            let error = ErrorReply::new(429, ErrorKind::RateLimit, "all_credentials_busy", message);
+            ErrorReply {
+                retry_after: Some(1),
+                ..error
+            }
+        }
+        Refusal::Cooling { until } => cooling(provider, until, now),
+        Refusal::NoCredentials => no_credentials(provider),
+        Refusal::NotAllowed => {
+            if let Some(lost) = last {
+                return bad_request(provider, as_not_found(lost));
+            }
+            let message = format!("no credential of {provider} may use this model");
+            ErrorReply::new(404, ErrorKind::InvalidRequest, "model_not_found", message)
+        }
+        Refusal::ProviderBackoff { until } => {
+            let wait = now.until(until);
+            let message = format!(
+                "{provider} is failing; it is tried again in {}",
+                humanize(wait)
+            );
+            let error = ErrorReply::new(502, ErrorKind::Provider, "upstream_error", message);
+            ErrorReply {
+                retry_after: Some(whole_seconds(wait)),
+                ..error
+            }
+        }
+        Refusal::RetriesSpent => match last {
+            Some(lost) => of_failure(provider, &lost.failure, now),
+            None => ErrorReply::new(
+                502,
+                ErrorKind::Provider,
+                "upstream_error",
+                format!("{provider} failed"),
+            ),
+        },
+    };
+    (error, None)
+}
+
+/// A 403 that says the model is not for this account is, when all accounts say so, a 404.
+fn as_not_found(mut lost: Lost) -> Lost {
+    lost.failure.status = Some(404);
+    lost.reply = None;
+    lost
+}
+
+/// 429 with the soonest end of a cooldown.
+fn cooling(provider: &str, until: Timestamp, now: Timestamp) -> ErrorReply {
+    let wait = now.until(until);
+    let message = format!(
+        "every credential of {provider} is cooling down; the first is back in {}",
+        humanize(wait)
+    );
+    let error = ErrorReply::new(
+        429,
+        ErrorKind::RateLimit,
+        "all_credentials_cooling",
+        message,
+    );
+    ErrorReply {
+        retry_after: Some(whole_seconds(wait)),
+        ..error
+    }
+}
+
+/// What a failure of the provider, the network or a credential is told as.
+pub fn of_failure(provider: &str, failure: &Failure, now: Timestamp) -> ErrorReply {
+    let detail = if failure.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", failure.message)
+    };
+    match failure.verdict {
+        Verdict::Transient(Fault::Timeout) => ErrorReply::new(
+            504,
+            ErrorKind::Timeout,
+            "upstream_timeout",
+            format!("{provider} did not answer in time{detail}"),
+        ),
+        Verdict::Capacity => ErrorReply::new(
+            502,
+            ErrorKind::Overloaded,
+            "upstream_error",
+            format!("{provider} is overloaded{detail}"),
+        ),
+        Verdict::RateLimit | Verdict::Quota => match failure.hint {
+            Some(hint) => cooling(provider, hint.end(now), now),
+            None => cooling(provider, now + Duration::from_secs(1), now),
+        },
+        Verdict::ActionNeeded
+        | Verdict::Auth
+        | Verdict::Banned
+        | Verdict::Dead
+        | Verdict::NoMoney
+        | Verdict::NotAllowed => ErrorReply::new(
+            503,
+            ErrorKind::Provider,
+            "credentials_refused",
+            format!("{provider} refuses the credential{detail}"),
+        ),
+        Verdict::BadRequest | Verdict::ContextLength => {
+            ErrorReply::invalid(format!("{provider} refused the request{detail}"))
+        }
+        Verdict::Transient(_) => ErrorReply::new(
+            502,
+            ErrorKind::Provider,
+            "upstream_error",
+            format!("{provider} failed{detail}"),
+        ),
+    }
+}
+
+fn because(last: Option<&Lost>) -> String {
+    match last {
+        Some(lost) if !lost.failure.message.is_empty() => format!(": {}", lost.failure.message),
+        _ => String::new(),
+    }
+}
+
+/// Rounded up, at least 1: a client told 0 would try at once and fail again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis()
+        .div_ceil(1000)
+        .clamp(1, u128::from(u64::MAX))
+        .try_into()
+        .unwrap_or(u64::MAX)
+}

@@ -1,0 +1,112 @@
+//! A client's request, scanned once and understood as far as any target needs it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::dialects::chat::ChatRequest;
+use crate::dialects::error::{ErrorReply, ReadError};
+use crate::dialects::head::{self, Head, SessionKeys};
+use crate::dialects::{Codec, Dialect, Operation, RequestHint, codec};
+use crate::ids::RequestId;
+
+/// Headers in which a client may name its conversation.
+const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "conversation_id"];
+
+/// What a client asks for. Made by `server` and by the commands that need no server.
+#[derive(Debug)]
+pub struct Inbound {
+    pub id: RequestId,
+    /// The client's name: separates sessions, counts and limits.
+    pub client: Arc<str>,
+    pub dialect: Dialect,
+    pub operation: Operation,
+    /// The client's own headers; [`crate::gateway::headers`] decides which go on.
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The model and stream flag of a Gemini path.
+    pub path_model: Option<String>,
+    pub path_stream: Option<bool>,
+    /// `:batchEmbedContents`.
+    pub batch: bool,
+    /// A Gemini stream as one JSON array (no `alt=sse`).
+    pub array_stream: bool,
+    /// `strict_translation`, or the header that asks for it.
+    pub strict: bool,
+}
+
+/// An [`Inbound`] with what one scan of its body found.
+pub struct Scanned<'a> {
+    pub inbound: &'a Inbound,
+    pub head: Head<'a>,
+    pub model: String,
+    pub stream: bool,
+    /// The conversation, for affinity.
+    pub session: Option<SessionKeys>,
+    canonical: OnceLock<Result<Arc<ChatRequest>, ReadError>>,
+}
+
+impl Inbound {
+    /// Scans the body: well-formed, a model named, the stream flag a flag.
+    pub fn scan(&self) -> Result<Scanned<'_>, ErrorReply> {
+        let head = head::scan(&self.body, self.dialect)?;
+        let model = match (&self.path_model, &head.model) {
+            (Some(model), _) => model.clone(),
+            (None, Some(span)) => span.name.clone().into_owned(),
+            (None, None) => {
+                let message = "The body names no `model`; write `\"model\": \"provider/model\"`.";
+                return Err(ErrorReply::invalid(message).with_param("model"));
+            }
+        };
+        let stream = self.path_stream.or(head.stream).unwrap_or(false);
+        let named = SESSION_HEADERS
+            .iter()
+            .find_map(|name| self.headers.get(*name)?.to_str().ok());
+        let session = match named {
+            Some(name) => Some(SessionKeys::of_name(&self.client, name)),
+            None => head.session_keys(&self.client),
+        };
+        Ok(Scanned {
+            inbound: self,
+            head,
+            model,
+            stream,
+            session,
+            canonical: OnceLock::new(),
+        })
+    }
+
+    /// The codec of what the client speaks.
+    pub fn codec(&self) -> &'static dyn Codec {
+        client_codec(self.dialect, self.operation)
+    }
+}
+
+/// The codec of a client dialect and operation: legacy completions have a form of their own.
+pub fn client_codec(dialect: Dialect, _operation: Operation) -> &'static dyn Codec {
+    codec(dialect)
+}
+
+impl Scanned<'_> {
+    /// The request in canonical form, read at most once.
+    pub fn canonical(&self) -> Result<Arc<ChatRequest>, ErrorReply> {
+        let read = self.canonical.get_or_init(|| {
+            let hint = RequestHint {
+                model: self.inbound.path_model.as_deref(),
+                stream: self.inbound.path_stream,
+            };
+            self.inbound
+                .codec()
+                .read_request(&self.inbound.body, hint)
+                .map(Arc::new)
+        });
+        match read {
+            Ok(request) => Ok(Arc::clone(request)),
+            Err(ReadError::Field(field)) => {
+                Err(ErrorReply::invalid(field.to_string()).with_param(field.name.clone()))
+            }
+            Err(error) => Err(ErrorReply::invalid(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The stream of one answer on its way to the client: verbatim or translated, never buffered
+//! beyond what is ready, cut only at frame boundaries.
+//!
+//! [`open`] holds the head and everything before the first content byte back, so that a failure up
+//! to there can still go to another credential. From then on the [`Relay`] owns the attempt: it
+//! enforces the idle limit, sends keep-alive comments, reports an upstream fault in the client's
+//! dialect, and says how it ended exactly once, also when the client drops it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, Sleep, timeout_at};
+
+use crate::dialects::error::{ErrorReply, UpstreamError};
+use crate::dialects::sse::Splitter;
+use crate::dialects::usage::Usage;
+use crate::gateway::sink::{Progress, Sink, StreamFault};
+use crate::gateway::upstream::{ReplyBody, SendError};
+use crate::providers::verdict::{Failure, Fault, Verdict};
+
+/// Output gathered in one go before it is handed on, while the upstream has more ready.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Bytes held back before the first content: far more than any preamble, far less than a flood.
+const MAX_HELD_BYTES: usize = 1 << 20;
+
+/// How long the upstream may take to close after its last frame. Waiting for the proper end lets
+/// the connection be used again; the client has everything already.
+const CLOSING_GRACE: Duration = Duration::from_millis(250);
+
+/// How long usage may still come after the stop reason. A vendor that keeps the connection open
+/// after its last word does not keep the client waiting for it.
+const USAGE_GRACE: Duration = Duration::from_secs(2);
+
+/// What an idle stream sends: a comment that every reader of server-sent events skips.
+const KEEPALIVE: &[u8] = b": keepalive\n\n";
+
+/// How a relayed answer ended.
+#[derive(Debug)]
+pub struct End {
+    pub outcome: RelayOutcome,
+    /// What the upstream reported, if it did.
+    pub usage: Option<Usage>,
+    /// Characters of answer seen, for an estimate where usage is missing.
+    pub output_chars: u64,
+}
+
+/// See [`End`].
+#[derive(Debug)]
+pub enum RelayOutcome {
+    /// The client left.
+    Cancelled,
+    Complete,
+    /// The upstream failed after content had gone out.
+    Failed(Failure),
+}
+
+/// Called once, when the relay ends or is dropped.
+pub type OnEnd = Box<dyn FnOnce(End) + Send>;
+
+/// Judges an error object found inside the stream.
+pub type JudgeInStream = Box<dyn Fn(&UpstreamError) -> Failure + Send>;
+
+/// Turns a failure into the client's error.
+pub type Explain = Box<dyn Fn(&Failure) -> ErrorReply + Send>;
+
+/// What a relay needs beside the bytes.
+pub struct RelayContext {
+    /// Silence after which a comment is sent; zero is never.
+    pub keepalive: Duration,
+    pub judge: JudgeInStream,
+    pub explain: Explain,
+}
+
+/// A stream that has shown its first content.
+pub struct Relay {
+    source: Option<ReplyBody>,
+    splitter: Splitter,
+    sink: Sink,
+    out: Output,
+    context: RelayContext,
+    timer: Pin<Box<Sleep>>,
+    last_in: Instant,
+    last_out: Instant,
+    /// Set once the terminal frame has passed: when to stop waiting for the upstream to close.
+    closing: Option<Instant>,
+    /// Set once the stop reason was seen: when to stop waiting for what may follow it.
+    stopping: Option<Instant>,
+    on_end: Option<OnEnd>,
+}
+
+/// Reads a stream up to its first content (or its proper end, for an answer without any).
+///
+/// The failure returned has touched no byte of the client's: another credential may be tried.
+pub async fn open(
+    mut source: ReplyBody,
+    mut sink: Sink,
+    context: RelayContext,
+    first_byte: Instant,
+) -> Result<Relay, Failure> {
+    let mut splitter = Splitter::default();
+    let mut out = Output::default();
+    let mut first_byte = Some(first_byte);
+    let mut has_content = false;
+    loop {
+        let chunk = match first_byte.take() {
+            Some(by) => timeout_at(by, source.chunk()).await.unwrap_or_else(|_| {
+                Err(SendError {
+                    fault: Fault::Timeout,
+                    message: "no first event in time".into(),
+                })
+            }),
+            None => source.chunk().await,
+        };
+        let chunk = match chunk {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => {
+                if let Some(frame) = splitter.finish() {
+                    let progress = sink
+                        .feed(frame, &mut out)
+                        .map_err(|fault| judged(fault, &context))?;
+                    has_content |= progress == Progress::Content;
+                }
+                sink.finish(&mut out)
+                    .map_err(|fault| judged(fault, &context))?;
+                if !has_content {
+                    return Err(empty());
+                }
+                return Ok(Relay::new(None, splitter, sink, out, context));
+            }
+            Err(error) => return Err(failure_of(error)),
+        };
+        splitter.push(chunk);
+        while let Some(frame) = splitter.next() {
+            let frame = frame.map_err(|error| {
+                Failure::new(Verdict::Transient(Fault::Garbage), error.to_string())
+            })?;
+            match sink
+                .feed(frame, &mut out)
+                .map_err(|fault| judged(fault, &context))?
+            {
+                Progress::Content => has_content = true,
+                Progress::Preamble => {}
+            }
+        }
+        if has_content {
+            return Ok(Relay::new(Some(source), splitter, sink, out, context));
+        }
+        if sink.is_over() {
+            return Err(empty());
+        }
+        if out.len() > MAX_HELD_BYTES {
+            let message = "the stream brought no content within its first MiB";
+            return Err(Failure::new(Verdict::Transient(Fault::Garbage), message));
+        }
+    }
+}
+
+fn judged(fault: StreamFault, context: &RelayContext) -> Failure {
+    match fault {
+        StreamFault::Garbage(message) => Failure::new(Verdict::Transient(Fault::Garbage), message),
+        StreamFault::Truncated => truncated(),
+        StreamFault::Upstream(error) => (context.judge)(&error),
+    }
+}
+
+/// An answer that says nothing and gives no reason is a failure, however complete its form.
+fn empty() -> Failure {
+    Failure::new(Verdict::Transient(Fault::Empty), "the answer is empty")
+}
+
+fn truncated() -> Failure {
+    Failure::new(
+        Verdict::Transient(Fault::Truncated),
+        "the stream ended before the answer was complete",
+    )
+}
+
+fn failure_of(error: SendError) -> Failure {
+    Failure::new(Verdict::Transient(error.fault), error.message)
+}
+
+impl Relay {
+    fn new(
+        source: Option<ReplyBody>,
+        splitter: Splitter,
+        sink: Sink,
+        out: Output,
+        context: RelayContext,
+    ) -> Self {
+        let now = Instant::now();
+        let mut relay = Self {
+            source,
+            splitter,
+            sink,
+            out,
+            context,
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            last_in: now,
+            last_out: now,
+            closing: None,
+            stopping: None,
+            on_end: None,
+        };
+        let alarm = relay.next_alarm();
+        relay.timer.as_mut().reset(alarm);
+        relay.note_ending();
+        relay
+    }
+
+    /// Says whom to tell when the stream ends.
+    pub fn on_end(&mut self, on_end: OnEnd) {
+        self.on_end = Some(on_end);
+        if self.source.is_none() {
+            self.end(RelayOutcome::Complete);
+        }
+    }
+
+    /// The next bytes for the client; `None` at the end. Drains what is ready before returning.
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.drain_source(context);
+        if let Some(piece) = self.out.take() {
+            self.last_out = Instant::now();
+            return Poll::Ready(Some(piece));
+        }
+        if self.source.is_none() {
+            return Poll::Ready(None);
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            self.ring(Instant::now());
+            if let Some(piece) = self.out.take() {
+                self.last_out = Instant::now();
+                return Poll::Ready(Some(piece));
+            }
+            if self.source.is_none() {
+                return Poll::Ready(None);
+            }
+            let alarm = self.next_alarm();
+            self.timer.as_mut().reset(alarm);
+        }
+        Poll::Pending
+    }
+
+    /// Ends the stream with an error of the gateway's own (shutdown).
+    pub fn abort(&mut self, error: &ErrorReply) {
+        if self.source.take().is_some() {
+            self.sink.fail(error, &mut self.out);
+            self.end(RelayOutcome::Cancelled);
+        }
+    }
+
+    fn drain_source(&mut self, context: &mut Context<'_>) {
+        while let Some(source) = self.source.as_mut() {
+            if self.out.len() >= BATCH_BYTES {
+                return;
+            }
+            match source.poll_chunk(context) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(chunk))) => self.take_chunk(chunk),
+                Poll::Ready(Some(Err(error))) => self.break_off(failure_of(error)),
+                Poll::Ready(None) => self.close(),
+            }
+        }
+    }
+
+    fn take_chunk(&mut self, chunk: Bytes) {
+        self.last_in = Instant::now();
+        self.splitter.push(chunk);
+        while let Some(frame) = self.splitter.next() {
+            if self.sink.is_over() {
+                // Whatever follows the last frame is the upstream's mistake, not the client's.
+                continue;
+            }
+            let fed = match frame {
+                Ok(frame) => self.sink.feed(frame, &mut self.out),
+                Err(error) => Err(StreamFault::Garbage(error.to_string())),
+            };
+            if let Err(fault) = fed {
+                let failure = judged(fault, &self.context);
+                return self.break_off(failure);
+            }
+        }
+        self.note_ending();
+    }
+
+    /// Stops waiting for ever once the upstream has said its last.
+    fn note_ending(&mut self) {
+        if self.closing.is_none() && self.sink.is_over() {
+            self.closing = Some(self.last_in + CLOSING_GRACE);
+        } else if self.stopping.is_none() && self.sink.has_ended() {
+            self.stopping = Some(self.last_in + USAGE_GRACE);
+        } else {
+            return;
+        }
+        let alarm = self.next_alarm();
+        self.timer.as_mut().reset(alarm);
+    }
+
+    /// The upstream closed: properly, or in the middle.
+    fn close(&mut self) {
+        if !self.sink.is_over() {
+            if let Some(frame) = self.splitter.finish()
+                && let Err(fault) = self.sink.feed(frame, &mut self.out)
+            {
+                let failure = judged(fault, &self.context);
+                return self.break_off(failure);
+            }
+            if let Err(fault) = self.sink.finish(&mut self.out) {
+                self.source = None;
+                let failure = judged(fault, &self.context);
+                self.sink
+                    .fail(&(self.context.explain)(&failure), &mut self.out);
+                return self.end(RelayOutcome::Failed(failure));
+            }
+        }
+        self.source = None;
+        self.end(RelayOutcome::Complete);
+    }
+
+    /// The upstream failed after content: the client hears it in its own dialect. An answer that
+    /// was whole already stays whole.
+    fn break_off(&mut self, failure: Failure) {
+        if self.sink.has_ended() {
+            return self.close();
+        }
+        self.source = None;
+        self.sink
+            .fail(&(self.context.explain)(&failure), &mut self.out);
+        self.end(RelayOutcome::Failed(failure));
+    }
+
+    fn ring(&mut self, now: Instant) {
+        let Some(source) = self.source.as_ref() else {
+            return;
+        };
+        if self.closing.is_some_and(|by| by <= now) {
+            self.source = None;
+            return self.end(RelayOutcome::Complete);
+        }
+        if self.stopping.is_some_and(|by| by <= now) {
+            return self.close();
+        }
+        if now >= source.total || now >= self.last_in + source.idle {
+            let error = SendError::idle(source.idle);
+            return self.break_off(failure_of(error));
+        }
+        if !self.context.keepalive.is_zero() && now >= self.last_out + self.context.keepalive {
+            self.sink.keep_alive(KEEPALIVE, &mut self.out);
+            self.last_out = now;
+        }
+    }
+
+    /// The earliest instant at which silence means something.
+    fn next_alarm(&self) -> Instant {
+        let Some(source) = self.source.as_ref() else {
+            return self.last_in;
+        };
+        let mut alarm = source.total.min(self.last_in + source.idle);
+        if !self.context.keepalive.is_zero() {
+            alarm = alarm.min(self.last_out + self.context.keepalive);
+        }
+        [self.closing, self.stopping]
+            .into_iter()
+            .flatten()
+            .fold(alarm, Instant::min)
+    }
+
+    fn end(&mut self, outcome: RelayOutcome) {
+        if let Some(on_end) = self.on_end.take() {
+            on_end(End {
+                outcome,
+                usage: self.sink.usage(),
+                output_chars: self.sink.output_chars(),
+            });
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end(RelayOutcome::Cancelled);
+    }
+}
+
+/// Bytes ready for the client.
+#[derive(Debug, Default)]
+pub struct Output {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Output {
+    /// Adds bytes.
+    pub fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.bytes += piece.len();
+            self.pieces.push(piece);
+        }
+    }
+
+    /// How many bytes wait.
+    pub const fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// `true` if none wait.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// All bytes in one piece: one write for many small frames.
+    fn take(&mut self) -> Option<Bytes> {
+        self.bytes = 0;
+        if self.pieces.len() <= 1 {
+            return self.pieces.pop();
+        }
+        let mut joined = BytesMut::with_capacity(self.pieces.iter().map(Bytes::len).sum());
+        for piece in self.pieces.drain(..) {
+            joined.extend_from_slice(&piece);
+        }
+        Some(joined.freeze())
+    }
+}

@@ -1,0 +1,132 @@
+//! One provider ready to serve: its adapter, addresses, secrets, pool and models.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::models::{Filtered, Pattern, filter};
+use crate::config::provider::ExtraModel;
+use crate::dialects::fields::Raw;
+use crate::gateway::catalog::ProviderModels;
+use crate::gateway::first_token::FirstToken;
+use crate::gateway::upstream::Limits;
+use crate::ids::{CredentialId, ProviderId};
+use crate::pool::{CredentialState, Pool};
+use crate::providers::redact::redact;
+use crate::providers::{ListedModel, Provider};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// Everything an attempt needs of a provider. Immutable but for the pool, the model list and the
+/// measured times, which survive a reload.
+pub struct ProviderRuntime {
+    pub id: ProviderId,
+    pub adapter: &'static dyn Provider,
+    /// Addresses in the order to try them.
+    pub base_urls: Vec<String>,
+    pub client: reqwest::Client,
+    pub limits: Limits,
+    /// `headers` of the config.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `extra_body` of the config.
+    pub extra_body: Vec<(String, Raw)>,
+    pub allow_models: Vec<Pattern>,
+    pub ignore_models: Vec<Pattern>,
+    /// `models` of the config.
+    pub extra_models: Vec<ExtraModel>,
+    pub pool: Arc<Pool>,
+    pub secrets: HashMap<CredentialId, Secret>,
+    pub models: Arc<ProviderModels>,
+    pub first_token: Arc<FirstToken>,
+}
+
+impl ProviderRuntime {
+    /// Sets the headers that the user configured; they win over the client's and the adapter's.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// A text safe to show: the secret used and anything that looks like a key are gone.
+    pub fn redact(&self, text: &str, secret: Option<&Secret>) -> String {
+        redact(text, &[secret.map_or("", Secret::expose)]).into_owned()
+    }
+
+    /// Whether the filters let a model be listed and called.
+    pub fn shows(&self, model: &str) -> Filtered<'_> {
+        filter(
+            self.id.as_str(),
+            model,
+            &self.allow_models,
+            &self.ignore_models,
+        )
+    }
+
+    /// The name the provider knows a model by: a configured model may go by another one here.
+    pub fn upstream_name<'a>(&'a self, model: &'a str) -> &'a str {
+        self.extra_models
+            .iter()
+            .find(|extra| extra.name == model)
+            .map_or(model, |extra| &extra.id)
+    }
+
+    /// Request fields that a configured model sets where the request has none.
+    pub fn model_options(
+        &self,
+        upstream_name: &str,
+    ) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        let extra = self
+            .extra_models
+            .iter()
+            .find(|extra| extra.id == upstream_name)?;
+        (!extra.options.is_empty()).then_some(&extra.options)
+    }
+
+    /// `true` if the model is known by listing, configuration or the vendor's data.
+    pub fn lists(&self, model: &str) -> bool {
+        self.extra_models.iter().any(|extra| extra.name == model)
+            || self
+                .models
+                .listing()
+                .models
+                .iter()
+                .any(|listed| listed.id == model)
+            || self.adapter.spec().models.contains(&model)
+    }
+
+    /// The models that can be listed: discovered, configured, or the vendor's fixed ones.
+    pub fn listed(&self) -> Vec<ListedModel> {
+        let listing = self.models.listing();
+        let mut models = listing.models.clone();
+        let named = |id: &str| ListedModel {
+            id: id.to_owned(),
+            ..ListedModel::default()
+        };
+        if models.is_empty() {
+            models.extend(self.adapter.spec().models.iter().map(|id| named(id)));
+        }
+        for extra in &self.extra_models {
+            if !models.iter().any(|model| model.id == extra.name) {
+                models.push(named(&extra.name));
+            }
+        }
+        models.retain(|model| self.shows(&model.id).is_allowed());
+        models
+    }
+
+    /// Secrets of credentials that are not known to be refused, ready ones first, for calls outside
+    /// the pool.
+    pub fn usable_secrets(&self) -> impl Iterator<Item = &Secret> {
+        let mut members = self.pool.snapshot(Timestamp::now()).members;
+        members.retain(|member| {
+            use CredentialState::{Cooling, Exhausted, Ready};
+            matches!(member.state, Cooling | Exhausted | Ready)
+        });
+        members.sort_by_key(|member| member.state != CredentialState::Ready);
+        members
+            .into_iter()
+            .filter_map(|member| self.secrets.get(&member.id))
+    }
+}

@@ -1,0 +1,159 @@
+//! The end of a request that was served: lease settled, usage counted, the finished request told
+//! to telemetry, once, whichever way it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::dialects::usage::Usage;
+use crate::gateway::Gateway;
+use crate::gateway::answer::{Answered, AnsweredBody, Ready, ReadyBody};
+use crate::gateway::exchange::Exchange;
+use crate::gateway::plan::Target;
+use crate::gateway::relay::{End, RelayOutcome};
+use crate::gateway::trail::Trail;
+use crate::ids::CredentialId;
+use crate::pool::{Lease, Outcome};
+use crate::telemetry::{Ending, Finished};
+use crate::time::Timestamp;
+
+/// A good answer with all that hangs on it.
+pub struct Served<'a> {
+    pub gateway: &'a Arc<Gateway>,
+    pub target: &'a Target,
+    pub exchange: Exchange,
+    pub ready: Ready,
+    pub lease: Lease,
+    pub trail: Trail,
+    /// When the request came in.
+    pub arrived: Instant,
+}
+
+impl Served<'_> {
+    /// Hands the answer over to the client. A stream keeps the lease until it ends.
+    pub fn commit(self) -> Answered {
+        let credential = self.lease.credential().clone();
+        let first_token = self.arrived.elapsed();
+        self.target
+            .runtime
+            .first_token
+            .record(&self.target.model, first_token);
+        let attempts = self.trail.attempts.len();
+        let mut losses = self.exchange.losses;
+        losses.extend(&self.ready.losses);
+        self.gateway
+            .telemetry
+            .metrics
+            .attempt(credential.provider(), "ok");
+        let closing = Closing {
+            gateway: Arc::clone(self.gateway),
+            credential: credential.clone(),
+            model: self.target.model.clone(),
+            status: self.ready.status.as_u16(),
+            trail: self.trail,
+            first_token,
+            arrived: self.arrived,
+            request_bytes: self.exchange.body.len(),
+        };
+        let body = match self.ready.body {
+            ReadyBody::Whole {
+                body,
+                usage,
+                output_chars,
+            } => {
+                let usage = usage.unwrap_or_else(|| estimate(output_chars, closing.request_bytes));
+                self.lease
+                    .finish(Outcome::Success { usage: Some(usage) }, Timestamp::now());
+                closing.finish(Ending::Served, Some(usage));
+                AnsweredBody::Whole(body)
+            }
+            ReadyBody::Stream(mut relay) => {
+                let lease = self.lease;
+                lease.note_content(Timestamp::now());
+                relay.on_end(Box::new(move |end| {
+                    closing.stream_ended(lease, &end);
+                }));
+                AnsweredBody::Stream(relay)
+            }
+        };
+        Answered {
+            status: self.ready.status,
+            headers: self.ready.headers,
+            body,
+            losses,
+            credential: Some(credential),
+            attempts,
+        }
+    }
+}
+
+/// What is said of a request when it is over.
+struct Closing {
+    gateway: Arc<Gateway>,
+    credential: CredentialId,
+    model: String,
+    status: u16,
+    trail: Trail,
+    first_token: Duration,
+    arrived: Instant,
+    request_bytes: usize,
+}
+
+impl Closing {
+    fn stream_ended(self, lease: Lease, end: &End) {
+        let usage = end
+            .usage
+            .unwrap_or_else(|| estimate(end.output_chars, self.request_bytes));
+        let (outcome, ending) = match &end.outcome {
+            RelayOutcome::Cancelled => {
+                (Outcome::Cancelled { usage: Some(usage) }, Ending::Cancelled)
+            }
+            RelayOutcome::Complete => (Outcome::Success { usage: Some(usage) }, Ending::Served),
+            RelayOutcome::Failed(failure) => {
+                self.gateway
+                    .telemetry
+                    .metrics
+                    .attempt(self.credential.provider(), failure.verdict.as_str());
+                (
+                    Outcome::Failed {
+                        failure,
+                        after_content: true,
+                    },
+                    Ending::Failed,
+                )
+            }
+        };
+        lease.finish(outcome, Timestamp::now());
+        self.finish(ending, Some(usage));
+    }
+
+    fn finish(self, ending: Ending, usage: Option<Usage>) {
+        let Some(request) = self.trail.request else {
+            return;
+        };
+        self.gateway.telemetry.finished(&Finished {
+            id: request.id,
+            client: request.client,
+            provider: self.credential.provider().to_owned(),
+            model: self.model,
+            credential: Some(self.credential),
+            status: self.status,
+            ending,
+            attempts: self.trail.attempts.len(),
+            usage,
+            first_token: Some(self.first_token),
+            duration: self.arrived.elapsed(),
+        });
+    }
+}
+
+/// Four characters a token: what is charged where a provider reports nothing.
+fn estimate(output_chars: u64, request_bytes: usize) -> Usage {
+    Usage {
+        input: (request_bytes as u64).div_ceil(4),
+        output: output_chars.div_ceil(4),
+        estimated: true,
+        ..Usage::default()
+    }
+}

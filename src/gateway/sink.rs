@@ -1,0 +1,249 @@
+//! What happens to each frame of an upstream stream: it passes verbatim and is only looked at, or
+//! it is translated into the client's dialect.
+
+use bytes::Bytes;
+
+use crate::dialects::error::{ErrorReply, ReadError, UpstreamError};
+use crate::dialects::event::{Event, EventKind, StopReason};
+use crate::dialects::observe::{Observer, Sign};
+use crate::dialects::sse::Frame;
+use crate::dialects::usage::Usage;
+use crate::dialects::{Codec, StreamReader, StreamWriter};
+use crate::gateway::relay::Output;
+
+/// Where frames go.
+pub enum Sink {
+    Translated(Translation),
+    Verbatim {
+        observer: Box<dyn Observer>,
+        /// Writes the in-stream error, should one be needed.
+        codec: &'static dyn Codec,
+        /// The terminal frame has passed.
+        over: bool,
+    },
+}
+
+/// A stream that changes dialect.
+pub struct Translation {
+    reader: Box<dyn StreamReader>,
+    writer: Box<dyn StreamWriter>,
+    events: Vec<Event>,
+    buffer: Vec<u8>,
+    usage: Option<Usage>,
+    output_chars: u64,
+    /// The stop reason was seen.
+    stopped: bool,
+    finished: bool,
+}
+
+/// What a frame meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The first or a further piece of the answer.
+    Content,
+    /// Nothing yet: a role, a ping, a comment.
+    Preamble,
+}
+
+/// Why a stream cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    Garbage(String),
+    Truncated,
+    /// An error object; its frame is not passed on.
+    Upstream(Box<UpstreamError>),
+}
+
+impl Sink {
+    /// Frames pass as they are.
+    pub fn verbatim(observer: Box<dyn Observer>, codec: &'static dyn Codec) -> Self {
+        Self::Verbatim {
+            observer,
+            codec,
+            over: false,
+        }
+    }
+
+    /// Frames are read by one dialect and written by another.
+    pub fn translated(reader: Box<dyn StreamReader>, writer: Box<dyn StreamWriter>) -> Self {
+        Self::Translated(Translation {
+            reader,
+            writer,
+            events: Vec::new(),
+            buffer: Vec::new(),
+            usage: None,
+            output_chars: 0,
+            stopped: false,
+            finished: false,
+        })
+    }
+
+    /// Takes one frame.
+    pub fn feed(&mut self, frame: Frame, out: &mut Output) -> Result<Progress, StreamFault> {
+        match self {
+            Self::Translated(translation) => translation.feed(&frame, out),
+            Self::Verbatim { observer, over, .. } => {
+                let progress = match observer.frame(&frame) {
+                    Sign::Content => Progress::Content,
+                    Sign::End => {
+                        *over = true;
+                        Progress::Preamble
+                    }
+                    Sign::Error(error) => return Err(StreamFault::Upstream(Box::new(error))),
+                    Sign::Preamble => Progress::Preamble,
+                };
+                out.push(frame.raw);
+                Ok(progress)
+            }
+        }
+    }
+
+    /// The upstream closed.
+    pub fn finish(&mut self, out: &mut Output) -> Result<(), StreamFault> {
+        match self {
+            Self::Translated(translation) => translation.finish(out),
+            Self::Verbatim { observer, .. } => {
+                if observer.ended() {
+                    Ok(())
+                } else {
+                    Err(StreamFault::Truncated)
+                }
+            }
+        }
+    }
+
+    /// Ends the client's stream with an error in its dialect.
+    pub fn fail(&mut self, error: &ErrorReply, out: &mut Output) {
+        match self {
+            Self::Translated(translation) => {
+                let mut bytes = Vec::new();
+                translation.writer.fail(error, &mut bytes);
+                out.push(bytes.into());
+            }
+            Self::Verbatim { codec, .. } => out.push(codec.write_stream_error(error).into()),
+        }
+    }
+
+    /// Adds a comment, where the framing has such a thing.
+    pub fn keep_alive(&mut self, comment: &'static [u8], out: &mut Output) {
+        out.push(Bytes::from_static(comment));
+    }
+
+    /// `true` once the terminal frame has passed and nothing more can follow.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Translated(translation) => translation.finished,
+            Self::Verbatim { over, .. } => *over,
+        }
+    }
+
+    /// `true` once the answer is whole: should the upstream break off now, nothing is lost.
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Translated(translation) => translation.stopped,
+            Self::Verbatim { observer, .. } => observer.ended(),
+        }
+    }
+
+    /// What the upstream reported so far.
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Translated(translation) => translation.usage,
+            Self::Verbatim { observer, .. } => observer.usage(),
+        }
+    }
+
+    /// Characters of answer seen so far.
+    pub fn output_chars(&self) -> u64 {
+        match self {
+            Self::Translated(translation) => translation.output_chars,
+            Self::Verbatim { observer, .. } => observer.output_chars(),
+        }
+    }
+
+    /// What the translation could not express so far.
+    pub fn losses(&self) -> Option<&crate::dialects::loss::Losses> {
+        match self {
+            Self::Translated(translation) => Some(translation.writer.losses()),
+            Self::Verbatim { .. } => None,
+        }
+    }
+}
+
+impl Translation {
+    fn feed(&mut self, frame: &Frame, out: &mut Output) -> Result<Progress, StreamFault> {
+        if frame.is_comment_only() {
+            return Ok(Progress::Preamble);
+        }
+        let read = self
+            .reader
+            .read(frame.event(), &frame.data(), &mut self.events);
+        let progress = self.write_events(out)?;
+        read.map_err(fault_of)?;
+        Ok(progress)
+    }
+
+    fn finish(&mut self, out: &mut Output) -> Result<(), StreamFault> {
+        let read = self.reader.finish(&mut self.events);
+        self.write_events(out)?;
+        read.map_err(fault_of)?;
+        self.writer.finish(&mut self.buffer);
+        self.finished = true;
+        out.push(std::mem::take(&mut self.buffer).into());
+        Ok(())
+    }
+
+    fn write_events(&mut self, out: &mut Output) -> Result<Progress, StreamFault> {
+        let mut progress = Progress::Preamble;
+        for event in self.events.drain(..) {
+            match &event.kind {
+                EventKind::Error(error) => {
+                    out.push(std::mem::take(&mut self.buffer).into());
+                    return Err(StreamFault::Upstream(error.clone()));
+                }
+                EventKind::Usage(usage) => self.usage.get_or_insert_default().update(usage),
+                EventKind::Stop { reason, .. } => {
+                    // A reason that another try would meet again is an answer in itself.
+                    let explains = !matches!(
+                        reason,
+                        StopReason::EndTurn | StopReason::Error | StopReason::ToolUse
+                    );
+                    if explains {
+                        progress = Progress::Content;
+                    }
+                    self.stopped = true;
+                }
+                kind => {
+                    if let Some(characters) = content_chars(kind) {
+                        self.output_chars += characters;
+                        progress = Progress::Content;
+                    }
+                }
+            }
+            self.writer.write(&event, &mut self.buffer);
+        }
+        out.push(std::mem::take(&mut self.buffer).into());
+        Ok(progress)
+    }
+}
+
+/// `Some` if the event is a byte of answer, with how many characters of it.
+fn content_chars(kind: &EventKind) -> Option<u64> {
+    match kind {
+        EventKind::Text(text) | EventKind::Thinking(text) | EventKind::Refusal(text) => {
+            (!text.is_empty()).then_some(text.len() as u64)
+        }
+        EventKind::ToolArguments { delta, .. } => Some(delta.len() as u64),
+        EventKind::ToolStart { name, .. } => Some(name.len() as u64),
+        EventKind::Media(_) | EventKind::RedactedThinking(_) => Some(0),
+        _ => None,
+    }
+}
+
+fn fault_of(error: ReadError) -> StreamFault {
+    match error {
+        ReadError::Upstream(error) => StreamFault::Upstream(error),
+        ReadError::Truncated => StreamFault::Truncated,
+        ReadError::Field(_) | ReadError::Json(_) => StreamFault::Garbage(error.to_string()),
+    }
+}

@@ -1,0 +1,277 @@
+//! The one place that dials vendors: a thin layer over reqwest that follows no redirect, retries
+//! nothing by itself and puts a deadline on every await.
+
+use std::error::Error as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body, Frame};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use crate::ids::ProviderId;
+use crate::providers::verdict::Fault;
+
+/// Connections kept open to one upstream while idle; closed after 90 s without use.
+const IDLE_CONNECTIONS: usize = 256;
+
+/// Answers read as a whole are refused beyond this size, as a vendor's mistake.
+pub const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Time limits of one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until the answer's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the body.
+    pub idle: Duration,
+    /// For the whole call.
+    pub total: Duration,
+}
+
+/// A request ready to send.
+#[derive(Debug)]
+pub struct Outbound {
+    pub method: Method,
+    pub url: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+}
+
+/// An HTTP client for one provider, through a proxy if one is named (else the environment's, if
+/// any). Connections are pooled among requests of the same client only.
+pub fn client(proxy: Option<&str>, connect: Duration) -> Result<reqwest::Client, ClientError> {
+    // Without a provider reqwest panics; a second installation is an error nobody needs to see.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        // A redirect would carry `x-api-key` and the body to a host nobody configured.
+        .redirect(reqwest::redirect::Policy::none())
+        // The attempt loop counts retries; hidden ones would break its budget.
+        .retry(reqwest::retry::never())
+        .connect_timeout(connect)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(Duration::from_secs(90))
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(Duration::from_secs(20))
+        .http2_adaptive_window(true)
+        .tcp_nodelay(true);
+    if let Some(address) = proxy {
+        let proxy = reqwest::Proxy::all(address).map_err(|_| ClientError::Proxy)?;
+        builder = builder.proxy(proxy);
+    }
+    builder
+        .build()
+        .map_err(|error| ClientError::Build(plain(&error)))
+}
+
+/// Sends a request and waits for the answer's head.
+pub async fn send(
+    client: &reqwest::Client,
+    request: Outbound,
+    limits: Limits,
+) -> Result<Reply, SendError> {
+    let url = reqwest::Url::parse(&request.url).map_err(|_| SendError::url())?;
+    let mut outbound = reqwest::Request::new(request.method, url);
+    *outbound.headers_mut() = request.headers;
+    *outbound.body_mut() = Some(request.body.into());
+    let started = Instant::now();
+    let head_by = started + limits.first_byte.min(limits.total);
+    let response = match timeout_at(head_by, client.execute(outbound)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(SendError::from_reqwest(&error)),
+        Err(_) => {
+            return Err(SendError {
+                fault: Fault::Timeout,
+                message: format!(
+                    "no answer within {}",
+                    crate::time::humanize(limits.first_byte)
+                ),
+            });
+        }
+    };
+    let (head, body) = http::Response::from(response).into_parts();
+    let body = ReplyBody {
+        body,
+        idle: limits.idle,
+        total: started + limits.total,
+    };
+    Ok(Reply {
+        status: head.status,
+        headers: head.headers,
+        body,
+    })
+}
+
+/// An answer's body, with its time limits.
+#[derive(Debug)]
+pub struct ReplyBody {
+    body: reqwest::Body,
+    /// The longest wait for one piece.
+    pub idle: Duration,
+    /// When the whole call must be over.
+    pub total: Instant,
+}
+
+impl ReplyBody {
+    /// The next piece, `None` at the proper end. Empty pieces are passed over.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
+        let by = (Instant::now() + self.idle).min(self.total);
+        match timeout_at(by, std::future::poll_fn(|context| self.poll_chunk(context))).await {
+            Ok(piece) => piece.transpose(),
+            Err(_) => Err(SendError::idle(self.idle)),
+        }
+    }
+
+    /// [`ReplyBody::chunk`] without its time limits, for callers that keep their own timer.
+    pub fn poll_chunk(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, SendError>>> {
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => frame,
+            };
+            match frame {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(SendError::from_body(&error)))),
+                Some(Ok(frame)) => match Frame::into_data(frame) {
+                    Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                    Ok(_) | Err(_) => {}
+                },
+            }
+        }
+    }
+
+    /// The rest of the body, at most `limit` bytes; more is an error.
+    pub async fn read_all(&mut self, limit: usize) -> Result<Bytes, SendError> {
+        let Some(first) = self.chunk().await? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.chunk().await? else {
+            return Ok(first);
+        };
+        let mut whole = Vec::with_capacity((first.len() + second.len()) * 2);
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
+        while let Some(piece) = self.chunk().await? {
+            if whole.len() + piece.len() > limit {
+                return Err(SendError {
+                    fault: Fault::Garbage,
+                    message: format!("the answer is larger than {} MiB", limit >> 20),
+                });
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.into())
+    }
+
+    /// As much of the body as helps to judge a failure, and no error if it breaks off.
+    pub async fn read_prefix(&mut self, limit: usize) -> Bytes {
+        let mut prefix = Vec::new();
+        while prefix.len() < limit {
+            match self.chunk().await {
+                Ok(Some(piece)) => prefix.extend_from_slice(&piece),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        prefix.truncate(limit);
+        prefix.into()
+    }
+}
+
+/// A call that got no answer, or an answer that broke off.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct SendError {
+    pub fault: Fault,
+    /// One fragment without the URL, whose query may hold a key.
+    pub message: String,
+}
+
+impl SendError {
+    /// Silence in the middle of a body.
+    pub fn idle(limit: Duration) -> Self {
+        Self {
+            fault: Fault::Timeout,
+            message: format!("silent for {}", crate::time::humanize(limit)),
+        }
+    }
+
+    /// A provider without any address.
+    pub fn unconfigured(provider: &ProviderId) -> Self {
+        Self {
+            fault: Fault::Connect,
+            message: format!("the provider {provider} has no base_url"),
+        }
+    }
+
+    fn url() -> Self {
+        Self {
+            fault: Fault::Connect,
+            message: "the address is not a valid URL".to_owned(),
+        }
+    }
+
+    fn from_reqwest(error: &reqwest::Error) -> Self {
+        let fault = if error.is_connect() {
+            Fault::Connect
+        } else if error.is_timeout() {
+            Fault::Timeout
+        } else {
+            Fault::Reset
+        };
+        Self {
+            fault,
+            message: plain(error),
+        }
+    }
+
+    fn from_body(error: &reqwest::Error) -> Self {
+        let fault = if error.is_timeout() {
+            Fault::Timeout
+        } else {
+            Fault::Truncated
+        };
+        Self {
+            fault,
+            message: plain(error),
+        }
+    }
+}
+
+/// Why no HTTP client could be made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ClientError {
+    #[error("cannot make an HTTP client: {0}")]
+    Build(String),
+    #[error("`proxy` is not a proxy address (http://, https:// or socks5://HOST:PORT)")]
+    Proxy,
+}
+
+/// The innermost cause in words: reqwest's own text repeats the URL.
+fn plain(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    if error.source().is_none() {
+        return if error.is_timeout() {
+            "timed out".to_owned()
+        } else {
+            "the request failed".to_owned()
+        };
+    }
+    cause.to_string()
+}

@@ -1,0 +1,159 @@
+//! Bodies: reading a client's within its limits, and the one type that answers are sent as.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::dialects::error::{ErrorKind, ErrorReply};
+use crate::gateway::relay::Relay;
+use crate::server::limits::Permit;
+
+/// The longest silence while a client sends its body.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// A body of known length up to this size gets its buffer at once; beyond, memory follows bytes
+/// that really came.
+const TRUSTED_LENGTH: usize = 64 << 10;
+
+/// An answer's body.
+pub enum AnswerBody {
+    /// All of it at once; `None` when sent.
+    Whole(Option<Bytes>),
+    /// A stream from upstream.
+    Relay(RelayBody),
+}
+
+/// A stream from upstream, ended early when the server goes down.
+pub struct RelayBody {
+    relay: Box<Relay>,
+    abort: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The client's place, held until the stream has ended.
+    _permit: Permit,
+}
+
+/// Why a client's body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It broke off, or its framing is broken: 400.
+    Broken,
+    /// It stopped coming: 408.
+    Slow,
+    /// It is larger than `max_body`: 413.
+    TooLarge,
+}
+
+/// Reads a client's body, at most `limit` bytes.
+pub async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, BodyError> {
+    let hint = body.size_hint();
+    if hint.lower() > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let mut gathered: Option<Bytes> = None;
+    let mut whole = BytesMut::new();
+    // A whole body may drip within its own bound: 2 minutes and a second for each MiB allowed.
+    let total = Instant::now() + Duration::from_mins(2) + Duration::from_secs(limit >> 20);
+    loop {
+        let by = (Instant::now() + BODY_IDLE).min(total);
+        let frame = match timeout_at(by, body.frame()).await {
+            Err(_) => return Err(BodyError::Slow),
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(BodyError::Broken),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let so_far = gathered.as_ref().map_or(whole.len(), Bytes::len);
+        if (so_far + data.len()) as u64 > limit {
+            return Err(BodyError::TooLarge);
+        }
+        // The common case, a body that came in one piece, is not copied.
+        match gathered.take() {
+            None if whole.is_empty() => gathered = Some(data),
+            first => {
+                if let Some(first) = first {
+                    let expected = usize::try_from(hint.lower())
+                        .unwrap_or(0)
+                        .min(TRUSTED_LENGTH);
+                    whole.reserve(expected.max(first.len() + data.len()));
+                    whole.extend_from_slice(&first);
+                }
+                whole.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(gathered.unwrap_or_else(|| whole.freeze()))
+}
+
+impl AnswerBody {
+    /// A stream that holds the client's place, and that `abort` ends with an error event.
+    pub fn relay(relay: Box<Relay>, permit: Permit, abort: CancellationToken) -> Self {
+        Self::Relay(RelayBody {
+            relay,
+            abort: Box::pin(abort.cancelled_owned()),
+            _permit: permit,
+        })
+    }
+}
+
+impl RelayBody {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let piece = self.relay.poll_piece(context);
+        if piece.is_pending() && self.abort.as_mut().poll(context).is_ready() {
+            let message = "the gateway is shutting down";
+            self.relay.abort(&ErrorReply::new(
+                503,
+                ErrorKind::Provider,
+                "server_shutting_down",
+                message,
+            ));
+            return self.relay.poll_piece(context);
+        }
+        piece
+    }
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relay(relay) => relay
+                .poll_piece(context)
+                .map(|piece| Some(Ok(Frame::data(piece?)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Relay(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Relay(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The clients that may call: their keys, limits and models.
+
+use std::sync::Arc;
+
+use crate::config;
+use crate::config::models::Pattern;
+use crate::secret::Secret;
+use crate::server::limits::ClientLimits;
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    pub name: Arc<str>,
+    key: Option<Secret>,
+    /// The models it may use, with wildcards; empty is all.
+    models: Vec<Pattern>,
+    pub limits: ClientLimits,
+}
+
+/// All clients; none means that no key is asked for.
+#[derive(Debug)]
+pub struct Clients {
+    known: Vec<Arc<Client>>,
+    anyone: Arc<Client>,
+}
+
+impl Clients {
+    /// The clients of a configuration.
+    pub fn new(server: &config::server::Server) -> Self {
+        let known = server
+            .all_clients()
+            .filter(|client| !client.key.secret().is_empty())
+            .map(|client| {
+                Arc::new(Client {
+                    name: Arc::from(client.name.as_str()),
+                    key: Some(client.key.secret().clone()),
+                    models: client.models.clone(),
+                    limits: ClientLimits {
+                        rpm: client.rpm.unwrap_or(0),
+                        max_concurrent: client.max_concurrent.unwrap_or(0),
+                    },
+                })
+            })
+            .collect();
+        let anyone = Client {
+            name: Arc::from("anyone"),
+            key: None,
+            models: Vec::new(),
+            limits: ClientLimits::default(),
+        };
+        Self {
+            known,
+            anyone: Arc::new(anyone),
+        }
+    }
+
+    /// `true` if no key is asked for.
+    pub fn is_open(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The client everybody is while no key is asked for.
+    pub fn anyone(&self) -> Arc<Client> {
+        Arc::clone(&self.anyone)
+    }
+
+    /// The client with this key. All keys are compared, always, so that time tells nothing.
+    pub fn find(&self, key: &str) -> Option<Arc<Client>> {
+        let mut found = None;
+        for client in &self.known {
+            if client.key.as_ref().is_some_and(|own| own.matches(key)) {
+                found = Some(client);
+            }
+        }
+        found.map(Arc::clone)
+    }
+}
+
+impl Client {
+    /// Whether the client may use a model, by the name it asked for or the one it comes to.
+    pub fn may_use(&self, asked: &str, provider: &str, model: &str) -> bool {
+        self.models.is_empty()
+            || self
+                .models
+                .iter()
+                .any(|pattern| pattern.matches(asked) || pattern.matches_model(provider, model))
+    }
+}

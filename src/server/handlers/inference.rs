@@ -1,0 +1,148 @@
+//! Calls that go upstream: body in, gateway, answer out.
+
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use crate::dialects::Dialect;
+use crate::dialects::error::{ErrorKind, ErrorReply};
+use crate::gateway::answer::{Answered, AnsweredBody};
+use crate::gateway::attempt;
+use crate::gateway::failure::DeadEnd;
+use crate::gateway::inbound::Inbound;
+use crate::ids::RequestId;
+use crate::server::body::{self, AnswerBody, BodyError};
+use crate::server::clients::Client;
+use crate::server::handlers::{Settings, Shared};
+use crate::server::limits::Permit;
+use crate::server::respond::{self, Answer};
+use crate::server::router::Inference;
+
+const PROVIDER: HeaderName = HeaderName::from_static("x-llmproxy-provider");
+const CREDENTIAL: HeaderName = HeaderName::from_static("x-llmproxy-credential");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmproxy-attempts");
+const DROPPED: HeaderName = HeaderName::from_static("x-llmproxy-dropped");
+const STRICT: HeaderName = HeaderName::from_static("x-llmproxy-strict");
+
+/// What an inference handler gets beside the request.
+pub(super) struct Call<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) settings: &'a Settings,
+    pub(super) client: &'a Arc<Client>,
+    pub(super) permit: Permit,
+    pub(super) id: RequestId,
+    pub(super) abort: CancellationToken,
+}
+
+/// Serves one inference request.
+pub(super) async fn handle(
+    call: Call<'_>,
+    request: Request<Incoming>,
+    route: Inference<'_>,
+) -> Answer {
+    let dialect = route.dialect;
+    let (head, incoming) = request.into_parts();
+    let body = match body::read(incoming, call.settings.max_body).await {
+        Ok(body) => body,
+        Err(error) => return respond::error(dialect, &body_error(error, call.settings.max_body)),
+    };
+    let array_stream = route.stream == Some(true) && !wants_events(head.uri.query());
+    let strict = call.settings.strict_translation || head.headers.contains_key(STRICT);
+    let inbound = Inbound {
+        id: call.id,
+        client: Arc::clone(&call.client.name),
+        dialect,
+        operation: route.operation,
+        headers: head.headers,
+        body,
+        path_model: route.model.map(std::borrow::Cow::into_owned),
+        path_stream: route.stream,
+        batch: route.batch,
+        array_stream,
+        strict,
+    };
+    let client = Arc::clone(call.client);
+    let may_use =
+        move |asked: &str, provider: &str, model: &str| client.may_use(asked, provider, model);
+    match attempt::serve(&call.shared.gateway, inbound, &may_use).await {
+        Ok(answered) => served(call, answered),
+        Err(dead_end) => failed(&call, dialect, *dead_end),
+    }
+}
+
+fn served(call: Call<'_>, answered: Answered) -> Answer {
+    let body = match answered.body {
+        AnsweredBody::Whole(bytes) => AnswerBody::from(bytes),
+        AnsweredBody::Stream(relay) => AnswerBody::relay(relay, call.permit, call.abort),
+    };
+    let mut answer = Response::new(body);
+    *answer.status_mut() = answered.status;
+    *answer.headers_mut() = answered.headers;
+    if call.settings.debug_headers {
+        let headers = answer.headers_mut();
+        if let Some(credential) = &answered.credential {
+            set(headers, PROVIDER, credential.provider());
+            set(headers, CREDENTIAL, credential.as_str());
+        }
+        headers.insert(ATTEMPTS, answered.attempts.into());
+        if !answered.losses.is_empty() {
+            set(headers, DROPPED, &answered.losses.to_string());
+        }
+    }
+    answer
+}
+
+fn failed(call: &Call<'_>, dialect: Dialect, dead_end: DeadEnd) -> Answer {
+    let mut answer = match dead_end.passed {
+        // Clients match on their vendor's wording: it passes where they speak its dialect.
+        Some(reply) if reply.dialect == dialect && !reply.body.is_empty() => {
+            let mut answer = Response::new(AnswerBody::from(reply.body));
+            *answer.status_mut() = reply.status;
+            *answer.headers_mut() = reply.headers;
+            respond::error_headers(&dead_end.error, answer.headers_mut());
+            answer
+        }
+        _ => respond::error(dialect, &dead_end.error),
+    };
+    if call.settings.debug_headers && !dead_end.trail.attempts.is_empty() {
+        answer
+            .headers_mut()
+            .insert(ATTEMPTS, dead_end.trail.attempts.len().into());
+    }
+    answer
+}
+
+fn body_error(error: BodyError, limit: u64) -> ErrorReply {
+    let new = |status, code, message: String| {
+        ErrorReply::new(status, ErrorKind::InvalidRequest, code, message)
+    };
+    match error {
+        BodyError::Broken => new(
+            400,
+            "incomplete_body",
+            "the body broke off or is badly framed".to_owned(),
+        ),
+        BodyError::Slow => new(408, "body_timeout", "the body stopped coming".to_owned()),
+        BodyError::TooLarge => {
+            let message = format!(
+                "the body is larger than {} MiB (`[server] max_body`)",
+                limit >> 20
+            );
+            new(413, "body_too_large", message)
+        }
+    }
+}
+
+/// `?alt=sse`: Google's clients that can read events ask for them.
+fn wants_events(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"))
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,184 @@
+//! What the gateway says of itself: health, models, providers.
+
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use crate::dialects::Dialect;
+use crate::dialects::error::{ErrorKind, ErrorReply};
+use crate::dialects::model_list::{self, ListedEntry};
+use crate::gateway::catalog;
+use crate::gateway::snapshot::Snapshot;
+use crate::pool::{CredentialState, PoolSnapshot};
+use crate::providers::ListedModel;
+use crate::server::clients::Client;
+use crate::server::handlers::{Settings, Shared};
+use crate::server::respond::{self, Answer};
+use crate::server::router::Route;
+use crate::time::Timestamp;
+
+/// `/` and `/health`: open to everybody, telling nothing.
+pub(super) fn open_page(shared: &Shared, settings: &Settings, route: &Route<'_>) -> Answer {
+    match route {
+        Route::Health => health(shared),
+        Route::Dashboard if settings.dashboard => not_yet("the dashboard"),
+        _ => {
+            let body =
+                json!({"status": "ok", "name": "llmproxy", "version": env!("CARGO_PKG_VERSION")});
+            respond::json(StatusCode::OK, body.to_string())
+        }
+    }
+}
+
+/// The pages behind the client key.
+pub(super) async fn handle(
+    shared: &Shared,
+    _settings: &Settings,
+    request: Request<Incoming>,
+    route: &Route<'_>,
+    client: &Client,
+) -> Answer {
+    let dialect = dialect_of(route, request.headers());
+    let snapshot = shared.gateway.snapshot();
+    match route {
+        Route::Models { .. } => {
+            refresh_stale(&snapshot).await;
+            respond::json(
+                StatusCode::OK,
+                model_list::write_list(dialect, &entries(&snapshot, client)),
+            )
+        }
+        Route::Model { id, .. } => {
+            refresh_stale(&snapshot).await;
+            let id = id.strip_prefix("models/").unwrap_or(id);
+            if let Some(entry) = entries(&snapshot, client)
+                .into_iter()
+                .find(|entry| entry.id == id)
+            {
+                respond::json(StatusCode::OK, model_list::write_one(dialect, &entry))
+            } else {
+                let message = format!("there is no model `{id}`");
+                let error =
+                    ErrorReply::new(404, ErrorKind::InvalidRequest, "model_not_found", message);
+                respond::error(dialect, &error.with_param("model"))
+            }
+        }
+        Route::Providers => respond::json(StatusCode::OK, providers(&snapshot)),
+        _ => not_yet("this page"),
+    }
+}
+
+/// Whose SDK asks for models: its headers tell, where the path does not.
+pub(super) fn dialect_of(route: &Route<'_>, headers: &HeaderMap) -> Dialect {
+    match route {
+        Route::Model { gemini: false, .. } | Route::Models { gemini: false } => {
+            if headers.contains_key("x-goog-api-key") {
+                Dialect::Gemini
+            } else if headers.contains_key("anthropic-version") {
+                Dialect::Anthropic
+            } else {
+                Dialect::OpenAiChat
+            }
+        }
+        _ => route.dialect(),
+    }
+}
+
+fn health(shared: &Shared) -> Answer {
+    let now = Timestamp::now();
+    let ready = shared
+        .gateway
+        .snapshot()
+        .providers
+        .values()
+        .any(|runtime| count(&runtime.pool.snapshot(now), CredentialState::Ready) > 0);
+    let (status, word) = if ready {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no ready credential")
+    };
+    respond::json(status, json!({"status": word}).to_string())
+}
+
+/// Brings every stale list up to date, side by side; a list that cannot be had stays as it was.
+async fn refresh_stale(snapshot: &Snapshot) {
+    let refreshes = snapshot
+        .providers
+        .values()
+        .map(|runtime| catalog::refresh(runtime, false));
+    futures_util::future::join_all(refreshes).await;
+}
+
+/// Every model the client may use, aliases first.
+fn entries(snapshot: &Snapshot, client: &Client) -> Vec<ListedEntry> {
+    let mut entries = Vec::new();
+    for name in snapshot.aliases.keys() {
+        if client.may_use(name, "", name) {
+            entries.push(ListedEntry {
+                id: name.clone(),
+                owned_by: "llmproxy".to_owned(),
+                ..ListedEntry::default()
+            });
+        }
+    }
+    for runtime in snapshot.providers.values() {
+        let provider = runtime.id.as_str();
+        for model in runtime.listed() {
+            let id = format!("{provider}/{}", model.id);
+            if client.may_use(&id, provider, &model.id) {
+                entries.push(entry(id, provider, &model));
+            }
+        }
+    }
+    entries
+}
+
+fn entry(id: String, provider: &str, model: &ListedModel) -> ListedEntry {
+    ListedEntry {
+        id,
+        display_name: model.display_name.clone(),
+        owned_by: provider.to_owned(),
+        created: model.created.unwrap_or(0),
+        input_limit: model.context_window,
+        output_limit: model.max_output,
+        ..ListedEntry::default()
+    }
+}
+
+fn providers(snapshot: &Snapshot) -> String {
+    let now = Timestamp::now();
+    let data: Vec<_> = snapshot
+        .providers
+        .values()
+        .map(|runtime| {
+            let pool = runtime.pool.snapshot(now);
+            json!({
+                "id": runtime.id.as_str(),
+                "kind": runtime.adapter.spec().dialect.as_str(),
+                "credentials": pool.members.len(),
+                "ready": count(&pool, CredentialState::Ready),
+                "cooling": count(&pool, CredentialState::Cooling)
+                    + count(&pool, CredentialState::Exhausted),
+                "models": runtime.listed().len(),
+            })
+        })
+        .collect();
+    json!({"object": "list", "data": data}).to_string()
+}
+
+fn count(pool: &PoolSnapshot, state: CredentialState) -> usize {
+    pool.members
+        .iter()
+        .filter(|member| member.state == state)
+        .count()
+}
+
+fn not_yet(what: &str) -> Answer {
+    let error = ErrorReply::new(
+        404,
+        ErrorKind::InvalidRequest,
+        "not_found",
+        format!("{what} is not served"),
+    );
+    respond::error(Dialect::OpenAiChat, &error)
+}

@@ -1,0 +1,295 @@
+//! One request in, one answer out: guard, route, authenticate, limit, hand over.
+
+mod inference;
+mod listing;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use crate::dialects::Dialect;
+use crate::dialects::error::{ErrorKind, ErrorReply};
+use crate::gateway::Gateway;
+use crate::ids::RequestId;
+use crate::server::auth::{self, Proof};
+use crate::server::clients::{Client, Clients};
+use crate::server::guard::{self, HostRule, Refused};
+use crate::server::limits::{Limiter, Permit};
+use crate::server::respond::{self, Answer, REQUEST_ID};
+use crate::server::router::{self, Route, RouteError};
+use crate::time::Timestamp;
+
+/// What all connections share.
+pub struct Shared {
+    pub gateway: Arc<Gateway>,
+    /// Replaced as a whole when the configuration changes.
+    pub settings: ArcSwap<Settings>,
+    pub limiter: Arc<Limiter>,
+}
+
+/// The `[server]` settings that requests are handled by.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each mirrors a key of `[server]`"
+)]
+pub struct Settings {
+    pub clients: Clients,
+    pub host_rule: HostRule,
+    /// Origins of web pages that may call.
+    pub cors_origins: Vec<String>,
+    /// Largest request body, in bytes.
+    pub max_body: u64,
+    pub debug_headers: bool,
+    pub metrics: bool,
+    pub dashboard: bool,
+    pub strict_translation: bool,
+}
+
+/// Answers one request. Never fails: every failure is an answer.
+pub(super) async fn handle(
+    shared: &Shared,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    abort: CancellationToken,
+) -> Result<Answer, Infallible> {
+    let id = RequestId::random();
+    let settings = shared.settings.load_full();
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut answer = match preflight(&settings, &request) {
+        Some(answer) => answer,
+        None => Box::pin(answer(shared, &settings, request, id, abort)).await,
+    };
+    allow_origin(&settings, origin.as_ref(), &mut answer);
+    let id_text = id.to_string();
+    if let Ok(value) = HeaderValue::from_str(&id_text) {
+        answer.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = answer.status().as_u16();
+    tracing::debug!(request = %id_text, %peer, status, "request {id_text} answered with {status}");
+    Ok(answer)
+}
+
+async fn answer(
+    shared: &Shared,
+    settings: &Settings,
+    request: Request<Incoming>,
+    id: RequestId,
+    abort: CancellationToken,
+) -> Answer {
+    let path = request.uri().path().to_owned();
+    let checked = guard::check(
+        request.uri(),
+        request.version(),
+        request.headers(),
+        &settings.host_rule,
+    );
+    if let Err(refused) = checked {
+        return refuse(&path, refused);
+    }
+    if let Some(origin) = request.headers().get(header::ORIGIN)
+        && !may_call(settings, origin, request.headers().get(header::HOST))
+    {
+        return origin_refused(&path);
+    }
+    let route = match router::route(request.method(), &path) {
+        Ok(route) => route,
+        Err(error) => return unrouted(&path, request.method(), &error),
+    };
+    if route.is_open() {
+        return listing::open_page(shared, settings, &route);
+    }
+    let dialect = error_dialect(&route, &request);
+    let client = match authenticate(settings, &request, dialect) {
+        Ok(client) => client,
+        Err(error) => return respond::error(dialect, &error),
+    };
+    let permit = match admit(shared, &client) {
+        Ok(permit) => permit,
+        Err(error) => return respond::error(dialect, &error),
+    };
+    match route {
+        Route::Inference(inference) => {
+            let call = inference::Call {
+                shared,
+                settings,
+                client: &client,
+                permit,
+                id,
+                abort,
+            };
+            inference::handle(call, request, inference).await
+        }
+        route => listing::handle(shared, settings, request, &route, &client).await,
+    }
+}
+
+/// The dialect a route's errors are shaped in; the OpenAI model routes serve Anthropic's and
+/// Google's SDKs as well.
+fn error_dialect(route: &Route<'_>, request: &Request<Incoming>) -> Dialect {
+    match route {
+        Route::Model { .. } | Route::Models { .. } => listing::dialect_of(route, request.headers()),
+        _ => route.dialect(),
+    }
+}
+
+fn authenticate(
+    settings: &Settings,
+    request: &Request<Incoming>,
+    dialect: Dialect,
+) -> Result<Arc<Client>, ErrorReply> {
+    if settings.clients.is_open() {
+        return Ok(settings.clients.anyone());
+    }
+    let found = match auth::proof(request.headers(), request.uri(), dialect == Dialect::Gemini) {
+        Proof::Conflicting => {
+            let message = "the request carries two different keys; send one";
+            return Err(ErrorReply::invalid(message));
+        }
+        Proof::Key(key) => settings.clients.find(&key),
+        Proof::None => None,
+    };
+    found.ok_or_else(|| {
+        let message = "the client key is missing or wrong; send one of the server's keys as `Authorization: \
+                       Bearer KEY` or `x-api-key: KEY`";
+        ErrorReply::new(401, ErrorKind::Authentication, "invalid_api_key", message)
+    })
+}
+
+fn admit(shared: &Shared, client: &Client) -> Result<Permit, ErrorReply> {
+    shared
+        .limiter
+        .admit(&client.name, client.limits, Timestamp::now())
+        .map_err(|wait| {
+            let message = format!("the client {} is over its own limit", client.name);
+            let error = ErrorReply::new(429, ErrorKind::RateLimit, "client_rate_limited", message);
+            ErrorReply {
+                retry_after: Some(wait.as_secs().max(1)),
+                ..error
+            }
+        })
+}
+
+fn refuse(path: &str, refused: Refused) -> Answer {
+    let dialect = router::dialect_of_path(path);
+    let error = match refused {
+        Refused::Ambiguous(what) => ErrorReply::invalid(format!("the request has {what}")),
+        Refused::Misdirected => ErrorReply::new(
+            421,
+            ErrorKind::InvalidRequest,
+            "misdirected_request",
+            "this server does not go by that Host; add it to `[server] allowed_hosts`",
+        ),
+    };
+    let mut answer = respond::error(dialect, &error);
+    // Two readings of one message: what follows on this connection is anybody's guess.
+    answer
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+fn unrouted(path: &str, method: &Method, error: &RouteError) -> Answer {
+    let dialect = router::dialect_of_path(path);
+    match error {
+        RouteError::Method { allow } => {
+            let message = format!("{method} is not possible here; use {allow}");
+            let reply = ErrorReply::new(
+                405,
+                ErrorKind::InvalidRequest,
+                "method_not_allowed",
+                message,
+            );
+            let mut answer = respond::error(dialect, &reply);
+            answer
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static(allow));
+            answer
+        }
+        RouteError::Unknown => {
+            let message = format!("there is nothing at {path}");
+            respond::error(
+                dialect,
+                &ErrorReply::new(404, ErrorKind::InvalidRequest, "not_found", message),
+            )
+        }
+    }
+}
+
+fn origin_refused(path: &str) -> Answer {
+    let message = "web pages of other origins may not call; add theirs to `[server] cors_origins`";
+    let error = ErrorReply::new(403, ErrorKind::Permission, "origin_not_allowed", message);
+    respond::error(router::dialect_of_path(path), &error)
+}
+
+/// Pages of the server's own origin and of `cors_origins` may call. Origins that are not of the
+/// web (`file://`, `vscode-webview://`, `null`) belong to programs and pass: what they may do is
+/// up to the client key.
+fn may_call(settings: &Settings, origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    let web = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    let Some(authority) = web else { return true };
+    let own = host.and_then(|host| host.to_str().ok());
+    own.is_some_and(|own| own.eq_ignore_ascii_case(authority)) || is_listed(settings, origin)
+}
+
+fn is_listed(settings: &Settings, origin: &str) -> bool {
+    settings
+        .cors_origins
+        .iter()
+        .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+}
+
+/// The answer to a CORS preflight of an allowed origin.
+fn preflight(settings: &Settings, request: &Request<Incoming>) -> Option<Answer> {
+    let asked = request
+        .headers()
+        .get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let origin = request.headers().get(header::ORIGIN)?.to_str().ok()?;
+    if *request.method() != Method::OPTIONS || !is_listed(settings, origin) {
+        return None;
+    }
+    let mut answer = respond::with_type(StatusCode::NO_CONTENT, "text/plain", bytes::Bytes::new());
+    let headers = answer.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, asked.clone());
+    if let Some(names) = request
+        .headers()
+        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+    {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("600"),
+    );
+    Some(answer)
+}
+
+fn allow_origin(settings: &Settings, origin: Option<&HeaderValue>, answer: &mut Answer) {
+    let Some(origin) = origin else { return };
+    if origin
+        .to_str()
+        .is_ok_and(|origin| is_listed(settings, origin))
+    {
+        answer
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        answer
+            .headers_mut()
+            .append(header::VARY, HeaderValue::from_static("origin"));
+        answer.headers_mut().insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("*"),
+        );
+    }
+}

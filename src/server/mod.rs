@@ -1,0 +1,146 @@
+//! hyper in: listener, connections, drain. Dials nobody; what goes upstream is the gateway's.
+
+pub mod auth;
+pub mod body;
+pub mod clients;
+pub mod demo;
+pub mod guard;
+mod handlers;
+pub mod limits;
+mod respond;
+pub mod router;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use crate::server::handlers::{Settings, Shared};
+
+/// The whole header phase of a request; an idle timer alone cannot stop a dripping client.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Headers of a request, all together.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+const MAX_HEADERS: usize = 100;
+
+/// Streams a client may have open on one HTTP/2 connection.
+const MAX_H2_STREAMS: u32 = 256;
+
+/// Pause after a failed accept (no file descriptors left): trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The two steps of ending: first no new work, then no work at all.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Stop accepting; let what runs finish.
+    pub drain: CancellationToken,
+    /// End what still runs, each with its dialect's error event.
+    pub abort: CancellationToken,
+}
+
+/// Serves until told to drain; returns when the last connection has ended or `drain_timeout` and a
+/// moment for the goodbyes have passed.
+pub async fn run(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    max_connections: usize,
+    drain_timeout: Duration,
+    shutdown: Shutdown,
+) {
+    let connections = TaskTracker::new();
+    let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = shutdown.drain.cancelled() => break,
+        };
+        let Ok(permit) = permit else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.drain.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(
+                    stream,
+                    peer,
+                    Arc::clone(&shared),
+                    shutdown.clone(),
+                    permit,
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        shutdown.abort.cancel();
+        // Long enough to hand every stream its last event, short enough not to hang on a dead peer.
+        let _ = tokio::time::timeout(Duration::from_secs(2), connections.wait()).await;
+    }
+}
+
+/// Binds the address, with `SO_REUSEADDR` as tokio sets it.
+pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((host.trim_matches(['[', ']']), port)).await
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+    permit: OwnedSemaphorePermit,
+) {
+    // Without it every small stream event waits for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let abort = shutdown.abort.clone();
+    let service = service_fn(move |request| {
+        let (shared, abort) = (Arc::clone(&shared), abort.clone());
+        async move { handlers::handle(&shared, request, peer, abort).await }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_H2_STREAMS)
+        .max_header_list_size(64 << 10)
+        .keep_alive_interval(Duration::from_mins(1))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shutdown.drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, "connection from {peer} ended: {error}");
+    }
+    drop(permit);
+}

@@ -1,0 +1,300 @@
+//! The table of routes: method and path to what is asked for. Decides nothing else.
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use crate::dialects::{Dialect, Operation};
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    CostEstimate,
+    Dashboard,
+    Health,
+    /// A call that goes upstream.
+    Inference(Inference<'a>),
+    Metrics,
+    /// One model's card, in the dialect of the route.
+    Model {
+        id: Cow<'a, str>,
+        gemini: bool,
+    },
+    /// The model list, in the dialect of the route (Gemini's under `/v1beta`).
+    Models {
+        gemini: bool,
+    },
+    Providers,
+    QuotaStats,
+    Root,
+    TokenCount,
+}
+
+/// A call that goes upstream: whose dialect, which operation, and what the path says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inference<'a> {
+    pub dialect: Dialect,
+    pub operation: Operation,
+    /// The model of a Gemini path, percent-decoded; may hold slashes.
+    pub model: Option<Cow<'a, str>>,
+    /// Whether a Gemini path asks for a stream.
+    pub stream: Option<bool>,
+    /// `:batchEmbedContents`.
+    pub batch: bool,
+}
+
+/// Why there is no route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// 405 with `allow`.
+    Method { allow: &'static str },
+    /// 404.
+    Unknown,
+}
+
+impl Route<'_> {
+    /// Whether the route answers without a client key.
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Dashboard | Self::Health | Self::Root)
+    }
+
+    /// The dialect whose error shape the route uses.
+    pub const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Inference(inference) => inference.dialect,
+            Self::Model { gemini: true, .. } | Self::Models { gemini: true } => Dialect::Gemini,
+            _ => Dialect::OpenAiChat,
+        }
+    }
+}
+
+/// Finds the route of a request. HEAD is answered as GET.
+pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError> {
+    let (found, allow) = find(path).ok_or(RouteError::Unknown)?;
+    let permitted = match *method {
+        Method::GET | Method::HEAD => allow.contains("GET"),
+        Method::POST => allow.contains("POST"),
+        _ => false,
+    };
+    if permitted {
+        Ok(found)
+    } else {
+        Err(RouteError::Method { allow })
+    }
+}
+
+/// The dialect in whose shape an unknown path is refused.
+pub fn dialect_of_path(path: &str) -> Dialect {
+    if path.starts_with("/v1beta") {
+        Dialect::Gemini
+    } else if path.starts_with("/v1/messages") {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAiChat
+    }
+}
+
+const GET: &str = "GET, HEAD";
+const POST: &str = "POST";
+const BOTH: &str = "GET, HEAD, POST";
+
+fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
+    let path = if path.len() > 1 {
+        path.strip_suffix('/').unwrap_or(path)
+    } else {
+        path
+    };
+    let openai = |operation| Route::Inference(Inference::plain(Dialect::OpenAiChat, operation));
+    let found = match path {
+        "/" => (Route::Root, GET),
+        "/health" => (Route::Health, GET),
+        "/dashboard" => (Route::Dashboard, GET),
+        "/metrics" => (Route::Metrics, GET),
+        "/v1/chat/completions" => (openai(Operation::Chat), POST),
+        "/v1/completions" => (openai(Operation::Completions), POST),
+        "/v1/embeddings" => (openai(Operation::Embeddings), POST),
+        "/v1/responses" => (
+            Route::Inference(Inference::plain(Dialect::OpenAiResponses, Operation::Chat)),
+            POST,
+        ),
+        "/v1/messages" => (
+            Route::Inference(Inference::plain(Dialect::Anthropic, Operation::Chat)),
+            POST,
+        ),
+        "/v1/messages/count_tokens" => (
+            Route::Inference(Inference::plain(Dialect::Anthropic, Operation::CountTokens)),
+            POST,
+        ),
+        "/v1/models" => (Route::Models { gemini: false }, GET),
+        "/v1beta/models" => (Route::Models { gemini: true }, GET),
+        "/v1/providers" => (Route::Providers, GET),
+        "/v1/quota-stats" => (Route::QuotaStats, BOTH),
+        "/v1/token-count" => (Route::TokenCount, POST),
+        "/v1/cost-estimate" => (Route::CostEstimate, POST),
+        _ => {
+            let (rest, beta) = match path.strip_prefix("/v1beta/models/") {
+                Some(rest) => (rest, true),
+                None => (path.strip_prefix("/v1/models/")?, false),
+            };
+            return model_route(rest, beta);
+        }
+    };
+    Some(found)
+}
+
+/// `{model}` or `{model}:{verb}`; the model may hold slashes and, before the verb, colons.
+fn model_route(rest: &str, beta: bool) -> Option<(Route<'_>, &'static str)> {
+    if let Some((model, verb)) = rest.rsplit_once(':')
+        && let Some((operation, stream, batch)) = gemini_verb(verb)
+    {
+        let model = (!model.is_empty()).then(|| decode(model))?;
+        let inference = Inference {
+            dialect: Dialect::Gemini,
+            operation,
+            model: Some(model),
+            stream: Some(stream),
+            batch,
+        };
+        return Some((Route::Inference(inference), POST));
+    }
+    (!rest.is_empty()).then(|| {
+        (
+            Route::Model {
+                id: decode(rest),
+                gemini: beta,
+            },
+            GET,
+        )
+    })
+}
+
+fn gemini_verb(verb: &str) -> Option<(Operation, bool, bool)> {
+    Some(match verb {
+        "generateContent" => (Operation::Chat, false, false),
+        "streamGenerateContent" => (Operation::Chat, true, false),
+        "countTokens" => (Operation::CountTokens, false, false),
+        "embedContent" => (Operation::Embeddings, false, false),
+        "batchEmbedContents" => (Operation::Embeddings, false, true),
+        _ => return None,
+    })
+}
+
+/// Percent-decodes a path segment; what does not decode to UTF-8 stays as it is.
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let byte = (first == b'%')
+            .then(|| tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        rest = if let Some(byte) = byte {
+            bytes.push(byte);
+            tail.get(2..).unwrap_or_default()
+        } else {
+            bytes.push(first);
+            tail
+        };
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+impl Inference<'_> {
+    const fn plain(dialect: Dialect, operation: Operation) -> Self {
+        Self {
+            dialect,
+            operation,
+            model: None,
+            stream: None,
+            batch: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gemini_paths_name_model_and_verb() {
+        let found = route(
+            &Method::POST,
+            "/v1beta/models/openrouter/a/b:free:streamGenerateContent",
+        );
+        let Ok(Route::Inference(inference)) = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(inference.model.as_deref(), Some("openrouter/a/b:free"));
+        assert_eq!(
+            (inference.operation, inference.stream),
+            (Operation::Chat, Some(true))
+        );
+    }
+
+    #[test]
+    fn encoded_slashes_in_a_model_are_decoded() {
+        let found = route(&Method::GET, "/v1/models/openrouter%2Fa%2fb");
+        assert_eq!(
+            found,
+            Ok(Route::Model {
+                id: "openrouter/a/b".into(),
+                gemini: false
+            })
+        );
+    }
+
+    #[test]
+    fn a_wrong_method_names_the_right_one() {
+        assert_eq!(
+            route(&Method::GET, "/v1/chat/completions"),
+            Err(RouteError::Method { allow: "POST" })
+        );
+        assert_eq!(
+            route(&Method::DELETE, "/v1/models"),
+            Err(RouteError::Method { allow: "GET, HEAD" })
+        );
+        assert_eq!(
+            route(&Method::CONNECT, "/"),
+            Err(RouteError::Method { allow: "GET, HEAD" })
+        );
+    }
+
+    #[test]
+    fn unknown_paths_have_no_route() {
+        for path in [
+            "/v2/models",
+            "/v1",
+            "/v1/chat",
+            "/v1/models//",
+            "/v1/../admin",
+            "",
+        ] {
+            let found = route(&Method::GET, path);
+            assert!(
+                !matches!(found, Ok(ref route) if route.is_open()),
+                "{path}: {found:?}"
+            );
+        }
+        assert_eq!(route(&Method::GET, "/admin"), Err(RouteError::Unknown));
+    }
+
+    #[test]
+    fn only_three_routes_are_open() {
+        for (path, open) in [
+            ("/", true),
+            ("/health", true),
+            ("/dashboard", true),
+            ("/metrics", false),
+            ("/v1/models", false),
+        ] {
+            assert_eq!(
+                route(&Method::GET, path).map(|found| found.is_open()),
+                Ok(open),
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Counters and histograms in Prometheus' text exposition (format 0.0.4).
+//!
+//! Families are few and known; series are bounded, since model names come from clients: once a
+//! family is full, further label sets count as `other`.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::telemetry::{Ending, Finished};
+
+/// Label sets kept of one family.
+const MAX_SERIES: usize = 2000;
+
+/// Upper bounds in seconds, from a cached answer to a long-thinking model.
+const BUCKETS: [f64; 12] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+];
+
+/// The content type of the exposition.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A label's name and value.
+pub type Label<'a> = (&'a str, &'a str);
+
+/// All families that count events. Gauges are read from the pools when asked for.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: Counters,
+    attempts: Counters,
+    cooldowns: Counters,
+    tokens: Counters,
+    cost: Counters,
+    losses: Counters,
+    refreshes: Counters,
+    first_token: Histograms,
+    duration: Histograms,
+}
+
+impl Metrics {
+    /// Counts a finished request.
+    pub fn finished(&self, request: &Finished) {
+        let (provider, model) = (request.provider.as_str(), request.model.as_str());
+        let status = request.status.to_string();
+        let status = if request.ending == Ending::Cancelled {
+            "cancelled"
+        } else {
+            &status
+        };
+        self.requests.add(
+            &[
+                ("provider", provider),
+                ("model", model),
+                ("client", &request.client),
+                ("status", status),
+            ],
+            1.0,
+        );
+        if let Some(time) = request.first_token {
+            self.first_token.observe(&[("provider", provider)], time);
+        }
+        self.duration
+            .observe(&[("provider", provider)], request.duration);
+        let Some(usage) = request.usage else { return };
+        for (kind, count) in [
+            ("prompt", usage.input),
+            ("cached", usage.cache_read),
+            ("cache_write", usage.cache_write),
+            ("completion", usage.output),
+            ("reasoning", usage.reasoning),
+        ] {
+            if count > 0 {
+                let labels = [("provider", provider), ("model", model), ("kind", kind)];
+                self.tokens.add(&labels, count_as_f64(count));
+            }
+        }
+    }
+
+    /// Counts an upstream call by what came of it: `ok`, or a verdict.
+    pub fn attempt(&self, provider: &str, verdict: &str) {
+        self.attempts
+            .add(&[("provider", provider), ("verdict", verdict)], 1.0);
+    }
+
+    /// Counts a cooldown that began.
+    pub fn cooldown(&self, provider: &str, reason: &str) {
+        self.cooldowns
+            .add(&[("provider", provider), ("reason", reason)], 1.0);
+    }
+
+    /// Adds what a request cost.
+    pub fn cost(&self, provider: &str, model: &str, dollars: f64) {
+        self.cost
+            .add(&[("provider", provider), ("model", model)], dollars);
+    }
+
+    /// Counts fields that a translation lost.
+    pub fn losses(&self, from: &str, to: &str, fields: usize) {
+        self.losses
+            .add(&[("from", from), ("to", to)], count_as_f64(fields as u64));
+    }
+
+    /// Counts a token refresh: `ok` or `failed`.
+    pub fn refresh(&self, provider: &str, result: &str) {
+        self.refreshes
+            .add(&[("provider", provider), ("result", result)], 1.0);
+    }
+
+    /// Writes every family; `gauges` are those whose values others hold.
+    pub fn write(&self, gauges: &[Gauge<'_>]) -> String {
+        let mut text = String::with_capacity(16 << 10);
+        for (name, help, family) in [
+            (
+                "requests_total",
+                "Requests by what the client got",
+                &self.requests,
+            ),
+            (
+                "attempts_total",
+                "Upstream calls by verdict",
+                &self.attempts,
+            ),
+            ("cooldowns_total", "Cooldowns begun", &self.cooldowns),
+            ("tokens_total", "Tokens by kind", &self.tokens),
+            (
+                "cost_usd_total",
+                "Cost in US dollars at list prices",
+                &self.cost,
+            ),
+            (
+                "translation_losses_total",
+                "Request and answer fields that did not cross",
+                &self.losses,
+            ),
+            (
+                "token_refreshes_total",
+                "OAuth token refreshes",
+                &self.refreshes,
+            ),
+        ] {
+            family.write(name, help, &mut text);
+        }
+        let first = "Time to the first content byte";
+        self.first_token
+            .write("time_to_first_token_seconds", first, &mut text);
+        self.duration.write(
+            "request_duration_seconds",
+            "Time to the last byte",
+            &mut text,
+        );
+        for gauge in gauges {
+            gauge.write(&mut text);
+        }
+        text
+    }
+}
+
+/// A family whose values are read at the moment of asking.
+#[derive(Clone, Debug)]
+pub struct Gauge<'a> {
+    pub name: &'a str,
+    pub help: &'a str,
+    /// Label sets with their values.
+    pub series: Vec<(Vec<Label<'a>>, f64)>,
+}
+
+impl Gauge<'_> {
+    fn write(&self, text: &mut String) {
+        header(text, self.name, self.help, "gauge");
+        for (labels, value) in &self.series {
+            let _ = writeln!(
+                text,
+                "llmproxy_{}{} {value}",
+                self.name,
+                braced(&rendered(labels))
+            );
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters(Mutex<BTreeMap<String, f64>>);
+
+impl Counters {
+    fn add(&self, labels: &[Label<'_>], amount: f64) {
+        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = bounded(&series, labels);
+        *series.entry(key).or_default() += amount;
+    }
+
+    fn write(&self, name: &str, help: &str, text: &mut String) {
+        header(text, name, help, "counter");
+        for (labels, value) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = writeln!(text, "llmproxy_{name}{} {value}", braced(labels));
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Histograms(Mutex<BTreeMap<String, Histogram>>);
+
+#[derive(Clone, Debug, Default)]
+struct Histogram {
+    /// One for each bucket, not cumulative; beyond the last bound only `count` knows.
+    counts: [u64; BUCKETS.len()],
+    count: u64,
+    sum: f64,
+}
+
+impl Histograms {
+    fn observe(&self, labels: &[Label<'_>], time: Duration) {
+        let seconds = time.as_secs_f64();
+        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = bounded(&series, labels);
+        let histogram = series.entry(key).or_default();
+        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound)
+            && let Some(count) = histogram.counts.get_mut(bucket)
+        {
+            *count += 1;
+        }
+        histogram.count += 1;
+        histogram.sum += seconds;
+    }
+
+    fn write(&self, name: &str, help: &str, text: &mut String) {
+        header(text, name, help, "histogram");
+        for (labels, histogram) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let comma = if labels.is_empty() { "" } else { "," };
+            let mut cumulative = 0;
+            for (bound, count) in BUCKETS.iter().zip(histogram.counts) {
+                cumulative += count;
+                let _ = writeln!(
+                    text,
+                    "llmproxy_{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {cumulative}"
+                );
+            }
+            let (count, sum) = (histogram.count, histogram.sum);
+            let _ = writeln!(
+                text,
+                "llmproxy_{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}"
+            );
+            let _ = writeln!(text, "llmproxy_{name}_sum{} {sum}", braced(labels));
+            let _ = writeln!(text, "llmproxy_{name}_count{} {count}", braced(labels));
+        }
+    }
+}
+
+/// The series to count in: the labels' own, or the overflow one once the family is full.
+fn bounded<V>(series: &BTreeMap<String, V>, labels: &[Label<'_>]) -> String {
+    let own = rendered(labels);
+    if series.len() < MAX_SERIES || series.contains_key(&own) {
+        return own;
+    }
+    let other: Vec<Label<'_>> = labels.iter().map(|&(name, _)| (name, "other")).collect();
+    rendered(&other)
+}
+
+fn rendered(labels: &[Label<'_>]) -> String {
+    let mut text = String::with_capacity(64);
+    for (index, (name, value)) in labels.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}{name}=\"{}\"", Escaped(value));
+    }
+    text
+}
+
+fn braced(labels: &str) -> String {
+    if labels.is_empty() {
+        String::new()
+    } else {
+        format!("{{{labels}}}")
+    }
+}
+
+fn header(text: &mut String, name: &str, help: &str, kind: &str) {
+    let _ = writeln!(
+        text,
+        "# HELP llmproxy_{name} {help}.\n# TYPE llmproxy_{name} {kind}"
+    );
+}
+
+/// A label value with the three characters escaped that the format knows escapes for.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus counts in doubles; exact up to 2^53"
+)]
+const fn count_as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let metrics = Metrics::default();
+        metrics.attempt("a\"b\\c\nd", "ok");
+        let text = metrics.write(&[]);
+        assert!(
+            text.contains(r#"llmproxy_attempts_total{provider="a\"b\\c\nd",verdict="ok"} 1"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_end_with_the_count() {
+        let histograms = Histograms::default();
+        for millis in [20, 80, 80, 400_000] {
+            histograms.observe(&[("provider", "p")], Duration::from_millis(millis));
+        }
+        let mut text = String::new();
+        histograms.write("t_seconds", "T", &mut text);
+        for line in [
+            r#"llmproxy_t_seconds_bucket{provider="p",le="0.05"} 1"#,
+            r#"llmproxy_t_seconds_bucket{provider="p",le="0.1"} 3"#,
+            r#"llmproxy_t_seconds_bucket{provider="p",le="300"} 3"#,
+            r#"llmproxy_t_seconds_bucket{provider="p",le="+Inf"} 4"#,
+            r#"llmproxy_t_seconds_count{provider="p"} 4"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_label_values_stays_bounded() {
+        let counters = Counters::default();
+        for index in 0..MAX_SERIES * 2 {
+            counters.add(&[("model", &index.to_string())], 1.0);
+        }
+        let series = counters.0.lock().expect("not poisoned");
+        assert_eq!(series.len(), MAX_SERIES + 1);
+        assert_eq!(series.get("model=\"other\""), Some(&2000.0));
+    }
+}
