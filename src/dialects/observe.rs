@@ -178,11 +178,16 @@ impl<F: Format> Observer for Watch<F> {
     fn frame(&mut self, frame: &Frame) -> Sign {
         self.count(&frame.raw);
         self.keep_usage(frame);
-        // `[DONE]` is short and would need a marker of its own.
-        let is_named_error = ["event: error", "event:error"]
-            .iter()
-            .any(|field| frame.raw.starts_with(field.as_bytes()));
-        if self.begun && !is_named_error && frame.raw.len() > 32 && !self.matters(&frame.raw) {
+        // The LF of a cut CRLF may lead.
+        let text = frame.raw.trim_ascii_start();
+        let starts = |fields: [&str; 2]| {
+            fields
+                .iter()
+                .any(|field| text.starts_with(field.as_bytes()))
+        };
+        let is_named_error = starts(["event: error", "event:error"]);
+        let is_done = starts(["data: [DONE]", "data:[DONE]"]);
+        if self.begun && !is_named_error && !is_done && !self.matters(&frame.raw) {
             return Sign::Content;
         }
         if frame.is_comment_only() {
