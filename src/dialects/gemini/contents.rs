@@ -8,6 +8,7 @@ use crate::dialects::chat::{
 };
 use crate::dialects::error::ErrorReply;
 use crate::dialects::fields::Extra;
+use crate::dialects::gemini::signature::NO_SIGNATURE;
 use crate::dialects::ids::{IdRule, NameRule, tool_name};
 use crate::dialects::json::{Array, Object, array};
 use crate::dialects::loss::Losses;
@@ -16,10 +17,6 @@ use crate::dialects::restore::CUSTOM_INPUT;
 use crate::dialects::signature::for_upstream;
 use crate::dialects::turns::{Turn, arrange, merge, names_by_call, operator_note};
 use crate::dialects::{Dialect, Target, arguments};
-
-/// What Google documents for calls whose signature is not at hand (thought signatures page, read
-/// 2026-11-22): without one Gemini 3 refuses the turn.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// Writes `systemInstruction` and `contents`. `note` is one more system text.
 pub(super) fn write(
@@ -51,39 +48,56 @@ pub(super) fn write(
         losses,
     };
     body.array("contents", |contents| {
-        if turns
-            .first()
-            .is_none_or(|turn| turn.role == Role::Assistant)
-            || !system.is_empty()
-        {
-            let text = if system.is_empty() {
-                " ".to_owned()
-            } else {
-                system.join("\n\n")
-            };
-            contents.object(|o| {
-                o.put("role", "user");
-                o.array("parts", |parts| {
-                    parts.object(|o| {
-                        o.put("text", &text);
-                    });
-                });
-            });
+        if !system.is_empty() {
+            user_text(contents, &system.join("\n\n"));
         }
-        let mut parts = Vec::new();
+        let mut open: Option<(bool, Vec<u8>)> = None;
         for turn in &turns {
-            parts.clear();
+            let mut parts = Vec::new();
             array(&mut parts, |list| writer.turn(turn, list))?;
-            if parts.len() > 2 {
-                contents.object(|o| {
-                    let is_model = turn.role == Role::Assistant;
-                    o.put("role", &if is_model { "model" } else { "user" });
-                    o.key("parts").extend_from_slice(&parts);
-                });
+            if parts.len() <= 2 {
+                continue;
             }
+            let is_model = turn.role == Role::Assistant;
+            match &mut open {
+                // Nothing came of the turn between two of one role.
+                Some((role, before)) if *role == is_model => {
+                    before.pop();
+                    before.push(b',');
+                    before.extend(parts.into_iter().skip(1));
+                }
+                _ => {
+                    close(contents, open.take());
+                    open = Some((is_model, parts));
+                }
+            }
+        }
+        close(contents, open);
+        if contents.is_empty() {
+            user_text(contents, " ");
         }
         Ok(())
     })
+}
+
+fn close(contents: &mut Array<'_>, content: Option<(bool, Vec<u8>)>) {
+    let Some((is_model, parts)) = content else {
+        return;
+    };
+    if is_model && contents.is_empty() {
+        user_text(contents, " ");
+    }
+    contents.object(|o| {
+        o.put("role", if is_model { "model" } else { "user" });
+        o.key("parts").extend_from_slice(&parts);
+    });
+}
+
+fn user_text(contents: &mut Array<'_>, text: &str) {
+    contents.object(|o| {
+        o.put("role", "user");
+        o.array("parts", |parts| parts.object(|o| o.put("text", text)));
+    });
 }
 
 fn system_texts<'r>(request: &'r ChatRequest, losses: &mut Losses) -> Vec<&'r str> {

@@ -98,3 +98,6 @@ fn wants_openapi(target: &Target<'_>) -> bool {
 fn is_before_2_5(target: &Target<'_>) -> bool {
     target.facts.thinking == Thinking::None
 }
+
+#[cfg(test)]
+mod tests;

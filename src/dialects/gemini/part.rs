@@ -82,7 +82,7 @@ pub(super) fn read(mut part: Fields<'_>, calls: &mut Calls) -> Result<Option<Par
     let signature = match held {
         Some(Held::Redacted(data)) => return Ok(Some(Part::RedactedThinking { data })),
         Some(Held::Signature(signature)) => Some(signature),
-        None => None,
+        None | Some(Held::Nothing) => None,
     };
     if let Some(text) = pick_as::<String>(&mut part, "text")? {
         return Ok(Some(text_part(text, thought, signature, part.into_extra())));

@@ -14,8 +14,14 @@ use crate::dialects::signature::{for_client, from_client, maker};
 /// Marks redacted thinking inside the wrapping.
 const REDACTED: &str = "llmproxy/redacted/";
 
+/// What Google documents for calls whose signature is not at hand (thought signatures page, read
+/// 2026-11-22): without one Gemini 3 refuses the turn.
+pub(super) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
 /// What comes out of a `thoughtSignature`.
 pub(super) enum Held {
+    /// The stand-in for a signature: writers put it where it is needed.
+    Nothing,
     /// The data of a redacted thinking block, tagged.
     Redacted(String),
     /// A signature, tagged.
@@ -29,6 +35,9 @@ pub(super) fn read(signature: &str) -> Held {
             Some(data) => Held::Redacted(data.to_owned()),
             None => Held::Signature(text),
         };
+    }
+    if signature.replace('/', "_") == NO_SIGNATURE {
+        return Held::Nothing;
     }
     let plain = standard_base64(signature).unwrap_or(Cow::Borrowed(signature));
     Held::Signature(from_client(Dialect::Gemini, &plain).into_owned())
@@ -70,6 +79,10 @@ mod tests {
         let own = tag(Dialect::Gemini, "U0lHMQ==");
         assert_eq!(write(&own), "U0lHMQ==");
         assert!(matches!(read("U0lHMQ"), Held::Signature(back) if back == own));
+        assert!(matches!(
+            read("skip/thought/signature/validator"),
+            Held::Nothing
+        ));
         let redacted = write_redacted(&claude);
         assert!(matches!(read(&redacted), Held::Redacted(back) if back == claude));
     }
