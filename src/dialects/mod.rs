@@ -5,6 +5,7 @@
 //! When client and upstream speak one dialect none of this runs: the bytes pass as they are, and
 //! only [`head`] and an [`observe`]r look at them.
 
+pub mod anthropic;
 pub mod arguments;
 pub mod chat;
 pub mod citation;
@@ -18,6 +19,7 @@ pub mod gemini;
 pub mod head;
 pub mod ids;
 pub mod json;
+pub mod leftover;
 pub mod loss;
 pub mod media;
 pub mod model_list;
@@ -129,9 +131,8 @@ pub struct ReplyContext {
 pub fn codec(dialect: Dialect) -> &'static dyn Codec {
     match dialect {
         Dialect::Gemini => &gemini::Gemini,
-        Dialect::OpenAiChat | Dialect::Anthropic | Dialect::OpenAiResponses => {
-            &openai_chat::OpenAiChat
-        }
+        Dialect::Anthropic => &anthropic::Anthropic,
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => &openai_chat::OpenAiChat,
     }
 }
 

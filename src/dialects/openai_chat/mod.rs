@@ -23,6 +23,8 @@ use crate::dialects::{
     Codec, Dialect, ReplyContext, RequestHint, StreamReader, StreamWriter, Target,
 };
 
+pub(in crate::dialects) use request::{custom_description, write_input_schema};
+
 /// The codec of OpenAI Chat Completions.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenAiChat;

@@ -4,8 +4,10 @@ mod controls;
 mod history;
 pub(super) mod messages;
 mod read;
-pub(in crate::dialects) mod tools;
+mod tools;
 mod write;
 
 pub(super) use read::read;
 pub(super) use write::write;
+
+pub(in crate::dialects) use tools::{custom_description, write_input_schema};

@@ -11,7 +11,7 @@ use crate::dialects::loss::Losses;
 use crate::dialects::openai_chat::request::history::History;
 use crate::dialects::openai_chat::request::{controls, tools};
 use crate::dialects::openai_chat::vendor::Vendor;
-use crate::dialects::{Dialect, Target};
+use crate::dialects::{Dialect, Target, leftover};
 
 /// Longest `user` OpenAI takes.
 const MAX_USER: usize = 64;
@@ -92,6 +92,9 @@ pub(in crate::dialects::openai_chat) fn write(
         }
         write_extra(o, request, vendor, losses);
     });
+    if vendor.is_strict && request.source != Dialect::OpenAiChat {
+        leftover::record(request, losses);
+    }
     refused.map_or(Ok(out), Err)
 }
 

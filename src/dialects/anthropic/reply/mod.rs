@@ -1,0 +1,7 @@
+//! Whole answers.
+
+mod read;
+mod write;
+
+pub(super) use read::{explanation, read, stop_reason};
+pub(super) use write::{stop_word, write, write_message};

@@ -1,0 +1,10 @@
+//! Streamed answers.
+
+mod blocks;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub(super) use read::Reader;
+pub(super) use write::Writer;
