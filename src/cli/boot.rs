@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::config::env::KnownProvider;
 use crate::config::error::ConfigError;
 use crate::config::load::{self, Flags, Inputs, Loaded};
+use crate::config::origin::Level;
 use crate::config::paths::Paths;
 use crate::config::provider::{Kind, Rotation};
 use crate::config::secret_ref::SecretRef;
@@ -49,7 +50,8 @@ impl Boot {
     /// [`Boot::read`] without saying anything, for reloads.
     pub fn read_quietly(globals: &Globals, flags: Flags) -> Result<Self, Failure> {
         let (paths, loaded) = load_config(globals, flags)?;
-        let mut remarks: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
+        let odd = loaded.notes.iter().filter(|note| note.level > Level::Info);
+        let mut remarks: Vec<String> = odd.map(ToString::to_string).collect();
         let store = Store::new(&paths.data_dir);
         let stored = store.load();
         remarks.extend(stored.problems.iter().map(ToString::to_string));
@@ -130,9 +132,15 @@ pub fn paths(globals: &Globals) -> Result<Paths, Failure> {
 /// Finds the places and loads the config; an error is exit code 2.
 pub fn load_config(globals: &Globals, flags: Flags) -> Result<(Paths, Loaded), Failure> {
     let paths = paths(globals)?;
+    let loaded = read_config(globals, &paths, flags).map_err(|error| config_failure(&error))?;
+    Ok((paths, loaded))
+}
+
+/// Loads the config; an error still holds everything that is wrong.
+pub fn read_config(globals: &Globals, paths: &Paths, flags: Flags) -> Result<Loaded, ConfigError> {
     let known = known_providers();
     let inputs = Inputs {
-        paths: &paths,
+        paths,
         environment: Variables::new(std::env::vars_os().filter_map(|(name, value)| {
             // A name or value that is not UTF-8 is none of ours.
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -141,8 +149,7 @@ pub fn load_config(globals: &Globals, flags: Flags) -> Result<(Paths, Loaded), F
         flags,
         known: &known,
     };
-    let loaded = load::load(inputs).map_err(|error| config_failure(&error))?;
-    Ok((paths, loaded))
+    load::load(inputs)
 }
 
 /// The built-in providers as the config floor needs to know them.
@@ -161,9 +168,13 @@ pub fn known_providers() -> Vec<KnownProvider> {
         .collect()
 }
 
-/// A config error as exit code 2, with its line.
+/// A config error as exit code 2, with its line, and how many others there are.
 pub fn config_failure(error: &ConfigError) -> Failure {
-    let failure = Failure::usage(error.to_string(), error.hint());
+    let sentence = match error.others().len() {
+        0 => error.to_string(),
+        more => format!("{error} (and {more} more: see `llmproxy config check`)"),
+    };
+    let failure = Failure::usage(sentence, error.hint());
     match error.excerpt() {
         Some(excerpt) => failure.with_excerpt(excerpt),
         None => failure,

@@ -6,6 +6,7 @@
 
 pub mod boot;
 mod completions;
+mod config;
 pub mod exit;
 mod logging;
 mod man;
@@ -105,16 +106,18 @@ pub enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     Completions(completions::CompletionsArgs),
-    Serve(serve::ServeArgs),
+    Config(config::ConfigArgs),
     Man(man::ManArgs),
+    Serve(serve::ServeArgs),
 }
 
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Completions(args) => completions::run(&args, context),
-            Self::Serve(args) => serve::run(&args, context),
+            Self::Config(args) => config::run(&args, context),
             Self::Man(args) => man::run(&args, context),
+            Self::Serve(args) => serve::run(&args, context),
         }
     }
 }

@@ -124,6 +124,15 @@ impl ConfigError {
         Some(first)
     }
 
+    /// Everything that is wrong, one by one.
+    pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
+        let alone = |error: &Self| Self {
+            others: Vec::new(),
+            ..error.clone()
+        };
+        std::iter::once(self).chain(&self.others).map(alone)
+    }
+
     /// What else is wrong, found in the same reading.
     pub fn others(&self) -> &[Self] {
         &self.others

@@ -88,6 +88,8 @@ pub struct Note {
 pub enum Level {
     /// Nothing is lost.
     Info,
+    /// A variable that most likely is not for us: for `serve` and `config check` to say.
+    Stray,
     /// Something the user asked for does not happen.
     Warning,
 }
@@ -99,6 +101,14 @@ impl Note {
             level: Level::Info,
             subject: subject.into(),
             text: text.into(),
+        }
+    }
+
+    /// A note on a variable that most likely is another program's.
+    pub fn stray(subject: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            level: Level::Stray,
+            ..Self::info(subject, text)
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) fn keys(overlay: &mut Overlay<'_>) {
             .provider(upper)
             .or_else(|| by_vendor_name(overlay, upper))
         else {
-            overlay.warn(
+            overlay.stray(
                 name,
                 format!(
                     "ignored: there is no provider `{}` (set {upper}{BASE} to the address of an \

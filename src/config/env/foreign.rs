@@ -1,7 +1,7 @@
 //! Variables of LLM-API-Key-Proxy that have no counterpart: each is answered by name.
 
 use crate::config::env::Overlay;
-use crate::config::origin::Level;
+use crate::config::origin::{Level, Note};
 
 /// How a name is written in the table.
 enum Name {
@@ -121,10 +121,11 @@ pub(super) fn report(overlay: &mut Overlay<'_>) {
                 .strip_suffix(end)
                 .is_some_and(|upper| overlay.provider(upper).is_some()),
         });
-        match found {
-            Some((_, Info, text)) => overlay.info(name, *text),
-            Some((_, Warning, text)) => overlay.warn(name, *text),
-            None => {}
+        if let Some((_, level, text)) = found {
+            overlay.found.notes.push(Note {
+                level: *level,
+                ..Note::info(name, *text)
+            });
         }
     }
     // A stray PORT of the shell says nothing; one in a .env file was meant for a proxy.

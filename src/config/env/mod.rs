@@ -165,6 +165,18 @@ impl<'a> Overlay<'a> {
         self.found.notes.push(Note::warning(name, text));
     }
 
+    /// Says something of a variable that may be another program's; in a `.env` file it was meant
+    /// for us.
+    fn stray(&mut self, name: &str, text: impl Into<String>) {
+        let variable = self.variables.variable(name);
+        let is_ours = variable.is_some_and(|variable| variable.line.is_some());
+        self.found.notes.push(if is_ours {
+            Note::warning(name, text)
+        } else {
+            Note::stray(name, text)
+        });
+    }
+
     fn info(&mut self, name: &str, text: impl Into<String>) {
         self.found.notes.push(Note::info(name, text));
     }
