@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod base_url;
+pub mod catalog_data;
 pub mod compatible;
 pub mod gemini;
 pub mod hints;
