@@ -78,9 +78,6 @@ const OPTIONAL_REASONING: Quirks = Quirks {
 /// The legacy models of `/completions`; the others answer 404 there.
 const TEXT_MODELS: [&str; 3] = ["-instruct", "davinci-", "babbage-"];
 
-/// Parts of the names of models that are served by `/responses` only.
-const RESPONSES_ONLY: [&str; 4] = ["-pro", "codex", "deep-research", "computer-use"];
-
 impl Provider for OpenAi {
     fn spec(&self) -> &Spec {
         &self.0
@@ -128,31 +125,34 @@ enum Reasoning {
     Optional,
 }
 
-/// By the model's name: `o3`, `gpt-5-mini`; `gpt-5-chat-latest` does not reason.
+/// By the model's name: `o3`, `gpt-5-mini`, `gpt-5.2`, `gpt-6-sol`; `gpt-5-chat-latest` does not.
 fn reasoning(model: &str) -> Reasoning {
-    let is_o_series = model
-        .strip_prefix('o')
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let Some(five) = model.strip_prefix("gpt-5") else {
-        return if is_o_series {
-            Reasoning::Always
-        } else {
-            Reasoning::Never
-        };
+    let begins_with_digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    if model.strip_prefix('o').is_some_and(begins_with_digit) {
+        return Reasoning::Always;
+    }
+    let Some(rest) = model.strip_prefix("gpt-") else {
+        return Reasoning::Never;
     };
-    if five.contains("chat") {
-        Reasoning::Never
-    } else if five.starts_with('.') && !five.contains("pro") && !five.contains("codex") {
-        Reasoning::Optional
-    } else {
-        Reasoning::Always
+    let major = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (major, rest) = rest.split_at_checked(major).unwrap_or((rest, ""));
+    match major.parse::<u32>() {
+        Ok(5..) if rest.contains("chat") => Reasoning::Never,
+        Ok(5..) if rest.contains("pro") || rest.contains("codex") => Reasoning::Always,
+        Ok(5) if !rest.starts_with('.') => Reasoning::Always,
+        Ok(5..) => Reasoning::Optional,
+        _ => Reasoning::Never,
     }
 }
 
-/// `o3-pro`, `gpt-5-codex`: 404 "This model is only supported in v1/responses".
+/// `o3-pro`, `gpt-5-codex`: 404 "This model is only supported in v1/responses". The models that
+/// LiteLLM 1.106.2 lists without `/v1/chat/completions`, read 2026-11-22, and their kin.
 fn speaks_responses_only(model: &str) -> bool {
-    let reasoning = model.starts_with("gpt-5") || model.starts_with('o') || model.contains("codex");
-    reasoning && RESPONSES_ONLY.iter().any(|part| model.contains(part))
+    let tells = |parts: &[&str]| parts.iter().any(|part| model.contains(part));
+    tells(&["codex", "computer-use"])
+        || reasoning(model) == Reasoning::Always && tells(&["-pro", "deep-research"])
 }
 
 #[cfg(test)]
@@ -185,6 +185,8 @@ mod tests {
             ("gpt-5-mini", Reasoning::Always),
             ("gpt-5.1-codex", Reasoning::Always),
             ("gpt-5.2", Reasoning::Optional),
+            ("gpt-6-sol", Reasoning::Optional),
+            ("gpt-4.1", Reasoning::Never),
             ("gpt-5-chat-latest", Reasoning::Never),
             ("gpt-4o", Reasoning::Never),
             ("omni-moderation", Reasoning::Never),

@@ -288,6 +288,8 @@ fn what_is_no_chat_request_passes() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn unknown_members_survive_every_vendor(name in "x_[a-z]{1,8}", number in any::<f64>(), text in ".{0,20}") {
         let raw = format!("[{number:?},{}]", Value::from(text));

@@ -160,7 +160,10 @@ pub(super) static TABLE: &[Compatible] = &[
                     &["stop", "presence_penalty", "frequency_penalty"],
                 ),
                 ("grok-4", &["stop", "presence_penalty", "frequency_penalty"]),
-                ("grok-5", &["stop", "presence_penalty", "frequency_penalty"]),
+                (
+                    "grok-code-fast",
+                    &["stop", "presence_penalty", "frequency_penalty"],
+                ),
             ],
             ..Quirks::NONE
         },

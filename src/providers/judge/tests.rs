@@ -5,10 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::providers::verdict::KeyStatus;
+use crate::providers::spec::{KeyTest, Spec};
+use crate::providers::verdict::{KeyStatus, Verdict};
 use crate::providers::{Answer, Provider, all, custom, find};
 use crate::time::Timestamp;
 
@@ -140,6 +142,22 @@ fn check_failure(vendor: &dyn Provider, case: &FailureCase) {
     );
 }
 
+fn check_key(vendor: &dyn Provider, case: &KeyCase) {
+    let (headers, body) = (headers(&case.headers), text(&case.body));
+    let answer = Answer {
+        status: case.status,
+        headers: &headers,
+        body: body.as_bytes(),
+        model: "",
+        received: RECEIVED,
+    };
+    let status = vendor
+        .read_key_test(&answer)
+        .map_or_else(|failure| failure.verdict.key_status(), |()| KeyStatus::Ok);
+    let about = format!("{} {}: {body}", vendor.spec().id, case.status);
+    assert_eq!(status.as_str(), case.says, "{about}");
+}
+
 #[test]
 fn each_vendors_failures_are_judged_as_recorded() {
     for (id, fixture) in fixtures() {
@@ -159,6 +177,20 @@ fn what_all_vendors_share_is_judged_alike_for_all() {
     for provider in all() {
         for case in &shared.failures {
             check_failure(provider, case);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_lists_models_is_read_alike_for_all() {
+    let (_, shared) = fixtures()
+        .into_iter()
+        .find(|(id, _)| id == "openai_compatible")
+        .expect("the shared fixture");
+    let lists = |spec: &Spec| spec.key_test == KeyTest::List && spec.key_signs.is_empty();
+    for provider in all().filter(|provider| lists(provider.spec())) {
+        for case in &shared.key_answers {
+            check_key(provider, case);
         }
     }
 }
@@ -197,18 +229,77 @@ fn each_key_test_asks_what_the_vendor_answers() {
 fn each_answer_to_a_key_test_is_read() {
     for (id, fixture) in fixtures() {
         for case in &fixture.key_answers {
-            let (headers, body) = (headers(&case.headers), text(&case.body));
+            check_key(vendor(&id), case);
+        }
+    }
+}
+
+#[test]
+fn a_bad_request_blames_no_key_for_what_the_client_wrote() {
+    let headers = HeaderMap::new();
+    for word in [
+        "billing",
+        "revoked",
+        "overdue",
+        "user not found",
+        "authentication fails",
+        "overloaded",
+        "has been disabled",
+        "daily",
+        "account is suspended",
+        "not have access",
+        "payment required",
+    ] {
+        let message = format!("Invalid value: '{word}'");
+        let body = serde_json::json!({ "error": { "message": message } }).to_string();
+        for (provider, status) in all().flat_map(|provider| [400, 413, 422].map(|s| (provider, s)))
+        {
             let answer = Answer {
-                status: case.status,
+                status,
                 headers: &headers,
                 body: body.as_bytes(),
-                model: "",
+                model: "m",
                 received: RECEIVED,
             };
-            let status = vendor(&id)
-                .read_key_test(&answer)
-                .map_or_else(|failure| failure.verdict.key_status(), |()| KeyStatus::Ok);
-            assert_eq!(status.as_str(), case.says, "{id} {}: {body}", case.status);
+            let verdict = provider.judge(&answer).verdict;
+            assert_eq!(
+                verdict,
+                Verdict::BadRequest,
+                "{} {status} {word}",
+                provider.spec().id
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_answer_is_judged_without_its_keys(
+        status in 200u16..600,
+        text in ".{0,60}",
+        code in "[a-zA-Z0-9_]{0,20}",
+        bytes in proptest::collection::vec(any::<u8>(), 0..80),
+        shape in 0usize..6,
+    ) {
+        let key = "sk-canary0123456789";
+        let body = match shape {
+            0 => serde_json::json!({"error": {"message": format!("{text} {key}"), "code": code}}),
+            1 => serde_json::json!({"error": format!("{text} {key}"), "code": code}),
+            2 => serde_json::json!([{"error": {"message": key, "details": [{"reason": code}, text]}}]),
+            3 => serde_json::json!({"detail": [{"msg": key, "loc": [text, 1]}]}),
+            4 => serde_json::json!({"error": {"message": text, "metadata": {"raw": key}}}),
+            _ => Value::Null,
+        };
+        let body = if shape == 5 { bytes } else { body.to_string().into_bytes() };
+        let headers = HeaderMap::new();
+        for provider in all() {
+            let answer = Answer { status, headers: &headers, body: &body, model: "m", received: RECEIVED };
+            let failure = provider.judge(&answer);
+            prop_assert!(!failure.message.contains("canary"), "{}", failure.message);
+            prop_assert!(failure.message.len() <= 1024 && !failure.message.is_empty());
+            prop_assert!(failure.status.is_some());
         }
     }
 }
