@@ -18,6 +18,7 @@ use crate::config::variables::Variables;
 use crate::credentials::collect::{GivenKey, collect};
 use crate::credentials::store::{Overrides, Store, passing_fingerprint_key};
 use crate::credentials::{Credential, Source};
+use crate::gateway::Gateway;
 use crate::gateway::build::{self, BuildError, DEMO, Parts};
 use crate::gateway::snapshot::Snapshot;
 use crate::ids::ProviderId;
@@ -77,6 +78,11 @@ impl Boot {
         })
     }
 
+    /// `true` if there is no credential at all.
+    pub fn has_nothing(&self) -> bool {
+        self.credentials.is_empty()
+    }
+
     /// Adds the simulated provider to config and credentials.
     pub fn add_demo(&mut self, demo: &Demo) {
         let Ok(id) = ProviderId::parse(DEMO) else {
@@ -120,6 +126,24 @@ impl Boot {
             now: Timestamp::now(),
         };
         build::snapshot(&parts).map_err(|error| build_failure(&error, &self.paths.config_file))
+    }
+}
+
+/// A running core: what the commands that need no server work with.
+pub struct Core {
+    pub boot: Boot,
+    pub gateway: Arc<Gateway>,
+}
+
+impl Core {
+    /// Makes the gateway; `demo` brings the simulated provider up beside the real ones.
+    pub async fn start(mut boot: Boot, demo: bool) -> Result<Self, Failure> {
+        if demo {
+            let demo = start_demo().await?;
+            boot.add_demo(&demo);
+        }
+        let gateway = Gateway::new(boot.snapshot(None)?);
+        Ok(Self { boot, gateway })
     }
 }
 

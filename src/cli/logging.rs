@@ -10,9 +10,11 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::cli::{Context, LogFormat};
 
-/// Starts logging; later calls in one process change nothing.
-pub(super) fn install(context: &Context) {
-    let filter = targets(context.globals.verbose, context.globals.quiet);
+/// Starts logging; later calls in one process change nothing. A server tells of each request, other
+/// commands only of what went wrong: their result is what was asked for.
+pub(super) fn install(context: &Context, is_server: bool) {
+    let verbose = context.globals.verbose + u8::from(is_server);
+    let filter = targets(verbose, context.globals.quiet);
     // A stderr that is gone must not make the logger write to stderr about it.
     let layer = fmt::layer()
         .with_writer(io::stderr)
@@ -21,7 +23,7 @@ pub(super) fn install(context: &Context) {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Pretty => layer
             .with_ansi(context.printer.is_err_colored())
-            .with_target(context.globals.verbose > 0)
+            .with_target(context.globals.verbose > 1)
             .compact()
             .boxed(),
     };
@@ -36,8 +38,9 @@ pub(super) fn install(context: &Context) {
 fn targets(verbose: u8, quiet: bool) -> Targets {
     let ours = match (quiet, verbose) {
         (true, _) => Level::ERROR,
-        (false, 0) => Level::INFO,
-        (false, 1) => Level::DEBUG,
+        (false, 0) => Level::WARN,
+        (false, 1) => Level::INFO,
+        (false, 2) => Level::DEBUG,
         (false, _) => Level::TRACE,
     };
     Targets::new()
@@ -51,7 +54,7 @@ mod tests {
 
     #[test]
     fn other_crates_never_log_below_warnings() {
-        let filter = targets(2, false);
+        let filter = targets(3, false);
         assert!(filter.would_enable("llmproxy::pool", &Level::TRACE));
         assert!(!filter.would_enable("hyper::proto", &Level::INFO));
         assert!(filter.would_enable("hyper::proto", &Level::WARN));

@@ -10,11 +10,13 @@ mod config;
 pub mod exit;
 mod logging;
 mod man;
+mod models;
 pub mod output;
 pub mod prompt;
 mod refusal;
 mod serve;
 pub mod table;
+mod test_keys;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -108,7 +110,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Man(man::ManArgs),
+    Models(models::ModelsArgs),
     Serve(serve::ServeArgs),
+    TestKeys(test_keys::TestKeysArgs),
 }
 
 impl Command {
@@ -117,7 +121,9 @@ impl Command {
             Self::Completions(args) => completions::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Man(args) => man::run(&args, context),
+            Self::Models(args) => models::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
+            Self::TestKeys(args) => test_keys::run(&args, context),
         }
     }
 }
@@ -167,7 +173,8 @@ pub fn main() -> ExitCode {
         printer: Printer::new(root.globals.color, root.globals.quiet),
         globals: root.globals,
     };
-    logging::install(&context);
+    let is_server = matches!(root.command, Command::Serve(_));
+    logging::install(&context, is_server);
     ended(&context.printer, root.command.run(&context))
 }
 

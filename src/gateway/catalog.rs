@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialects::model_list::ListedEntry;
+use crate::gateway::plan::MayUse;
 use crate::gateway::probe::{self, ProbeReply};
 use crate::gateway::runtime::ProviderRuntime;
+use crate::gateway::snapshot::Snapshot;
 use crate::ids::ProviderId;
 use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::providers::{ListedModel, ModelPage};
@@ -147,6 +150,45 @@ fn candidates(runtime: &ProviderRuntime) -> Vec<Option<&Secret>> {
         .take(CREDENTIALS_TRIED)
         .map(Some)
         .collect()
+}
+
+/// Every model a client may use, names from `[models]` first.
+pub fn entries(snapshot: &Snapshot, may_use: MayUse<'_>) -> Vec<ListedEntry> {
+    let mut entries = Vec::new();
+    for name in snapshot
+        .aliases
+        .keys()
+        .filter(|name| may_use(name, "", name))
+    {
+        let owned_by = "llmproxy".to_owned();
+        entries.push(ListedEntry {
+            id: name.clone(),
+            owned_by,
+            ..ListedEntry::default()
+        });
+    }
+    for runtime in snapshot.providers.values() {
+        let provider = runtime.id.as_str();
+        for model in runtime.listed() {
+            let id = format!("{provider}/{}", model.id);
+            if may_use(&id, provider, &model.id) {
+                entries.push(entry(id, provider, model));
+            }
+        }
+    }
+    entries
+}
+
+fn entry(id: String, provider: &str, model: ListedModel) -> ListedEntry {
+    ListedEntry {
+        id,
+        display_name: model.display_name,
+        owned_by: provider.to_owned(),
+        created: model.created.unwrap_or(0),
+        input_limit: model.context_window,
+        output_limit: model.max_output,
+        ..ListedEntry::default()
+    }
 }
 
 async fn fetch(

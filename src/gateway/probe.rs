@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::upstream::{Limits, Outbound, SendError, send};
-use crate::providers::verdict::{Failure, Verdict};
+use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::providers::{Answer, Call};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -73,7 +73,29 @@ pub async fn call(
     Err(failure.unwrap_or_else(|| SendError::unconfigured(&runtime.id)))
 }
 
-/// Runs the provider's cheapest check on a secret.
+/// Runs the provider's cheapest check on a secret. Returns how many models it can list, where that
+/// can be told.
+pub async fn check(
+    runtime: &ProviderRuntime,
+    secret: &Secret,
+    timeout: Duration,
+) -> Result<Option<usize>, Failure> {
+    let tested = test_key(runtime, secret, timeout).await;
+    if let Err(failure) = &tested
+        && !matches!(failure.status, Some(404 | 405))
+    {
+        return tested.map(|()| None);
+    }
+    let listed = list(runtime, secret, timeout).await;
+    match (tested, listed) {
+        (Ok(()), listed) => Ok(listed.ok()),
+        // The endpoint of the test is not there, as behind an address of the user's own.
+        (Err(_), Ok(models)) => Ok(Some(models)),
+        (Err(_), Err(failure)) => Err(failure),
+    }
+}
+
+/// Sends the provider's key test and reads what it says.
 pub async fn test_key(
     runtime: &ProviderRuntime,
     secret: &Secret,
@@ -81,14 +103,47 @@ pub async fn test_key(
 ) -> Result<(), Failure> {
     let reply = call(runtime, Some(secret), &runtime.adapter.key_test(), timeout)
         .await
-        .map_err(|error| Failure::new(Verdict::Transient(error.fault), error.message))?;
+        .map_err(unsent)?;
     runtime
         .adapter
         .read_key_test(&reply.as_answer())
-        .map_err(|mut failure| {
-            failure.message = runtime.redact(&failure.message, Some(secret));
-            failure
-        })
+        .map_err(|failure| shown(runtime, failure, secret))
+}
+
+/// The number of models on the first page of the list.
+async fn list(
+    runtime: &ProviderRuntime,
+    secret: &Secret,
+    timeout: Duration,
+) -> Result<usize, Failure> {
+    let Some(list) = runtime.adapter.list_models(None) else {
+        return Err(Failure::new(
+            Verdict::BadRequest,
+            "the provider has no model list",
+        ));
+    };
+    let reply = call(runtime, Some(secret), &list, timeout)
+        .await
+        .map_err(unsent)?;
+    if !reply.is_success() {
+        return Err(shown(
+            runtime,
+            runtime.adapter.judge(&reply.as_answer()),
+            secret,
+        ));
+    }
+    let page = runtime.adapter.read_models(&reply.body);
+    page.map(|page| page.models.len())
+        .map_err(|reason| Failure::new(Verdict::Transient(Fault::Garbage), reason))
+}
+
+fn unsent(error: SendError) -> Failure {
+    Failure::new(Verdict::Transient(error.fault), error.message)
+}
+
+fn shown(runtime: &ProviderRuntime, mut failure: Failure, secret: &Secret) -> Failure {
+    failure.message = runtime.redact(&failure.message, Some(secret));
+    failure
 }
 
 fn outbound(

@@ -6,11 +6,10 @@ use serde_json::json;
 
 use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorKind, ErrorReply};
-use crate::dialects::model_list::{self, ListedEntry};
-use crate::gateway::catalog;
+use crate::dialects::model_list;
+use crate::gateway::catalog::{self, entries};
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::{CredentialState, PoolSnapshot};
-use crate::providers::ListedModel;
 use crate::server::clients::Client;
 use crate::server::handlers::{Settings, Shared};
 use crate::server::respond::{self, Answer};
@@ -40,18 +39,19 @@ pub(super) async fn handle(
 ) -> Answer {
     let dialect = dialect_of(route, request.headers());
     let snapshot = shared.gateway.snapshot();
+    let may_use = |asked: &str, provider: &str, model: &str| client.may_use(asked, provider, model);
     match route {
         Route::Models { .. } => {
             refresh_stale(&snapshot).await;
             respond::json(
                 StatusCode::OK,
-                model_list::write_list(dialect, &entries(&snapshot, client)),
+                model_list::write_list(dialect, &entries(&snapshot, &may_use)),
             )
         }
         Route::Model { id, .. } => {
             refresh_stale(&snapshot).await;
             let id = id.strip_prefix("models/").unwrap_or(id);
-            if let Some(entry) = entries(&snapshot, client)
+            if let Some(entry) = entries(&snapshot, &may_use)
                 .into_iter()
                 .find(|entry| entry.id == id)
             {
@@ -107,42 +107,6 @@ async fn refresh_stale(snapshot: &Snapshot) {
         .values()
         .map(|runtime| catalog::refresh(runtime, false));
     futures_util::future::join_all(refreshes).await;
-}
-
-/// Every model the client may use, aliases first.
-fn entries(snapshot: &Snapshot, client: &Client) -> Vec<ListedEntry> {
-    let mut entries = Vec::new();
-    for name in snapshot.aliases.keys() {
-        if client.may_use(name, "", name) {
-            entries.push(ListedEntry {
-                id: name.clone(),
-                owned_by: "llmproxy".to_owned(),
-                ..ListedEntry::default()
-            });
-        }
-    }
-    for runtime in snapshot.providers.values() {
-        let provider = runtime.id.as_str();
-        for model in runtime.listed() {
-            let id = format!("{provider}/{}", model.id);
-            if client.may_use(&id, provider, &model.id) {
-                entries.push(entry(id, provider, &model));
-            }
-        }
-    }
-    entries
-}
-
-fn entry(id: String, provider: &str, model: &ListedModel) -> ListedEntry {
-    ListedEntry {
-        id,
-        display_name: model.display_name.clone(),
-        owned_by: provider.to_owned(),
-        created: model.created.unwrap_or(0),
-        input_limit: model.context_window,
-        output_limit: model.max_output,
-        ..ListedEntry::default()
-    }
 }
 
 fn providers(snapshot: &Snapshot) -> String {
