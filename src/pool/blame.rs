@@ -223,6 +223,9 @@ impl State {
     fn refuse(&mut self, grant: Grant, failure: &Failure) -> Charge {
         let now = self.now;
         let slot = &mut self.slots[grant.slot as usize];
+        if slot.standing != Standing::Usable {
+            return Charge::Credential { again_at: None };
+        }
         // Requests sent before the first refusal came back confirm nothing.
         let is_new = slot
             .cooldown

@@ -5,7 +5,6 @@ use crate::time::Timestamp;
 use super::class::{Class, Entry};
 use super::cooldown::{Cooldown, Reason};
 use super::settings::{CapCooldown, CapLimit, CapSpec, Member, matches};
-use super::windows::Counter;
 
 /// Brings the class's cap cooldown for a credential in line with its count. Returns whether that
 /// changed a cooldown.
@@ -44,7 +43,12 @@ pub(super) fn apply(
             .as_ref()
             .is_some_and(|rest| rest.until >= until)
     };
-    let until = until(cap.cooldown, counter, now);
+    let resets = || counter.room_under(limit, spec).unwrap_or(now);
+    let until = match cap.cooldown {
+        CapCooldown::Fixed(wait) => now + wait,
+        CapCooldown::Offset(wait) => resets() + wait,
+        CapCooldown::QuotaReset => resets(),
+    };
     if is_capped || rests_longer(entry, until) {
         return false;
     }
@@ -92,8 +96,8 @@ pub(super) fn limit(cap: &CapSpec, window: Option<u64>) -> Option<u64> {
         CapLimit::Relative(more) => window?.saturating_add_signed(more),
         CapLimit::Requests(requests) => requests,
     };
-    // Never above the true limit.
-    Some(window.map_or(capped, |window| capped.min(window)))
+    // Never above the true limit; never nothing at all, which is what filters are for.
+    Some(window.map_or(capped, |window| capped.min(window)).max(1))
 }
 
 #[expect(
@@ -104,14 +108,6 @@ pub(super) fn limit(cap: &CapSpec, window: Option<u64>) -> Option<u64> {
 )]
 fn percent_of(limit: u64, percent: f64) -> u64 {
     (limit as f64 * percent.clamp(0.0, 100.0) / 100.0) as u64
-}
-
-fn until(cooldown: CapCooldown, counter: &Counter, now: Timestamp) -> Timestamp {
-    match cooldown {
-        CapCooldown::Fixed(wait) => now + wait,
-        CapCooldown::Offset(wait) => counter.resets + wait,
-        CapCooldown::QuotaReset => counter.resets,
-    }
 }
 
 /// One spelling of a name: environment variables cannot hold dots or dashes.

@@ -30,7 +30,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::dialects::usage::Usage;
 use crate::ids::{CredentialId, ProviderId};
@@ -50,8 +50,10 @@ mod fair_cycle;
 mod lane;
 mod members;
 mod routes;
+mod saved;
 mod select;
 mod settings;
+pub mod simulate;
 mod slot;
 mod snapshot;
 mod state;
@@ -62,6 +64,10 @@ pub use ask::{Ask, Next, Outcome, Refusal, Rule, Stop};
 pub use class::Totals;
 pub use cooldown::Reason;
 pub use members::UserState;
+pub use saved::{
+    Change, SavedClass, SavedCooldown, SavedCredential, SavedProbe, SavedReport, SavedSession,
+    SavedWindow,
+};
 pub use settings::{
     Anchor, CapCooldown, CapLimit, CapSpec, Concurrency, CooldownSettings, FairCycle, Member,
     QuotaGroup, RetrySettings, Rotation, Settings, TierRule, Tracking, WindowSpec,
@@ -79,6 +85,7 @@ use state::{Answer, Grant, Request, State};
 #[derive(Debug)]
 pub struct Pool {
     inner: Mutex<Inner>,
+    urgent: Notify,
 }
 
 #[derive(Debug)]
@@ -107,6 +114,7 @@ impl Pool {
                 state: State::new(provider, settings, seed),
                 wakers: HashMap::new(),
             }),
+            urgent: Notify::new(),
         })
     }
 
@@ -126,6 +134,7 @@ impl Pool {
         // A place in another pool's queue is given up here, outside of our lock.
         ask.place = None;
         let mut inner = self.lock();
+        let was_urgent = inner.state.dirt.is_urgent;
         let answer = inner.state.acquire(
             &mut Request {
                 model: &ask.model,
@@ -153,6 +162,11 @@ impl Pool {
             inner.wakers.remove(&ticket);
         }
         inner.wake();
+        let is_urgent = inner.state.dirt.is_urgent && !was_urgent;
+        drop(inner);
+        if is_urgent {
+            self.urgent.notify_one();
+        }
         acquired
     }
 
@@ -201,6 +215,29 @@ impl Pool {
         self.with(|state| state.report(credential, model, report, now))
     }
 
+    /// What is to be written down since the last call. Counts may wait a second;
+    /// [`Pool::urgent_changes`] tells when something may not.
+    pub fn drain_changes(&self) -> Vec<Change> {
+        self.lock().state.drain_changes()
+    }
+
+    /// Resolves when a cooldown or state has changed that must be durable within 100 ms. For one
+    /// listener: the writer.
+    pub async fn urgent_changes(&self) {
+        self.urgent.notified().await;
+    }
+
+    /// `true` if a cooldown or state has changed since the last [`Pool::drain_changes`].
+    pub fn has_urgent_changes(&self) -> bool {
+        self.lock().state.dirt.is_urgent
+    }
+
+    /// Takes back what was written down, after [`Pool::configure`] has named the members. Records
+    /// of unknown credentials or of other secrets are passed over.
+    pub fn restore(&self, saved: Vec<Change>, now: Timestamp) {
+        self.with(|state| state.restore(saved, now));
+    }
+
     fn lease(self: &Arc<Self>, state: &State, grant: Grant) -> Lease {
         let member = &state.slots[grant.slot as usize].member;
         Lease {
@@ -215,8 +252,14 @@ impl Pool {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut inner = self.lock();
+        let was_urgent = inner.state.dirt.is_urgent;
         let result = act(&mut inner.state);
         inner.wake();
+        let is_urgent = inner.state.dirt.is_urgent;
+        drop(inner);
+        if is_urgent && !was_urgent {
+            self.urgent.notify_one();
+        }
         result
     }
 

@@ -165,7 +165,8 @@ pub struct CapSpec {
     pub cooldown: CapCooldown,
 }
 
-/// How much a cap allows in the class's first window. Never more than the window itself.
+/// How much a cap allows in the class's first window: never more than the window itself, and at
+/// least one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CapLimit {
     /// Percent of the window's limit; no cap while that is unknown.

@@ -14,14 +14,18 @@ use super::blast::Blast;
 use super::budget::Budget;
 use super::caps;
 use super::class::{Class, Route, Routes, TierLane};
+use super::cooldown::{Cooldown, Reason};
 use super::eligible::{View, assess};
 use super::lane::{Lane, Status};
 use super::select::{self, Order, Wish};
 use super::settings::Settings;
-use super::slot::Slot;
+use super::slot::{Slot, Standing};
 
 /// A clock that goes back further than this clears all cooldowns: their ends mean nothing now.
 const CLOCK_JUMP: Duration = Duration::from_hours(1);
+/// Conversations waiting to be written down; where nobody writes they must not pile up.
+const MAX_CONVERSATIONS: usize = 100_000;
+
 /// One provider's pool.
 #[derive(Debug)]
 pub(super) struct State {
@@ -120,8 +124,22 @@ impl State {
             .ticket
             .and_then(|ticket| self.granted.remove(&ticket))
         {
-            return Answer::Granted(grant);
+            if self.is_good(grant) {
+                return Answer::Granted(grant);
+            }
+            self.take_back(grant);
+            self.return_probe(grant);
+            self.release(grant);
+            let answer = self.choose(route, request);
+            self.serve();
+            return answer;
         }
+        self.choose(route, request)
+    }
+
+    /// Grants, queues or refuses, once those who came earlier are served.
+    fn choose(&mut self, route: Route, request: &mut Request<'_>) -> Answer {
+        let now = self.now;
         if !request.memory.counted {
             request.memory.counted = true;
             self.budget.note_request(now);
@@ -149,6 +167,22 @@ impl State {
                 Answer::Refused(refusal)
             }
         }
+    }
+
+    /// `false` if the credential has failed elsewhere since it was set aside.
+    fn is_good(&self, grant: Grant) -> bool {
+        let slot = &self.slots[grant.slot as usize];
+        let entry = self.classes[grant.class as usize].entry(grant.slot);
+        let entry = entry.and_then(|entry| entry.cooldown.as_ref());
+        let rests = [slot.cooldown.as_ref(), entry].into_iter().flatten();
+        let is_new = |rest: &Cooldown| {
+            // Its own cap may be reached by this very request.
+            rest.holds(self.now) && rest.reason != Reason::Cap && rest.since >= grant.acquired
+        };
+        !slot.is_gone
+            && !slot.member.disabled
+            && slot.standing == Standing::Usable
+            && !rests.into_iter().any(is_new)
     }
 
     /// A second credential for a request that has one already, at once or not at all: for hedging.
@@ -344,7 +378,9 @@ impl State {
             self.affinity.touch(key, self.now);
             return;
         }
-        if self.affinity.bind(key, slot, self.now) {
+        if self.affinity.bind(key, slot, self.now)
+            && self.dirt.conversations.len() < MAX_CONVERSATIONS
+        {
             self.dirt.conversations.push((key, slot, self.now));
         }
     }

@@ -75,8 +75,8 @@ impl State {
             self.take_back(grant);
             self.return_probe(grant);
             self.release(grant);
-            self.serve();
         }
+        self.serve();
     }
 
     /// Queues a request; one that is queued already keeps its place.
@@ -87,8 +87,11 @@ impl State {
             return ticket;
         }
         self.dequeue(request.ticket);
-        self.next_ticket += 1;
-        let ticket = self.next_ticket;
+        // Whoever loses what was set aside for it keeps its place in the line.
+        let ticket = request.ticket.unwrap_or_else(|| {
+            self.next_ticket += 1;
+            self.next_ticket
+        });
         let waiter = Waiter {
             model: request.model.into(),
             session: request.session,

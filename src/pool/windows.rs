@@ -20,7 +20,7 @@ const FIRST_MONDAY: i64 = 4;
 /// Slices of a rolling window: a request is remembered one twenty-fourth too long at most.
 const SLICES: i64 = 24;
 /// The slices kept: those of the window and the one it ends in.
-const RING: usize = 25;
+pub(super) const RING: usize = 25;
 /// How long a limit holds that a provider reported without saying when it resets.
 const REPORT_LASTS: Duration = Duration::from_mins(1);
 
@@ -176,7 +176,12 @@ impl Counter {
 
     /// When there is room for one more request; `None` if there is now.
     pub(super) fn room_at(&self, spec: &WindowSpec) -> Option<Timestamp> {
-        let limit = self.limit(spec).unwrap_or(u64::MAX);
+        self.room_under(self.limit(spec).unwrap_or(u64::MAX), spec)
+    }
+
+    /// When fewer than `limit` requests, and fewer tokens than the window allows, are counted;
+    /// `None` if so now.
+    pub(super) fn room_under(&self, limit: u64, spec: &WindowSpec) -> Option<Timestamp> {
         let tokens = if spec.tokens > 0 {
             spec.tokens
         } else {
@@ -190,15 +195,13 @@ impl Counter {
         };
         let (mut requests_left, mut tokens_left) = (self.requests, self.tokens);
         for age in (0..=SLICES).rev() {
-            let slice = slices.newest - age;
             let (requests, sum) = slices.counts[place(age)];
             requests_left = requests_left.saturating_sub(u64::from(requests));
             tokens_left = tokens_left.saturating_sub(sum);
             if requests_left < limit && tokens_left < tokens {
-                let leaves = slice.saturating_add(SLICES + 1);
-                return Some(Timestamp::from_millis(
-                    leaves.saturating_mul(slice_ms(spec)),
-                ));
+                let leaves = slices.newest.saturating_sub(age).saturating_add(SLICES + 1);
+                let leaves = leaves.saturating_mul(slice_ms(spec));
+                return Some(Timestamp::from_millis(leaves));
             }
         }
         // A limit of nothing at all: only the provider can lift it.
@@ -252,6 +255,9 @@ impl Counter {
             (*requests, *tokens) = (0, 0);
         }
         slices.newest = newest;
+        if (self.requests, self.tokens) == (0, 0) {
+            self.clear();
+        }
     }
 
     fn slice_at(&mut self, spec: &WindowSpec, when: Timestamp) -> Option<&mut (u32, u64)> {

@@ -1,0 +1,393 @@
+//! What of the pool survives a restart: plain records to write down, and reading them back.
+//!
+//! Ends of waits are wall-clock deadlines. On loading none lies further away than it was long:
+//! a clock that was wrong then, or is now, must not park a credential for years.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::CredentialId;
+use crate::secret::Fingerprint;
+use crate::time::Timestamp;
+
+use super::class::{Entry, Totals};
+use super::cooldown::{Cooldown, Probe, Reason};
+use super::lane::NEVER;
+use super::settings::{Anchor, WindowSpec};
+use super::slot::{Slot, Standing};
+use super::state::State;
+use super::windows::{Counter, RING, Reported, Slices};
+
+/// A durable change: the whole new record, to be stored in place of the one with the same
+/// [`Change::key`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Change {
+    Class(SavedClass),
+    Credential(SavedCredential),
+    Session(SavedSession),
+}
+
+impl Change {
+    /// The key under which the record is stored; stable, and without anything secret.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Class(saved) => format!("class {} {}", saved.credential, saved.class),
+            Self::Credential(saved) => format!("credential {}", saved.credential),
+            Self::Session(saved) => format!("session {:016x}", saved.key),
+        }
+    }
+
+    /// `true` for what must be durable within 100 ms where [`super::Pool::has_urgent_changes`]
+    /// says so; counts and sessions may take a second.
+    pub const fn is_state(&self) -> bool {
+        matches!(self, Self::Class(_) | Self::Credential(_))
+    }
+}
+
+/// A credential as a whole. Times are milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedCredential {
+    pub credential: String,
+    /// 32 hex digits; the record belongs to this secret only.
+    pub fingerprint: String,
+    #[serde(default)]
+    pub standing: Standing,
+    pub cooldown: Option<SavedCooldown>,
+    #[serde(default)]
+    pub strikes: u32,
+    pub benched_ms: Option<i64>,
+}
+
+/// A credential for one model class. Times are milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedClass {
+    pub credential: String,
+    /// 32 hex digits; the record belongs to this secret only.
+    pub fingerprint: String,
+    /// The quota group or model.
+    pub class: String,
+    pub is_group: bool,
+    pub cooldown: Option<SavedCooldown>,
+    #[serde(default)]
+    pub ladder: u32,
+    #[serde(default)]
+    pub faults: u32,
+    #[serde(default)]
+    pub cap_base: u64,
+    pub benched_ms: Option<i64>,
+    pub reported: Option<SavedReport>,
+    #[serde(default)]
+    pub windows: Vec<SavedWindow>,
+    #[serde(default)]
+    pub totals: Totals,
+}
+
+/// A rest. Times are milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedCooldown {
+    pub reason: Reason,
+    pub since_ms: i64,
+    pub until_ms: i64,
+    #[serde(default)]
+    pub message: String,
+    pub probe: Option<SavedProbe>,
+}
+
+/// The half-open door of a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedProbe {
+    pub next_ms: i64,
+    pub wait_ms: u64,
+    pub doubles: bool,
+}
+
+/// A limit only the provider knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedReport {
+    pub limit: u64,
+    pub used: u64,
+    pub resets_ms: i64,
+}
+
+/// Counts of one window. It is found again by length and anchor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedWindow {
+    pub every_ms: u64,
+    pub anchor: String,
+    pub requests: u64,
+    pub tokens: u64,
+    pub started_ms: Option<i64>,
+    pub resets_ms: Option<i64>,
+    pub stated_limit: Option<u64>,
+    /// Index of the newest slice of a rolling window, and (requests, tokens) a slice, newest first.
+    pub slices: Option<(i64, Vec<(u32, u64)>)>,
+}
+
+/// Which credential a conversation was served by last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSession {
+    /// A hash of conversation and model class.
+    pub key: u64,
+    pub credential: String,
+    pub used_ms: i64,
+}
+
+impl State {
+    /// What has changed since the last call.
+    pub(super) fn drain_changes(&mut self) -> Vec<Change> {
+        let dirt = std::mem::take(&mut self.dirt);
+        let mut changes = Vec::new();
+        for at in dirt.slots {
+            let slot = &mut self.slots[at as usize];
+            slot.is_dirty = false;
+            if !slot.is_gone {
+                changes.push(Change::Credential(save_slot(slot)));
+            }
+        }
+        for (class, at) in dirt.entries {
+            let class = &mut self.classes[class as usize];
+            let slot = &self.slots[at as usize];
+            let entry = class.entries.get_mut(at as usize);
+            if let Some(entry) = entry.and_then(|entry| entry.as_deref_mut())
+                && !slot.is_gone
+            {
+                entry.is_dirty = false;
+                let named = (&*class.name, class.is_group);
+                changes.push(Change::Class(save_entry(
+                    slot,
+                    named,
+                    entry,
+                    &class.windows,
+                )));
+            }
+        }
+        for (key, at, used) in dirt.conversations {
+            let slot = &self.slots[at as usize];
+            if !slot.is_gone {
+                changes.push(Change::Session(SavedSession {
+                    key,
+                    credential: slot.member.id.to_string(),
+                    used_ms: used.as_millis(),
+                }));
+            }
+        }
+        changes
+    }
+
+    /// Takes records back. Those of unknown credentials, or of another secret, are passed over.
+    pub(super) fn restore(&mut self, saved: Vec<Change>, now: Timestamp) {
+        self.observe(now);
+        for change in saved {
+            match change {
+                Change::Class(saved) => self.restore_class(&saved),
+                Change::Credential(saved) => {
+                    if let Some(at) = self.slot_saved(&saved.credential, &saved.fingerprint) {
+                        let slot = &mut self.slots[at as usize];
+                        slot.cooldown = saved.cooldown.and_then(|rest| load_rest(rest, now));
+                        slot.standing = saved.standing;
+                        slot.strikes = saved.strikes;
+                        slot.benched = saved.benched_ms.map(Timestamp::from_millis);
+                    }
+                }
+                Change::Session(saved) => {
+                    let used = Timestamp::from_millis(saved.used_ms).min(now);
+                    let id = CredentialId::parse(&saved.credential).ok();
+                    if let Some(at) = id.and_then(|id| self.slot_of(&id)) {
+                        self.affinity.bind(saved.key, at, used);
+                    }
+                }
+            }
+        }
+        self.rebuild_lanes();
+        self.serve();
+    }
+
+    fn restore_class(&mut self, saved: &SavedClass) {
+        let now = self.now;
+        let Some(at) = self.slot_saved(&saved.credential, &saved.fingerprint) else {
+            return;
+        };
+        let class = self.class_named(&saved.class, saved.is_group);
+        let (entry, windows) = self.classes[class as usize].entry_mut(at);
+        entry.cooldown = saved.cooldown.clone().and_then(|rest| load_rest(rest, now));
+        (entry.ladder, entry.faults) = (saved.ladder, saved.faults);
+        entry.cap_base = saved.cap_base;
+        entry.benched = saved.benched_ms.map(Timestamp::from_millis);
+        entry.totals = saved.totals;
+        entry.reported = saved.reported.map(|report| Reported {
+            limit: report.limit,
+            used: report.used,
+            resets: Timestamp::from_millis(report.resets_ms),
+        });
+        for (counter, spec) in entry.counters.iter_mut().zip(windows) {
+            let fits = |saved: &&SavedWindow| {
+                saved.every_ms == millis(spec.every) && saved.anchor == spec.anchor.as_str()
+            };
+            if let Some(saved) = saved.windows.iter().find(fits) {
+                *counter = load_counter(saved, spec);
+            }
+        }
+        entry.roll(windows, now);
+    }
+
+    /// The place of the credential a record belongs to.
+    fn slot_saved(&self, credential: &str, fingerprint: &str) -> Option<u32> {
+        let at = self.slot_of(&CredentialId::parse(credential).ok()?)?;
+        let own = self.slots[at as usize].member.fingerprint.to_string();
+        (own == fingerprint).then_some(at)
+    }
+
+    /// Everything durable but sessions, in the order of keys.
+    #[cfg(test)]
+    pub(super) fn export(&mut self) -> Vec<Change> {
+        let mut all = Vec::new();
+        for (at, slot) in self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| !slot.is_gone)
+        {
+            all.push(Change::Credential(save_slot(slot)));
+            for class in &mut self.classes {
+                let entry = class.entries.get_mut(at);
+                if let Some(entry) = entry.and_then(|entry| entry.as_deref_mut()) {
+                    entry.roll(&class.windows, self.now);
+                    let named = (&*class.name, class.is_group);
+                    all.push(Change::Class(save_entry(
+                        slot,
+                        named,
+                        entry,
+                        &class.windows,
+                    )));
+                }
+            }
+        }
+        all.sort_by_key(Change::key);
+        all
+    }
+}
+
+fn save_slot(slot: &Slot) -> SavedCredential {
+    SavedCredential {
+        credential: slot.member.id.to_string(),
+        fingerprint: hex(slot.member.fingerprint),
+        standing: slot.standing.clone(),
+        cooldown: slot.cooldown.as_ref().map(save_rest),
+        strikes: slot.strikes,
+        benched_ms: slot.benched.map(Timestamp::as_millis),
+    }
+}
+
+fn save_entry(
+    slot: &Slot,
+    (class, is_group): (&str, bool),
+    entry: &Entry,
+    windows: &[WindowSpec],
+) -> SavedClass {
+    let counted = entry.counters.iter().zip(windows);
+    SavedClass {
+        credential: slot.member.id.to_string(),
+        fingerprint: hex(slot.member.fingerprint),
+        class: class.to_owned(),
+        is_group,
+        cooldown: entry.cooldown.as_ref().map(save_rest),
+        ladder: entry.ladder,
+        faults: entry.faults,
+        cap_base: entry.cap_base,
+        benched_ms: entry.benched.map(Timestamp::as_millis),
+        reported: entry.reported.map(|report| SavedReport {
+            limit: report.limit,
+            used: report.used,
+            resets_ms: report.resets.as_millis(),
+        }),
+        windows: counted
+            .map(|(counter, spec)| save_counter(counter, spec))
+            .collect(),
+        totals: entry.totals,
+    }
+}
+
+fn save_rest(rest: &Cooldown) -> SavedCooldown {
+    SavedCooldown {
+        reason: rest.reason,
+        since_ms: rest.since.as_millis(),
+        until_ms: rest.until.as_millis(),
+        message: rest.message.to_string(),
+        probe: rest.probe.map(|probe| SavedProbe {
+            next_ms: probe.next.as_millis(),
+            wait_ms: millis(probe.wait),
+            doubles: probe.doubles,
+        }),
+    }
+}
+
+/// A rest as it was, but never longer from now than it was long.
+fn load_rest(saved: SavedCooldown, now: Timestamp) -> Option<Cooldown> {
+    let (since, until) = (
+        Timestamp::from_millis(saved.since_ms),
+        Timestamp::from_millis(saved.until_ms),
+    );
+    let until = until.min(now + since.until(until));
+    let mut rest = Cooldown::new(saved.reason, until, None, since.min(now));
+    rest.message = saved.message.into();
+    rest.probe = saved.probe.map(|probe| {
+        let wait = Duration::from_millis(probe.wait_ms);
+        Probe {
+            next: Timestamp::from_millis(probe.next_ms).min(now + wait),
+            wait,
+            doubles: probe.doubles,
+            taken: false,
+        }
+    });
+    rest.holds(now).then_some(rest)
+}
+
+fn save_counter(counter: &Counter, spec: &WindowSpec) -> SavedWindow {
+    SavedWindow {
+        every_ms: millis(spec.every),
+        anchor: spec.anchor.as_str().to_owned(),
+        requests: counter.requests,
+        tokens: counter.tokens,
+        started_ms: counter.started.map(Timestamp::as_millis),
+        resets_ms: Some(counter.resets)
+            .filter(|resets| *resets < NEVER)
+            .map(Timestamp::as_millis),
+        stated_limit: counter.stated_limit,
+        slices: counter
+            .slices
+            .as_ref()
+            .map(|slices| (slices.newest, slices.counts.to_vec())),
+    }
+}
+
+fn load_counter(saved: &SavedWindow, spec: &WindowSpec) -> Counter {
+    let slices = saved.slices.as_ref().and_then(|(newest, counts)| {
+        let counts: [(u32, u64); RING] = counts.as_slice().try_into().ok()?;
+        Some(Box::new(Slices {
+            newest: *newest,
+            counts,
+        }))
+    });
+    if slices.is_none() && spec.anchor == Anchor::Rolling && saved.started_ms.is_some() {
+        // A rolling window without its slices would never forget.
+        return Counter::new();
+    }
+    Counter {
+        requests: saved.requests,
+        tokens: saved.tokens,
+        started: saved.started_ms.map(Timestamp::from_millis),
+        resets: saved.resets_ms.map_or(NEVER, Timestamp::from_millis),
+        stated_limit: saved.stated_limit,
+        slices,
+    }
+}
+
+fn hex(fingerprint: Fingerprint) -> String {
+    fingerprint.to_string()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
