@@ -40,6 +40,8 @@ pub struct ChatRequest {
     pub include_usage: bool,
     /// The end user's opaque id (`user`, `metadata.user_id`, `safety_identifier`).
     pub user: Option<String>,
+    /// Legacy completions: the prompt that the answer has to repeat.
+    pub echo: Option<String>,
     /// OpenAI Chat: the client spoke of `functions` and gets its answer as a `function_call`.
     pub legacy_functions: bool,
     /// Top-level members only the source dialect knows.
@@ -312,6 +314,7 @@ impl ChatRequest {
             stream: false,
             include_usage: false,
             user: None,
+            echo: None,
             legacy_functions: false,
             extra: Extra::default(),
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::dialects::chat::ChatRequest;
+use crate::dialects::completions::Completions;
 use crate::dialects::error::{ErrorReply, ReadError};
 use crate::dialects::head::{self, Head, SessionKeys};
 use crate::dialects::{Codec, Dialect, Operation, RequestHint, codec};
@@ -84,8 +85,11 @@ impl Inbound {
 }
 
 /// The codec of a client dialect and operation: legacy completions have a form of their own.
-pub fn client_codec(dialect: Dialect, _operation: Operation) -> &'static dyn Codec {
-    codec(dialect)
+pub fn client_codec(dialect: Dialect, operation: Operation) -> &'static dyn Codec {
+    match operation {
+        Operation::Completions => &Completions,
+        Operation::Chat | Operation::CountTokens | Operation::Embeddings => codec(dialect),
+    }
 }
 
 impl Scanned<'_> {

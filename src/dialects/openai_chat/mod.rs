@@ -23,7 +23,9 @@ use crate::dialects::{
     Codec, Dialect, ReplyContext, RequestHint, StreamReader, StreamWriter, Target,
 };
 
+pub(in crate::dialects) use reply::finish_reason;
 pub(in crate::dialects) use request::{custom_description, write_input_schema};
+pub(in crate::dialects) use usage::write as write_usage;
 
 /// The codec of OpenAI Chat Completions.
 #[derive(Clone, Copy, Debug)]

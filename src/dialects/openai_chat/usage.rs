@@ -66,7 +66,7 @@ pub(super) fn read(raw: &RawValue) -> Option<Usage> {
 }
 
 /// Writes `usage` as a member.
-pub(super) fn write(o: &mut Object<'_>, usage: &Usage) {
+pub(in crate::dialects) fn write(o: &mut Object<'_>, usage: &Usage) {
     o.object("usage", |o| {
         o.put("prompt_tokens", &usage.input);
         o.put("completion_tokens", &usage.output);

@@ -61,10 +61,7 @@ pub(in crate::dialects::openai_chat) fn write(
 }
 
 /// OpenAI's word for why the answer ended.
-pub(in crate::dialects::openai_chat) const fn finish_reason(
-    stop: StopReason,
-    is_legacy: bool,
-) -> &'static str {
+pub(in crate::dialects) const fn finish_reason(stop: StopReason, is_legacy: bool) -> &'static str {
     match stop {
         StopReason::ContentFilter | StopReason::Refusal => "content_filter",
         StopReason::EndTurn | StopReason::Error | StopReason::Pause | StopReason::StopSequence => {
