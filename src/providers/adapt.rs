@@ -90,10 +90,12 @@ fn may_concern(body: &[u8], model: &str, quirks: &Quirks) -> bool {
     };
     limit
         || quirks.no_developer_role && has("\"developer\"")
+        || quirks.no_message_names && has("\"name\"")
         || quirks.renamed.iter().any(|(name, _)| has(name))
         || refused(model, quirks).any(has)
         || quirks.max_stops.is_some() && has("\"stop\"")
         || quirks.max_temperature.is_some() && has("\"temperature\"")
+        || quirks.min_temperature.is_some() && has("\"temperature\"")
         || !quirks.thinking.is_empty() && has("\"reasoning_effort\"")
         || !quirks.needs_reasoning.is_empty() && has("\"assistant\"")
         || quirks.tool_ids != ToolIds::Any && has("\"tool_call_id\"")
@@ -145,10 +147,15 @@ fn clamp(members: &mut Object<'_>, quirks: &Quirks) {
         let kept = format!("[{}]", kept.join(","));
         members.set("stop", kept);
     }
-    if let Some(limit) = quirks.max_temperature
-        && let Some(raw) = members.raw("temperature")
-        && raw.parse::<f64>().is_ok_and(|wanted| wanted > limit)
-    {
+    let Some(wanted) = members
+        .raw("temperature")
+        .and_then(|raw| raw.parse::<f64>().ok())
+    else {
+        return;
+    };
+    let highest = quirks.max_temperature.filter(|limit| wanted > *limit);
+    let lowest = quirks.min_temperature.filter(|limit| wanted < *limit);
+    if let Some(limit) = highest.or(lowest) {
         members.set("temperature", limit.to_string());
     }
 }
@@ -175,18 +182,29 @@ fn switch_thinking(members: &mut Object<'_>, thinking: Thinking) {
             members.set_if_absent("thinking", format!(r#"{{"type":"{kind}"}}"#));
         }
     }
-    match level(&effort, on, thinking.levels) {
+    let level = if on {
+        level(&effort, thinking.levels)
+    } else {
+        weakest(thinking)
+    };
+    match level {
         Some(level) if level == effort => {}
         Some(level) => members.set("reasoning_effort", format!("\"{level}\"")),
         None => members.remove("reasoning_effort"),
     }
 }
 
-/// The vendor's level for what was asked: the weakest that is not below it, else its strongest.
-fn level(effort: &str, on: bool, levels: &[&'static str]) -> Option<&'static str> {
-    if !on {
-        return levels.iter().copied().find(|level| *level == "none");
+/// The vendor's level for no thinking at all; `None` where the switch says it.
+fn weakest(thinking: Thinking) -> Option<&'static str> {
+    let mut levels = thinking.levels.iter().copied();
+    match thinking.switch {
+        Switch::None => levels.next(),
+        Switch::EnableThinking | Switch::Template(_) | Switch::ThinkingType => None,
     }
+}
+
+/// The vendor's level for what was asked: the weakest that is not below it, else its strongest.
+fn level(effort: &str, levels: &[&'static str]) -> Option<&'static str> {
     let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
     let wanted = rank(effort)?;
     let strong_enough = |level: &&'static str| rank(level).is_some_and(|rank| rank >= wanted);

@@ -31,7 +31,7 @@ const MAX_MESSAGE_BYTES: usize = 1024;
 pub(super) fn by_signals(spec: &Spec, answer: &Answer<'_>) -> Failure {
     match UpstreamError::parse(Some(answer.status), answer.body) {
         Some(error) => by_error(spec, answer, error),
-        None => without_error(answer),
+        None => without_error(spec, answer),
     }
 }
 
@@ -228,7 +228,7 @@ fn page(answer: &Answer<'_>) -> Failure {
 }
 
 /// Judges an answer that holds no error: a blank failure, a redirect, or a success that is none.
-fn without_error(answer: &Answer<'_>) -> Failure {
+fn without_error(spec: &Spec, answer: &Answer<'_>) -> Failure {
     if is_page(answer) {
         return page(answer);
     }
@@ -243,7 +243,7 @@ fn without_error(answer: &Answer<'_>) -> Failure {
             Fault::Garbage,
             "the provider answered with a redirect, which is never followed",
         ),
-        _ => return by_error(&Spec::compatible("", ""), answer, UpstreamError::default()),
+        _ => return by_error(spec, answer, UpstreamError::default()),
     };
     Failure {
         status: Some(answer.status),

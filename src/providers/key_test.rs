@@ -74,7 +74,7 @@ fn held_against(sign: KeySign, answer: &Answer<'_>) -> Option<Failure> {
             )
         }
         KeySign::BrokeIfNotPositive(pointer)
-            if member(pointer)?.as_f64().is_some_and(|left| left <= 0.0) =>
+            if number(&member(pointer)?).is_some_and(|left| left <= 0.0) =>
         {
             Failure::new(
                 Verdict::NoMoney,
@@ -98,6 +98,13 @@ fn held_against(sign: KeySign, answer: &Answer<'_>) -> Option<Failure> {
         status: Some(answer.status),
         ..failure
     })
+}
+
+/// A number, also one in a string.
+fn number(value: &Value) -> Option<f64> {
+    value
+        .as_f64()
+        .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
 }
 
 /// `true` if the body begins like JSON: it may be cut, so it cannot be parsed as a whole. An empty

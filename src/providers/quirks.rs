@@ -7,6 +7,8 @@ pub struct Quirks {
     pub token_limit: TokenLimit,
     /// `true` if the role `developer` is refused; `system` is sent instead.
     pub no_developer_role: bool,
+    /// `true` if `name` on messages is refused.
+    pub no_message_names: bool,
     /// Members it refuses, by model: `(part of the model name, members)`; `""` is every model.
     pub refused: &'static [(&'static str, &'static [&'static str])],
     /// Members it knows by another name: `(OpenAI's, the vendor's)`.
@@ -15,6 +17,8 @@ pub struct Quirks {
     pub max_stops: Option<usize>,
     /// The highest temperature it takes.
     pub max_temperature: Option<f64>,
+    /// The lowest temperature it takes, where that is above 0.
+    pub min_temperature: Option<f64>,
     /// Parts of the names of models that demand `reasoning_content` on every assistant message.
     pub needs_reasoning: &'static [&'static str],
     /// How thinking is switched, by model: `(part of the model name, switch)`; the first counts.
@@ -57,7 +61,7 @@ pub struct Thinking {
 pub enum Switch {
     /// `enable_thinking`: true or false (Qwen).
     EnableThinking,
-    /// There is none beside `reasoning_effort`.
+    /// There is none beside `reasoning_effort`; what cannot be switched off gets its weakest level.
     None,
     /// `chat_template_kwargs` with this member true or false (NVIDIA NIM, vLLM).
     Template(&'static str),
@@ -70,10 +74,12 @@ impl Quirks {
     pub const NONE: Self = Self {
         token_limit: TokenLimit::Either,
         no_developer_role: false,
+        no_message_names: false,
         refused: &[],
         renamed: &[],
         max_stops: None,
         max_temperature: None,
+        min_temperature: None,
         needs_reasoning: &[],
         thinking: &[],
         tool_ids: ToolIds::Any,

@@ -59,6 +59,11 @@ impl Signal {
         }
     }
 
+    /// This HTTP status, whatever the error says.
+    pub const fn status(status: u16, verdict: Verdict) -> Self {
+        Self::says(status, "", verdict)
+    }
+
     /// Only with this HTTP status.
     #[must_use]
     pub const fn on(mut self, status: u16) -> Self {

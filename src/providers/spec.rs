@@ -127,7 +127,7 @@ pub enum KeyTest {
 pub enum KeySign {
     /// The member at this JSON pointer is `false`: no money.
     BrokeIfFalse(&'static str),
-    /// The member at this JSON pointer is a number not above zero: no money.
+    /// The member at this JSON pointer is a number, or text of one, not above zero: no money.
     BrokeIfNotPositive(&'static str),
     /// This header is `0`: the plan has no quota.
     BrokeIfZero(&'static str),

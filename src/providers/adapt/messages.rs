@@ -35,6 +35,10 @@ fn message_of(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
     if quirks.no_developer_role && role == "developer" {
         message.set("role", "\"system\"".to_owned());
     }
+    // A tool's name belongs to its result.
+    if quirks.no_message_names && role != "tool" && role != "function" {
+        message.remove("name");
+    }
     let has_reasoning = message
         .text("reasoning_content")
         .is_some_and(|text| !text.is_empty());

@@ -20,6 +20,8 @@ pub(super) static TABLE: &[Compatible] = &[
             Signal::code("model_decommissioned", Verdict::BadRequest),
         ],
         quirks: Quirks {
+            // https://console.groq.com/docs/openai, read 2026-11-22: 400 for each.
+            no_message_names: true,
             refused: &[("", &["logprobs", "logit_bias", "top_logprobs"])],
             max_stops: Some(4),
             ..Quirks::NONE
@@ -38,7 +40,18 @@ pub(super) static TABLE: &[Compatible] = &[
             Signal::code("token_quota_exceeded", Verdict::RateLimit),
         ],
         quirks: Quirks {
-            refused: &[("", &["frequency_penalty", "presence_penalty", "logit_bias"])],
+            // https://inference-docs.cerebras.ai/resources/openai, read 2026-11-22.
+            no_developer_role: true,
+            refused: &[(
+                "",
+                &[
+                    "frequency_penalty",
+                    "logit_bias",
+                    "parallel_tool_calls",
+                    "presence_penalty",
+                    "service_tier",
+                ],
+            )],
             max_temperature: Some(1.5),
             max_stops: Some(4),
             ..Quirks::NONE
@@ -54,7 +67,6 @@ pub(super) static TABLE: &[Compatible] = &[
         listing: Listing::Public("/models"),
         key_test: KeyTest::Chat("meta/llama-3.1-8b-instruct"),
         signals: &[
-            Signal::says(402, "", Verdict::NoMoney),
             Signal::says(403, "authorization failed", Verdict::Auth),
             Signal::says(404, "not found for account", Verdict::NotAllowed),
         ],
@@ -109,7 +121,7 @@ pub(super) static TABLE: &[Compatible] = &[
         key_url: Some("https://app.fireworks.ai/settings/users/api-keys"),
         offers: Offers::TEXT,
         signals: &[
-            Signal::says(412, "", Verdict::NoMoney),
+            Signal::status(412, Verdict::NoMoney),
             Signal::code("unauthorized", Verdict::Auth),
         ],
         quirks: Quirks::OPEN_MODELS,
@@ -320,7 +332,6 @@ pub(super) static TABLE: &[Compatible] = &[
         signals: &[
             Signal::code("DeploymentNotFound", Verdict::BadRequest),
             Signal::code("content_filter", Verdict::BadRequest),
-            Signal::code("401", Verdict::Auth).on(401),
         ],
         ..Spec::compatible("azure", "Azure OpenAI")
     }),

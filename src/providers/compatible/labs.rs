@@ -83,6 +83,42 @@ const MISTRAL_SIGNALS: &[Signal] = &[
     Signal::code("1300", Verdict::RateLimit).on(429),
 ];
 
+/// <https://platform.kimi.ai/docs/api/models-overview>, read 2026-11-22: sampling is fixed on every
+/// `kimi-` model; K3 always thinks, at three levels; K2.7 always thinks; K2.5 and K2.6 have a switch.
+const KIMI_QUIRKS: Quirks = Quirks {
+    no_developer_role: true,
+    refused: &[(
+        "kimi-",
+        &[
+            "frequency_penalty",
+            "n",
+            "presence_penalty",
+            "temperature",
+            "top_p",
+        ],
+    )],
+    max_temperature: Some(1.0),
+    needs_reasoning: &["thinking", "kimi-k2.", "kimi-k3"],
+    thinking: &[
+        (
+            "kimi-k3",
+            Thinking {
+                switch: Switch::None,
+                levels: &["low", "high", "max"],
+            },
+        ),
+        (
+            "kimi-k2.7",
+            Thinking {
+                switch: Switch::None,
+                levels: &[],
+            },
+        ),
+        ("kimi-k2.", THINKING_TYPE),
+    ],
+    ..Quirks::NONE
+};
+
 pub(super) static TABLE: &[Compatible] = &[
     Compatible(Spec {
         base_urls: &["https://api.mistral.ai/v1"],
@@ -120,14 +156,14 @@ pub(super) static TABLE: &[Compatible] = &[
             no_developer_role: true,
             needs_reasoning: &["reasoner", "deepseek-v4", "deepseek-r"],
             thinking: &[
-                ("deepseek-chat", THINKING_TYPE),
                 (
-                    "",
+                    "deepseek-v4",
                     Thinking {
                         switch: Switch::ThinkingType,
                         levels: &["high", "max"],
                     },
                 ),
+                ("", THINKING_TYPE),
             ],
             ..Quirks::NONE
         },
@@ -181,8 +217,8 @@ pub(super) static TABLE: &[Compatible] = &[
         signals: &[
             Signal::says(401, "invalid api token", Verdict::Auth),
             Signal::says(429, "api calls / month", Verdict::Quota).until(Reset::NextMonth),
-            Signal::says(498, "", Verdict::BadRequest),
-            Signal::says(499, "", Verdict::Transient(Fault::Server)),
+            Signal::status(498, Verdict::BadRequest),
+            Signal::status(499, Verdict::Transient(Fault::Server)),
         ],
         quirks: Quirks {
             token_limit: TokenLimit::MaxTokens,
@@ -217,20 +253,7 @@ pub(super) static TABLE: &[Compatible] = &[
             Signal::code("engine_overloaded_error", Verdict::Capacity),
             Signal::code("content_filter", Verdict::BadRequest),
         ],
-        quirks: Quirks {
-            token_limit: TokenLimit::MaxTokens,
-            no_developer_role: true,
-            // Its thinking models take no temperature but 1.
-            refused: &[
-                ("thinking", &["temperature"]),
-                ("kimi-k2.", &["temperature"]),
-                ("kimi-k3", &["temperature"]),
-            ],
-            max_temperature: Some(1.0),
-            needs_reasoning: &["thinking", "kimi-k2.", "kimi-k3"],
-            thinking: &[("kimi-k2.", THINKING_TYPE)],
-            ..Quirks::NONE
-        },
+        quirks: KIMI_QUIRKS,
         ..Spec::compatible("moonshot", "Moonshot AI (Kimi)")
     }),
     Compatible(Spec {
@@ -246,7 +269,17 @@ pub(super) static TABLE: &[Compatible] = &[
             no_developer_role: true,
             max_temperature: Some(1.0),
             max_stops: Some(1),
-            thinking: &[("glm-", THINKING_TYPE)],
+            thinking: &[
+                // Always thinks, at three levels.
+                (
+                    "glm-5.3",
+                    Thinking {
+                        switch: Switch::None,
+                        levels: &["low", "high", "max"],
+                    },
+                ),
+                ("glm-", THINKING_TYPE),
+            ],
             ..Quirks::NONE
         },
         ..Spec::compatible("zai", "Z.AI (GLM)")
@@ -283,7 +316,7 @@ pub(super) static TABLE: &[Compatible] = &[
         key_env: &["MINIMAX_API_KEY"],
         key_url: Some("https://platform.minimax.io/user-center/basic-information/interface-key"),
         models: &["MiniMax-M2", "MiniMax-M2.1", "MiniMax-M2.5"],
-        key_test: KeyTest::Chat("MiniMax-M2"),
+        key_test: KeyTest::Chat("MiniMax-M2.5"),
         signals: &[
             Signal::code("1002", Verdict::RateLimit),
             Signal::code("1039", Verdict::RateLimit),
@@ -300,6 +333,8 @@ pub(super) static TABLE: &[Compatible] = &[
         quirks: Quirks {
             no_developer_role: true,
             max_temperature: Some(1.0),
+            // 0 itself is refused.
+            min_temperature: Some(0.01),
             ..Quirks::NONE
         },
         ..Spec::compatible("minimax", "MiniMax")

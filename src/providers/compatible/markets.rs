@@ -2,7 +2,7 @@
 
 use super::Compatible;
 use crate::providers::quirks::Quirks;
-use crate::providers::spec::{KeyTest, Listing, Offers, Spec};
+use crate::providers::spec::{KeySign, KeyTest, Listing, Offers, Spec};
 
 pub(super) static TABLE: &[Compatible] = &[
     Compatible(Spec {
@@ -27,11 +27,12 @@ pub(super) static TABLE: &[Compatible] = &[
         offers: Offers::EMBEDDINGS,
         listing: Listing::Public("/models"),
         key_test: KeyTest::Get("/credits"),
+        key_signs: &[KeySign::BrokeIfNotPositive("/balance")],
         ..Spec::compatible("vercel", "Vercel AI Gateway")
     }),
     Compatible(Spec {
         base_urls: &["https://api.venice.ai/api/v1"],
-        aliases: &["veniceai"],
+        aliases: &["veniceai", "venice_ai"],
         key_env: &["VENICE_AI_API_KEY", "VENICE_API_KEY"],
         key_url: Some("https://venice.ai/settings/api"),
         offers: Offers::EMBEDDINGS,
@@ -45,7 +46,7 @@ pub(super) static TABLE: &[Compatible] = &[
         key_url: Some("https://nano-gpt.com/api"),
         offers: Offers::EMBEDDINGS,
         listing: Listing::Public("/models"),
-        key_test: KeyTest::Chat("gpt-5-nano"),
+        key_test: KeyTest::Post("../check-balance"),
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("nanogpt", "NanoGPT")
     }),
