@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::boot::{self, Boot};
 use crate::cli::exit::Failure;
@@ -107,10 +107,16 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         settings: ArcSwap::from_pointee(settings(&boot)),
         limiter: Arc::new(Limiter::default()),
     });
+    // Before the greeting: whoever reads it may send a signal at once.
+    let signals = Signals::listen()?;
     greet(context, &boot, address, demo.as_deref());
 
     let shutdown = Shutdown::default();
-    tokio::spawn(watch_signals(shutdown.clone()));
+    tokio::spawn(watch_signals(
+        shutdown.clone(),
+        signals.term,
+        signals.interrupt,
+    ));
     tokio::spawn(refresh_models(Arc::clone(&gateway)));
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
     let reloader = Reloader {
@@ -119,7 +125,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         demo,
         shared: Arc::clone(&shared),
     };
-    tokio::spawn(reloader.run(Stamps::of(&boot)));
+    tokio::spawn(reloader.run(Stamps::of(&boot), signals.hangup));
     server::run(listener, shared, max_connections, drain, shutdown).await;
     Ok(())
 }
@@ -207,14 +213,33 @@ The pool's view: curl http://{address}/v1/providers
     )
 }
 
+/// What the process listens to instead of dying of it.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::failed(
+                    format!("cannot listen to signals: {error}"),
+                    "check the limits on open files (ulimit -n)",
+                )
+            })
+        };
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// First signal: drain. Second: end at once.
-async fn watch_signals(shutdown: Shutdown) {
-    let (Ok(mut term), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
+async fn watch_signals(shutdown: Shutdown, mut term: Signal, mut interrupt: Signal) {
     let mut next = async || {
         tokio::select! {
             _ = term.recv() => {}
@@ -291,10 +316,7 @@ struct Reloader {
 }
 
 impl Reloader {
-    async fn run(self, mut stamps: Stamps) {
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            return;
-        };
+    async fn run(self, mut stamps: Stamps, mut hangup: Signal) {
         let this = Arc::new(self);
         loop {
             let asked = tokio::select! {

@@ -300,7 +300,11 @@ impl Relay {
 
     /// The upstream closed: properly, or in the middle.
     fn close(&mut self) {
-        if !self.sink.is_over() {
+        if self.sink.is_over() {
+            if let Some(frame) = self.splitter.finish() {
+                self.sink.rest(frame, &mut self.out);
+            }
+        } else {
             if let Some(frame) = self.splitter.finish()
                 && let Err(fault) = self.sink.feed(frame, &mut self.out)
             {

@@ -10,7 +10,7 @@ use crate::config::provider::ExtraModel;
 use crate::dialects::fields::Raw;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::first_token::FirstToken;
-use crate::gateway::upstream::Limits;
+use crate::gateway::upstream::{Client, Limits};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::{CredentialState, Pool};
 use crate::providers::redact::redact;
@@ -25,7 +25,7 @@ pub struct ProviderRuntime {
     pub adapter: &'static dyn Provider,
     /// Addresses in the order to try them.
     pub base_urls: Vec<String>,
-    pub client: reqwest::Client,
+    pub client: Client,
     pub limits: Limits,
     /// `headers` of the config.
     pub headers: Vec<(HeaderName, HeaderValue)>,

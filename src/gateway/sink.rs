@@ -98,6 +98,14 @@ impl Sink {
         }
     }
 
+    /// Takes what came after the last frame. Only the LF of a last CRLF that was cut in two still
+    /// belongs to it; anything else is the upstream's mistake.
+    pub fn rest(&self, frame: Frame, out: &mut Output) {
+        if matches!(self, Self::Verbatim { .. }) && frame.raw[..] == *b"\n" {
+            out.push(frame.raw);
+        }
+    }
+
     /// The upstream closed.
     pub fn finish(&mut self, out: &mut Output) -> Result<(), StreamFault> {
         match self {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame};
+pub use reqwest::Client;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
@@ -51,10 +52,10 @@ pub struct Reply {
 
 /// An HTTP client for one provider, through a proxy if one is named (else the environment's, if
 /// any). Connections are pooled among requests of the same client only.
-pub fn client(proxy: Option<&str>, connect: Duration) -> Result<reqwest::Client, ClientError> {
+pub fn client(proxy: Option<&str>, connect: Duration) -> Result<Client, ClientError> {
     // Without a provider reqwest panics; a second installation is an error nobody needs to see.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let mut builder = Client::builder()
         // A redirect would carry `x-api-key` and the body to a host nobody configured.
         .redirect(reqwest::redirect::Policy::none())
         // The attempt loop counts retries; hidden ones would break its budget.
@@ -76,11 +77,7 @@ pub fn client(proxy: Option<&str>, connect: Duration) -> Result<reqwest::Client,
 }
 
 /// Sends a request and waits for the answer's head.
-pub async fn send(
-    client: &reqwest::Client,
-    request: Outbound,
-    limits: Limits,
-) -> Result<Reply, SendError> {
+pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<Reply, SendError> {
     let url = reqwest::Url::parse(&request.url).map_err(|_| SendError::url())?;
     let mut outbound = reqwest::Request::new(request.method, url);
     *outbound.headers_mut() = request.headers;
