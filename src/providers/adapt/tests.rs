@@ -1,3 +1,5 @@
+//! Tests of the adaptations, vendor by vendor.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -1,1 +1,1 @@
-
+//! Tests of the stream reader and writer.
