@@ -8,7 +8,14 @@ use tokio::net::TcpStream;
 
 use crate::harness::{assert_no_canary, patiently};
 
-/// A request to send: well-formed unless built with [`Request::raw`].
+/// A chat request for `fake/m1`.
+pub(crate) const CHAT: &str = r#"{"model":"fake/m1","messages":[{"role":"user","content":"hi"}]}"#;
+
+/// The same, streamed.
+pub(crate) const STREAM: &str =
+    r#"{"model":"fake/m1","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+
+/// A well-formed request to send; others go out through [`Connection::send_bytes`].
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     method: String,
@@ -165,6 +172,14 @@ impl Connection {
         while self.piece(&mut response).await.is_some() {}
         assert_no_canary("an answer's body", &response.body);
         response
+    }
+
+    /// Reads the status of an interim answer (1xx), which has no body.
+    pub(crate) async fn interim(&mut self) -> u16 {
+        let head = self.line_end(b"\r\n\r\n").await.unwrap_or_default();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        status.expect("a status line")
     }
 
     /// Reads an answer's head; the body is left to [`Connection::piece`].

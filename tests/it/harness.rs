@@ -14,7 +14,9 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::client::{Connection, Request, Response};
-use crate::fake::CANARY;
+use crate::fake::script::Script;
+use crate::fake::upstream::Upstream;
+use crate::fake::{self, CANARY};
 
 /// How long anything that must happen may take before the test is given up. Generous, because
 /// the machine may be busy with other tests; no passing test waits for it.
@@ -24,6 +26,28 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patient = tokio::time::timeout(PATIENCE, future).await;
     patient.unwrap_or_else(|_| panic!("gave up waiting for {what}"))
+}
+
+/// A `[providers.NAME]` section for an OpenAI-compatible upstream of ours with these keys.
+pub(crate) fn provider(name: &str, upstream: &Upstream, keys: &[String]) -> String {
+    let base = upstream.base_url();
+    format!("[providers.{name}]\nkind = \"openai\"\nbase_url = \"{base}\"\napi_keys = {keys:?}\n")
+}
+
+/// So many upstream keys that look real.
+pub(crate) fn keys(count: usize) -> Vec<String> {
+    (1..=count)
+        .map(|number| fake::key(&number.to_string()))
+        .collect()
+}
+
+/// An upstream with this script, and a gateway whose provider `fake` has so many keys for it;
+/// `settings` are further sections of `config.toml`.
+pub(crate) async fn pair(script: Script, count: usize, settings: &str) -> (Upstream, Gateway) {
+    let upstream = Upstream::start(script).await;
+    let config = provider("fake", &upstream, &keys(count)) + settings;
+    let gateway = Gateway::start(&config).await;
+    (upstream, gateway)
 }
 
 /// A private home: config, data, state and cache directories that vanish with it.
@@ -251,6 +275,14 @@ impl Gateway {
     /// An OpenAI chat request with this body.
     pub(crate) async fn chat(&self, body: &str) -> Response {
         self.send(&Request::chat(body)).await
+    }
+
+    /// What `/v1/providers` says of a provider.
+    pub(crate) async fn provider(&self, id: &str) -> serde_json::Value {
+        let list = self.get("/v1/providers").await.json();
+        let rows = list["data"].as_array().cloned().unwrap_or_default();
+        let row = rows.into_iter().find(|row| row["id"] == id);
+        row.unwrap_or_else(|| panic!("no provider {id} in {list}"))
     }
 
     /// Sends it a signal by name (`TERM`, `INT`, `HUP`).

@@ -1,11 +1,20 @@
 //! One integration-test binary, a module a topic. Each test runs the built `llmproxy` against a
 //! fake upstream of ours: no real network, no real home, no fixed port.
 
-#[expect(dead_code, reason = "the tests of the server use the rest")]
+mod access;
+mod bad_input;
 mod client;
-#[expect(dead_code, reason = "the tests of the server use the rest")]
+mod demo;
+mod dialects;
+mod errors;
 mod fake;
 mod fake_itself;
 mod floors;
-#[expect(dead_code, reason = "the tests of the server use the rest")]
+#[expect(dead_code, reason = "the tests of the commands use the rest")]
 mod harness;
+mod http;
+mod lifecycle;
+mod listings;
+mod rotation;
+mod streams;
+mod trip;

@@ -4,8 +4,11 @@
 //! lengths, one byte a write) can be sent, and what came in is kept byte for byte. It is not a
 //! simulator: it has no opinion of its own, every answer is scripted.
 
+pub(crate) mod anthropic;
+pub(crate) mod gemini;
 pub(crate) mod openai;
 pub(crate) mod reply;
+pub(crate) mod responses;
 pub(crate) mod script;
 pub(crate) mod sse;
 pub(crate) mod upstream;

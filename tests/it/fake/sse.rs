@@ -11,8 +11,3 @@ pub(crate) fn data(json: &Value) -> String {
 pub(crate) fn event(name: &str, json: &Value) -> String {
     format!("event: {name}\ndata: {json}\n\n")
 }
-
-/// A comment, as vendors send to keep a line open.
-pub(crate) fn comment(text: &str) -> String {
-    format!(": {text}\n\n")
-}

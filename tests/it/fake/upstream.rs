@@ -142,11 +142,6 @@ impl Upstream {
             .await;
     }
 
-    /// Replaces the script; what the old one still held is forgotten.
-    pub(crate) fn rescript(&self, script: Script) {
-        *self.shared.script() = script;
-    }
-
     async fn until(&self, what: &str, reached: impl Fn(&Log) -> bool) {
         let mut changes = self.shared.changes.subscribe();
         let waiting = async {
