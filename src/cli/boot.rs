@@ -16,6 +16,7 @@ use crate::config::provider::{Kind, Rotation};
 use crate::config::secret_ref::SecretRef;
 use crate::config::variables::Variables;
 use crate::credentials::collect::{GivenKey, collect};
+use crate::credentials::import::{self, Grade, merge};
 use crate::credentials::store::{Overrides, Store, passing_fingerprint_key};
 use crate::credentials::{Credential, Source};
 use crate::gateway::Gateway;
@@ -62,12 +63,27 @@ impl Boot {
             passing_fingerprint_key()
         });
         let given = given_keys(&loaded.config);
-        let credentials = collect(
+        let mut credentials = collect(
             &given,
             stored.credentials,
             &stored.overrides,
             &fingerprint_key,
         );
+        let accounts = import::from_environment(&loaded.accounts);
+        remarks.extend(accounts.unusable.iter().map(ToString::to_string));
+        let accounts = merge(accounts.candidates, &credentials, Timestamp::now());
+        // What is stored stands; the environment adds what is not.
+        let accounts = accounts
+            .into_iter()
+            .filter(|found| found.grade == Grade::Taken)
+            .filter_map(|found| found.credential);
+        credentials.extend(accounts.map(|mut account| {
+            account.source = Source::Env;
+            account.disabled = stored
+                .overrides
+                .is_disabled(account.fingerprint(&fingerprint_key));
+            account
+        }));
         Ok(Self {
             paths,
             loaded,
@@ -207,6 +223,12 @@ pub fn config_failure(error: &ConfigError) -> Failure {
 
 fn build_failure(error: &BuildError, file: &Path) -> Failure {
     Failure::usage(error.to_string(), format!("edit {}", file.display()))
+}
+
+/// The keys of a config as credentials, without regard to what is stored.
+pub fn given_credentials(config: &Config) -> Vec<Credential> {
+    let (overrides, key) = (Overrides::default(), passing_fingerprint_key());
+    collect(&given_keys(config), Vec::new(), &overrides, &key)
 }
 
 fn given_keys(config: &Config) -> Vec<GivenKey> {

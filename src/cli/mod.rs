@@ -7,6 +7,7 @@
 pub mod boot;
 mod completions;
 mod config;
+mod creds;
 pub mod exit;
 mod logging;
 mod man;
@@ -109,6 +110,7 @@ pub enum LogFormat {
 enum Command {
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
+    Creds(creds::CredsArgs),
     Man(man::ManArgs),
     Models(models::ModelsArgs),
     Serve(serve::ServeArgs),
@@ -120,6 +122,7 @@ impl Command {
         match self {
             Self::Completions(args) => completions::run(&args, context),
             Self::Config(args) => config::run(&args, context),
+            Self::Creds(args) => creds::run(&args, context),
             Self::Man(args) => man::run(&args, context),
             Self::Models(args) => models::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),

@@ -21,6 +21,16 @@ pub fn can_ask() -> bool {
 ///
 /// An empty answer is a usage failure.
 pub fn secret(what: &str) -> Result<Secret, Failure> {
+    optional_secret(what)?.ok_or_else(|| {
+        Failure::usage(
+            format!("{what}: nothing was given"),
+            "type or paste it at the prompt, or pipe it in as the first line of stdin",
+        )
+    })
+}
+
+/// [`secret`] where an empty answer is one too: `None`.
+pub fn optional_secret(what: &str) -> Result<Option<Secret>, Failure> {
     let text = if can_ask() {
         let answer = Password::new()
             .with_prompt(what)
@@ -30,14 +40,7 @@ pub fn secret(what: &str) -> Result<Secret, Failure> {
     } else {
         Zeroizing::new(first_line(&mut io::stdin().lock(), what)?)
     };
-    let secret = Secret::new(&text);
-    if secret.is_empty() {
-        return Err(Failure::usage(
-            format!("{what}: nothing was given"),
-            "type or paste it at the prompt, or pipe it in as the first line of stdin",
-        ));
-    }
-    Ok(secret)
+    Ok(Some(Secret::new(&text)).filter(|secret| !secret.is_empty()))
 }
 
 /// Asks a yes-or-no question. `assume_yes` (the `--yes` flag) answers it without asking.

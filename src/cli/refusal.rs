@@ -77,7 +77,15 @@ fn refused(rendered: &str) -> Failure {
     if tips.is_empty() {
         tips.push("`llmproxy --help` shows the usage".to_owned());
     }
-    Failure::usage(masked(&sentence), masked(&tips.join("; ")))
+    let shown = masked(&sentence);
+    if shown != sentence {
+        // Most likely a key, which is then in the shell's history: say where it belongs.
+        tips.insert(
+            0,
+            "a key is never an argument: it is asked for, or read from stdin".to_owned(),
+        );
+    }
+    Failure::usage(shown, masked(&tips.join("; ")))
 }
 
 /// Hides words that look like a key: usage errors quote what was typed.
@@ -129,6 +137,7 @@ mod tests {
     fn a_key_typed_as_an_argument_is_not_repeated() {
         let failure = refused("error: unexpected argument 'sk-canary-0123456789abcdef' found\n");
         assert_eq!(failure.sentence(), "unexpected argument '[hidden]' found");
+        assert!(failure.hint().starts_with("a key is never an argument"));
     }
 
     #[test]

@@ -185,7 +185,10 @@ impl Table {
             if at > 0 {
                 lines.push('\n');
             }
-            for &column in shown {
+            for &column in shown
+                .iter()
+                .filter(|&&column| !text(row, column).is_empty())
+            {
                 let style = row.get(column).and_then(|cell| cell.style);
                 let mut heading = self.columns[column].heading;
                 for part in wrapped(text(row, column), room) {

@@ -5,7 +5,9 @@
 
 pub mod collect;
 mod durable;
+pub mod export;
 mod file;
+pub mod import;
 pub mod oauth;
 pub mod refresh;
 pub mod store;
@@ -19,7 +21,7 @@ use crate::secret::{Fingerprint, FingerprintKey, Secret};
 use crate::time::Timestamp;
 
 /// One API key or one account of one provider.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Credential {
     pub id: CredentialId,
     pub source: Source,
@@ -48,7 +50,7 @@ pub enum Material {
 }
 
 /// The tokens of an account that somebody logged in to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Account {
     pub access_token: Option<Secret>,
     /// When the access token ends; `None` if the provider did not say.
@@ -148,6 +150,29 @@ impl Credential {
             Material::ApiKey(secret) => Some(secret.last4()),
             Material::OAuth(_) => None,
         }
+    }
+}
+
+/// Without what is unknown: it may be secret.
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("source", &self.source)
+            .field("material", &self.material)
+            .field("disabled", &self.disabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without what is unknown: it may be secret.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("expires", &self.expires)
+            .field("generation", &self.generation)
+            .field("expired_reason", &self.expired_reason)
+            .finish_non_exhaustive()
     }
 }
 

@@ -93,11 +93,14 @@ pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
     })
 }
 
-/// Every provider with settings or credentials.
+/// Every provider with settings or credentials. Credentials of a provider that this version does
+/// not know (written by a later one) are left out: they must not keep the others from serving.
 fn configured(parts: &Parts<'_>) -> BTreeMap<ProviderId, provider::Provider> {
     let mut settings = parts.config.providers.clone();
     for credential in parts.credentials {
-        if let Ok(id) = ProviderId::parse(credential.id.provider()) {
+        if let Ok(id) = ProviderId::parse(credential.id.provider())
+            && providers::find(id.as_str()).is_some()
+        {
             settings.entry(id).or_default();
         }
     }

@@ -276,17 +276,19 @@ fn check(connection: &Connection) -> Result<(), Fault> {
 /// Creates an empty file for the owner only, and its directory.
 fn create(path: &Path) -> std::io::Result<()> {
     let mut directory = fs::DirBuilder::new();
-    let mut file = fs::OpenOptions::new();
     #[cfg(unix)]
-    {
-        std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
-        std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-    }
+    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
     if let Some(parent) = path.parent() {
         directory.recursive(true).create(parent)?;
     }
-    file.create(true).truncate(false).write(true).open(path)?;
-    Ok(())
+    open_or_create(path).map(drop)
+}
+
+fn open_or_create(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.create(true).truncate(false).write(true).open(path)
 }
 
 /// Renames the database with what belongs to it; returns where it went.
@@ -322,12 +324,7 @@ fn opening_lock(path: &Path) -> Option<fs::File> {
     if !parent.is_dir() {
         create(path).ok()?;
     }
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(parent.join("state.lock"))
-        .ok()?;
+    let file = open_or_create(&parent.join("state.lock")).ok()?;
     file.lock().ok()?;
     Some(file)
 }

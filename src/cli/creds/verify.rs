@@ -1,0 +1,114 @@
+//! Asking a provider whether a key works, before it is stored.
+
+use std::slice;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use crate::cli::Context;
+use crate::cli::boot::Boot;
+use crate::cli::creds::Named;
+use crate::cli::exit::Failure;
+use crate::credentials::{Credential, Source};
+use crate::gateway::build::{self, Parts};
+use crate::gateway::probe;
+use crate::ids::CredentialId;
+use crate::providers::verdict::{self, Verdict};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// How long a provider may take to say whether it knows a key.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Succeeds if the key works, or would but for a limit or money, which is said.
+pub(super) fn check(
+    boot: &Boot,
+    named: &Named,
+    secret: &Secret,
+    context: &Context,
+) -> Result<(), Failure> {
+    let unverified = |sentence: String| {
+        Failure::failed(
+            sentence,
+            "--no-verify stores it without asking the provider",
+        )
+    };
+    let id =
+        CredentialId::new(&named.id, "candidate").map_err(|error| unverified(error.to_string()))?;
+    let candidate = Credential::api_key(id, Source::Store, secret.clone());
+    let parts = Parts {
+        config: &boot.loaded.config,
+        credentials: slice::from_ref(&candidate),
+        fingerprint_key: &boot.fingerprint_key,
+        cache_dir: None,
+        previous: None,
+        now: Timestamp::now(),
+    };
+    let snapshot = build::snapshot(&parts).map_err(|error| {
+        let file = boot.paths.config_file.display();
+        Failure::usage(error.to_string(), format!("edit {file}"))
+    })?;
+    let Some(runtime) = snapshot.providers.get(named.id.as_str()) else {
+        return Err(unverified(format!(
+            "{} is switched off in the config",
+            named.id
+        )));
+    };
+    let spinner = context.printer.shows_progress().then(|| {
+        let spinner = ProgressBar::new_spinner();
+        spinner.set_message(format!("asking {}", named.id));
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        spinner
+    });
+    let asked = context.block_on(async { Ok(probe::test_key(runtime, secret, PATIENCE).await) });
+    if let Some(spinner) = spinner {
+        spinner.finish_and_clear();
+    }
+    match asked? {
+        Ok(()) => Ok(()),
+        Err(failure) => judged(named, secret, &failure, context),
+    }
+}
+
+fn judged(
+    named: &Named,
+    secret: &Secret,
+    failure: &verdict::Failure,
+    context: &Context,
+) -> Result<(), Failure> {
+    let (provider, last4) = (&named.id, secret.last4());
+    let reason = match failure.message.trim().trim_end_matches('.') {
+        "" => failure.verdict.as_str(),
+        message => message,
+    };
+    let warning = match failure.verdict {
+        Verdict::Auth | Verdict::Banned | Verdict::Dead => {
+            let hint = match named.adapter.spec().key_url {
+                Some(url) => format!("check that it was copied whole; keys are made at {url}"),
+                None => "check that it was copied whole".to_owned(),
+            };
+            return Err(Failure::failed(
+                format!("{provider} refuses the key {last4}: {reason}"),
+                hint,
+            ));
+        }
+        Verdict::BadRequest | Verdict::ContextLength | Verdict::Transient(_) => {
+            return Err(Failure::failed(
+                format!("{provider} could not be asked about the key {last4}: {reason}"),
+                "try again, or store it unchecked with --no-verify",
+            ));
+        }
+        Verdict::ActionNeeded => "works once its owner has done something",
+        Verdict::NoMoney => "works, but its account has no money",
+        Verdict::NotAllowed => "is known, but may not do everything",
+        Verdict::Capacity | Verdict::Quota | Verdict::RateLimit => "works, but is limited just now",
+    };
+    let link = failure
+        .link
+        .as_ref()
+        .map_or_else(String::new, |link| format!(" ({link})"));
+    context
+        .printer
+        .warn(&format!("the key {last4} {warning}: {reason}{link}"));
+    Ok(())
+}
