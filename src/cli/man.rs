@@ -12,6 +12,9 @@ use crate::cli::{Context, command};
 
 /// Print the manual page, or write one page a subcommand into a directory
 #[derive(Args)]
+#[command(after_help = "Examples:
+  llmproxy man | man -l -
+  llmproxy man --dir ~/.local/share/man/man1")]
 pub(super) struct ManArgs {
     /// Directory to write `llmproxy.1`, `llmproxy-creds.1` and the others into
     #[arg(long, value_name = "DIR")]
@@ -71,8 +74,45 @@ pub(super) fn pages() -> io::Result<Vec<(String, String)>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+    use std::env;
+    use std::path::Path;
+
     use super::*;
+
+    /// Fails if a directory of the repository does not hold exactly these files. `BLESS=1` writes
+    /// them instead.
+    pub(in crate::cli) fn compare_with_checked_in(folder: &str, files: Vec<(String, String)>) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let names = |folder: &Path| -> BTreeSet<String> {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        };
+        if env::var_os("BLESS").is_some() {
+            fs::create_dir_all(&folder).expect("a directory");
+            for stale in names(&folder) {
+                fs::remove_file(folder.join(stale)).expect("removed");
+            }
+            for (name, text) in &files {
+                fs::write(folder.join(name), text).expect("written");
+            }
+        }
+        let wanted: BTreeSet<String> = files.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(names(&folder), wanted, "run the tests with BLESS=1");
+        for (name, text) in files {
+            let there = fs::read_to_string(folder.join(&name)).expect("a text file");
+            let is_current = there == text;
+            assert!(is_current, "{name} is stale: run the tests with BLESS=1");
+        }
+    }
+
+    #[test]
+    fn the_checked_in_pages_are_current() {
+        compare_with_checked_in("man", pages().expect("writing to memory works"));
+    }
 
     #[test]
     fn the_main_page_comes_first_and_every_subcommand_has_one() {

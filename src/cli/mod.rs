@@ -165,6 +165,9 @@ impl Context {
 
 /// Runs the program with the process's own arguments and returns its exit code.
 pub fn main() -> ExitCode {
+    if completions::answered() {
+        return ExitCode::SUCCESS;
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Help and usage errors are printed before there are parsed options.
     let early = Printer::new(refusal::color_flag(&arguments), false);
