@@ -1,0 +1,170 @@
+//! Gateways as child processes: started, read from `/proc`, killed when dropped.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{ROLE, Result, UPSTREAM};
+
+/// `/proc/<pid>/stat` counts in hundredths of a second on every Linux that this runs on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A running gateway (or the fake upstream).
+pub(crate) struct Gateway {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    /// From the start of the process to its word that it listens.
+    pub start_up: Duration,
+    /// Resident memory before any request, in KiB.
+    pub idle_kib: u64,
+    child: Child,
+    /// Its config and state; goes when the gateway has gone.
+    _home: Option<TempDir>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Gateway {
+    /// Starts a copy of this program in one of its roles.
+    pub(crate) fn start_role(role: &'static str, upstream: Option<SocketAddr>) -> Result<Self> {
+        let mut command = pinned(&std::env::current_exe()?, role != "fake");
+        command.env(ROLE, role);
+        if let Some(upstream) = upstream {
+            command.env(UPSTREAM, upstream.to_string());
+        }
+        Self::start(role, command, None)
+    }
+
+    /// Starts the built llmproxy with three keys for the fake upstream.
+    pub(crate) fn start_llmproxy(upstream: SocketAddr) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let config = home.path().join("config.toml");
+        fs::write(
+            &config,
+            format!(
+                "[providers.fake]\nkind = \"openai\"\nbase_url = \"http://{upstream}/v1\"\n\
+                 api_keys = [\"key-one\", \"key-two\", \"key-three\"]\n"
+            ),
+        )?;
+        let mut command = pinned(&llmproxy()?, true);
+        command
+            .env_clear()
+            .env("HOME", home.path())
+            .env("LLMPROXY_DATA_DIR", home.path().join("data"))
+            .env("LLMPROXY_STATE_DIR", home.path().join("state"))
+            .env("LLMPROXY_CACHE_DIR", home.path().join("cache"))
+            .arg("--config")
+            .arg(&config)
+            .args(["serve", "--port", "0"]);
+        Self::start("llmproxy", command, Some(home))
+    }
+
+    fn start(name: &'static str, mut command: Command, home: Option<TempDir>) -> Result<Self> {
+        let begun = Instant::now();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        let mut lines = BufReader::new(stderr).lines();
+        let mut said = String::new();
+        let address = loop {
+            let Some(line) = lines.next().transpose()? else {
+                return Err(format!("{name} ended at once: {said}").into());
+            };
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                let address = address.split_whitespace().next().unwrap_or(address);
+                break address
+                    .trim_end_matches(|c: char| !c.is_ascii_digit())
+                    .parse()?;
+            }
+            said.push_str(&line);
+            said.push('\n');
+        };
+        let start_up = begun.elapsed();
+        // Its log must be read on, or it would stop when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        std::thread::sleep(Duration::from_millis(300));
+        let mut gateway = Self {
+            name,
+            address,
+            start_up,
+            idle_kib: 0,
+            child,
+            _home: home,
+        };
+        gateway.idle_kib = gateway.memory_kib("VmRSS:")?;
+        Ok(gateway)
+    }
+
+    /// CPU time used so far, in user and kernel mode.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name may hold spaces; fields count from behind its parenthesis.
+        let (_, fields) = stat.rsplit_once(')').ok_or("an odd stat file")?;
+        let ticks = |at: usize| -> Result<u32> {
+            Ok(fields
+                .split_whitespace()
+                .nth(at)
+                .ok_or("a short stat file")?
+                .parse()?)
+        };
+        Ok(TICK * (ticks(11)? + ticks(12)?))
+    }
+
+    /// A line of `/proc/<pid>/status`: `VmRSS:` now, `VmHWM:` at peak.
+    pub(crate) fn memory_kib(&self, name: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with(name));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(number.ok_or("no such line")?.parse()?)
+    }
+}
+
+/// The binary that this bench is about, built beside it.
+pub(crate) fn llmproxy() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("COMPARE_LLMPROXY") {
+        return Ok(path.into());
+    }
+    // target/release/deps/compare-… → target/release/llmproxy
+    let this = std::env::current_exe()?;
+    let folder = this
+        .parent()
+        .and_then(|deps| deps.parent())
+        .ok_or("an odd place")?;
+    let path = folder.join("llmproxy");
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} is not there: cargo build --release", path.display()).into())
+    }
+}
+
+/// A command on its own core: gateways on the first, everything else on the second.
+fn pinned(program: &std::path::Path, is_gateway: bool) -> Command {
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", if is_gateway { "0" } else { "1" }])
+        .arg(program);
+    command
+}
+
+/// Moves the load generator to the second core. Before any thread starts, as threads inherit.
+pub(crate) fn pin_self() {
+    let id = std::process::id().to_string();
+    let _ = Command::new("taskset")
+        .args(["-cp", "1", &id])
+        .stdout(Stdio::null())
+        .status();
+}
