@@ -69,6 +69,43 @@ pub enum Switch {
     ThinkingType,
 }
 
+impl Thinking {
+    /// `enable_thinking`: Qwen on Alibaba's own hosts, and hosts that took over their interface.
+    pub const ENABLE_THINKING: Self = Self {
+        switch: Switch::EnableThinking,
+        levels: &[],
+    };
+
+    /// `thinking: {type}`, no levels: GLM, Kimi before K3, Doubao.
+    pub const TYPE: Self = Self {
+        switch: Switch::ThinkingType,
+        levels: &[],
+    };
+
+    /// `reasoning_effort` with these levels, weakest first; with none, not even that.
+    pub const fn levels(levels: &'static [&'static str]) -> Self {
+        Self {
+            switch: Switch::None,
+            levels,
+        }
+    }
+
+    /// An argument of the chat template: `thinking` (DeepSeek, Kimi), `enable_thinking` (Qwen, GLM).
+    pub const fn template(name: &'static str) -> Self {
+        Self {
+            switch: Switch::Template(name),
+            levels: &[],
+        }
+    }
+
+    /// With these levels of `reasoning_effort` beside the switch.
+    #[must_use]
+    pub const fn with_levels(mut self, levels: &'static [&'static str]) -> Self {
+        self.levels = levels;
+        self
+    }
+}
+
 impl Quirks {
     /// None at all.
     pub const NONE: Self = Self {

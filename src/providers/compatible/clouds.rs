@@ -1,7 +1,7 @@
 //! Vendors that host open models on their own machines.
 
 use super::Compatible;
-use crate::providers::quirks::{Quirks, Switch, Thinking, TokenLimit};
+use crate::providers::quirks::{Quirks, Thinking, TokenLimit};
 use crate::providers::signals::{Reset, Signal};
 use crate::providers::spec::{Auth, KeyTest, Listing, Offers, Spec};
 use crate::providers::verdict::{Fault, Verdict};
@@ -74,22 +74,13 @@ pub(super) static TABLE: &[Compatible] = &[
             thinking: &[
                 (
                     "deepseek-v4",
-                    Thinking {
-                        switch: Switch::Template("thinking"),
-                        levels: &["high", "max"],
-                    },
+                    Thinking::template("thinking").with_levels(&["high", "max"]),
                 ),
-                ("deepseek-v3", TEMPLATE_THINKING),
-                ("kimi-k2", TEMPLATE_THINKING),
-                ("qwen3", TEMPLATE_ENABLE_THINKING),
-                ("glm", TEMPLATE_ENABLE_THINKING),
-                (
-                    "mistral",
-                    Thinking {
-                        switch: Switch::None,
-                        levels: &["none", "high"],
-                    },
-                ),
+                ("deepseek-v3", Thinking::template("thinking")),
+                ("kimi-k2", Thinking::template("thinking")),
+                ("qwen3", Thinking::template("enable_thinking")),
+                ("glm", Thinking::template("enable_thinking")),
+                ("mistral", Thinking::levels(&["none", "high"])),
             ],
             // Models that tell questions from passages refuse a request that does not say which.
             embedding_defaults: &[
@@ -191,7 +182,7 @@ pub(super) static TABLE: &[Compatible] = &[
         offers: Offers::EMBEDDINGS,
         signals: &[Signal::code("30001", Verdict::NoMoney)],
         quirks: Quirks {
-            thinking: &[("", ENABLE_THINKING)],
+            thinking: &[("", Thinking::ENABLE_THINKING)],
             ..Quirks::OPEN_MODELS
         },
         ..Spec::compatible("siliconflow", "SiliconFlow")
@@ -201,7 +192,7 @@ pub(super) static TABLE: &[Compatible] = &[
         key_env: &["MODELSCOPE_API_KEY"],
         key_url: Some("https://modelscope.cn/my/myaccesstoken"),
         quirks: Quirks {
-            thinking: &[("qwen3", ENABLE_THINKING)],
+            thinking: &[("qwen3", Thinking::ENABLE_THINKING)],
             ..Quirks::OPEN_MODELS
         },
         ..Spec::compatible("modelscope", "ModelScope")
@@ -355,21 +346,3 @@ pub(super) static TABLE: &[Compatible] = &[
         ..Spec::compatible("github", "GitHub Models")
     }),
 ];
-
-/// DeepSeek and Kimi templates.
-const TEMPLATE_THINKING: Thinking = Thinking {
-    switch: Switch::Template("thinking"),
-    levels: &[],
-};
-
-/// Qwen and GLM templates.
-const TEMPLATE_ENABLE_THINKING: Thinking = Thinking {
-    switch: Switch::Template("enable_thinking"),
-    levels: &[],
-};
-
-/// The switch of hosts that took over DashScope's interface.
-const ENABLE_THINKING: Thinking = Thinking {
-    switch: Switch::EnableThinking,
-    levels: &[],
-};

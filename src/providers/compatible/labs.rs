@@ -1,22 +1,10 @@
 //! Vendors that serve the models they make.
 
 use super::Compatible;
-use crate::providers::quirks::{Quirks, Switch, Thinking, TokenLimit, ToolIds};
+use crate::providers::quirks::{Quirks, Thinking, TokenLimit, ToolIds};
 use crate::providers::signals::{Reset, Signal};
 use crate::providers::spec::{KeySign, KeyTest, Listing, Offers, Spec};
 use crate::providers::verdict::{Fault, Verdict};
-
-/// `thinking: {type}`, no levels: GLM, Kimi before K3, Doubao.
-const THINKING_TYPE: Thinking = Thinking {
-    switch: Switch::ThinkingType,
-    levels: &[],
-};
-
-/// `enable_thinking`: Qwen on Alibaba's own hosts.
-const ENABLE_THINKING: Thinking = Thinking {
-    switch: Switch::EnableThinking,
-    levels: &[],
-};
 
 const MISTRAL_QUIRKS: Quirks = Quirks {
     token_limit: TokenLimit::MaxTokens,
@@ -43,34 +31,10 @@ const MISTRAL_QUIRKS: Quirks = Quirks {
     renamed: &[("seed", "random_seed")],
     max_temperature: Some(1.5),
     thinking: &[
-        (
-            "mistral-medium-3",
-            Thinking {
-                switch: Switch::None,
-                levels: &["none", "high"],
-            },
-        ),
-        (
-            "mistral-medium-latest",
-            Thinking {
-                switch: Switch::None,
-                levels: &["none", "high"],
-            },
-        ),
-        (
-            "mistral-small",
-            Thinking {
-                switch: Switch::None,
-                levels: &["none", "high"],
-            },
-        ),
-        (
-            "",
-            Thinking {
-                switch: Switch::None,
-                levels: &[],
-            },
-        ),
+        ("mistral-medium-3", Thinking::levels(&["none", "high"])),
+        ("mistral-medium-latest", Thinking::levels(&["none", "high"])),
+        ("mistral-small", Thinking::levels(&["none", "high"])),
+        ("", Thinking::levels(&[])),
     ],
     tool_ids: ToolIds::NineAlphanumerics,
     ..Quirks::NONE
@@ -100,21 +64,9 @@ const KIMI_QUIRKS: Quirks = Quirks {
     max_temperature: Some(1.0),
     needs_reasoning: &["thinking", "kimi-k2.", "kimi-k3"],
     thinking: &[
-        (
-            "kimi-k3",
-            Thinking {
-                switch: Switch::None,
-                levels: &["low", "high", "max"],
-            },
-        ),
-        (
-            "kimi-k2.7",
-            Thinking {
-                switch: Switch::None,
-                levels: &[],
-            },
-        ),
-        ("kimi-k2.", THINKING_TYPE),
+        ("kimi-k3", Thinking::levels(&["low", "high", "max"])),
+        ("kimi-k2.7", Thinking::levels(&[])),
+        ("kimi-k2.", Thinking::TYPE),
     ],
     ..Quirks::NONE
 };
@@ -156,14 +108,8 @@ pub(super) static TABLE: &[Compatible] = &[
             no_developer_role: true,
             needs_reasoning: &["reasoner", "deepseek-v4", "deepseek-r"],
             thinking: &[
-                (
-                    "deepseek-v4",
-                    Thinking {
-                        switch: Switch::ThinkingType,
-                        levels: &["high", "max"],
-                    },
-                ),
-                ("", THINKING_TYPE),
+                ("deepseek-v4", Thinking::TYPE.with_levels(&["high", "max"])),
+                ("", Thinking::TYPE),
             ],
             ..Quirks::NONE
         },
@@ -271,14 +217,8 @@ pub(super) static TABLE: &[Compatible] = &[
             max_stops: Some(1),
             thinking: &[
                 // Always thinks, at three levels.
-                (
-                    "glm-5.3",
-                    Thinking {
-                        switch: Switch::None,
-                        levels: &["low", "high", "max"],
-                    },
-                ),
-                ("glm-", THINKING_TYPE),
+                ("glm-5.3", Thinking::levels(&["low", "high", "max"])),
+                ("glm-", Thinking::TYPE),
             ],
             ..Quirks::NONE
         },
@@ -303,9 +243,9 @@ pub(super) static TABLE: &[Compatible] = &[
         ],
         quirks: Quirks {
             thinking: &[
-                ("qwen", ENABLE_THINKING),
-                ("glm-", ENABLE_THINKING),
-                ("deepseek-v", ENABLE_THINKING),
+                ("qwen", Thinking::ENABLE_THINKING),
+                ("glm-", Thinking::ENABLE_THINKING),
+                ("deepseek-v", Thinking::ENABLE_THINKING),
             ],
             ..Quirks::OPEN_MODELS
         },
@@ -351,7 +291,7 @@ pub(super) static TABLE: &[Compatible] = &[
         ],
         quirks: Quirks {
             no_developer_role: true,
-            thinking: &[("", THINKING_TYPE)],
+            thinking: &[("", Thinking::TYPE)],
             ..Quirks::NONE
         },
         ..Spec::compatible("volcengine", "Volcengine Ark")
