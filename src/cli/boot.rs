@@ -14,6 +14,7 @@ use crate::config::origin::Level;
 use crate::config::paths::Paths;
 use crate::config::provider::{Kind, Rotation};
 use crate::config::secret_ref::SecretRef;
+use crate::config::storage;
 use crate::config::variables::Variables;
 use crate::credentials::collect::{GivenKey, collect};
 use crate::credentials::import::{self, Grade, merge};
@@ -26,6 +27,7 @@ use crate::ids::ProviderId;
 use crate::providers;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::demo::{self, Demo};
+use crate::state::{Backend, State};
 use crate::time::Timestamp;
 
 /// Everything read from disk and environment, ready to make a snapshot of.
@@ -131,6 +133,22 @@ impl Boot {
         self.credentials.extend(demo);
     }
 
+    /// The gateway over all this, its pools as the state knows them.
+    pub fn gateway(&self) -> Result<Arc<Gateway>, Failure> {
+        let backend = match self.loaded.config.state.backend {
+            storage::Backend::Memory => Backend::Memory,
+            // Shared state comes with a later release; until then each instance keeps its own.
+            storage::Backend::Redis | storage::Backend::Sqlite => {
+                Backend::Sqlite(self.paths.state_file())
+            }
+        };
+        let (state, notice) = State::open(&backend, Timestamp::now());
+        if let Some(notice) = notice {
+            tracing::warn!("{} ({})", notice.text, notice.hint);
+        }
+        Ok(Gateway::new(self.snapshot(None)?, Some(state)))
+    }
+
     /// The snapshot to serve by; pools of the one before go on.
     pub fn snapshot(&self, previous: Option<&Snapshot>) -> Result<Snapshot, Failure> {
         let parts = Parts {
@@ -158,7 +176,7 @@ impl Core {
             let demo = start_demo().await?;
             boot.add_demo(&demo);
         }
-        let gateway = Gateway::new(boot.snapshot(None)?);
+        let gateway = boot.gateway()?;
         Ok(Self { boot, gateway })
     }
 }

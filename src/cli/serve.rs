@@ -18,12 +18,15 @@ use crate::config::exposure::exposure;
 use crate::config::load::Flags;
 use crate::config::server::Server;
 use crate::credentials::store::{Stamp, Store};
-use crate::gateway::{Gateway, catalog};
+use crate::gateway::{Gateway, catalog, persist};
 use crate::server::clients::Clients;
 use crate::server::demo::Demo;
 use crate::server::guard::HostRule;
 use crate::server::limits::Limiter;
 use crate::server::{self, Settings, Shared, Shutdown};
+
+/// How long the last counts may take to reach the disk.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often files are looked at for changes that count "within a second".
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -96,7 +99,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     if let Some(demo) = &demo {
         boot.add_demo(demo);
     }
-    let gateway = Gateway::new(boot.snapshot(None)?);
+    let gateway = boot.gateway()?;
     let config = &boot.loaded.config.server;
     let listener = bind(config).await?;
     let address = listener
@@ -118,6 +121,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         signals.interrupt,
     ));
     tokio::spawn(refresh_models(Arc::clone(&gateway)));
+    tokio::spawn(persist::run(Arc::clone(&gateway)));
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
     let reloader = Reloader {
         args: args.clone(),
@@ -127,6 +131,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     };
     tokio::spawn(reloader.run(Stamps::of(&boot), signals.hangup));
     server::run(listener, shared, max_connections, drain, shutdown).await;
+    gateway.flush(FLUSH_PATIENCE);
     Ok(())
 }
 

@@ -149,7 +149,7 @@ pub enum MediaSource {
 }
 
 /// The model asks for a tool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ToolCall {
     pub id: String,
     pub name: String,
@@ -277,7 +277,7 @@ pub struct ChatReply {
 }
 
 /// One alternative.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Choice {
     pub parts: Vec<Part>,
     pub stop: Option<StopReason>,

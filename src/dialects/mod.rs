@@ -91,6 +91,18 @@ pub enum Operation {
     Embeddings,
 }
 
+impl Operation {
+    /// The name in journal and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+            Self::CountTokens => "count_tokens",
+            Self::Embeddings => "embeddings",
+        }
+    }
+}
+
 /// What a codec must know of the target to write a request for it.
 #[derive(Clone, Debug)]
 pub struct Target<'a> {

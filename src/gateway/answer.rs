@@ -7,19 +7,22 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use crate::dialects::codec;
-use crate::dialects::error::UpstreamError;
+use crate::dialects::chat::ChatReply;
+use crate::dialects::error::{ReadError, UpstreamError};
 use crate::dialects::loss::Losses;
 use crate::dialects::observe::{self, inspect};
 use crate::dialects::usage::Usage;
+use crate::dialects::{ReplyContext, codec};
 use crate::gateway::Gateway;
+use crate::gateway::count;
 use crate::gateway::exchange::{Back, Exchange};
 use crate::gateway::failure::{self, Lost, LostReply};
 use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
 use crate::gateway::relay::{self, Relay, RelayContext};
-use crate::gateway::sink::Sink;
+use crate::gateway::reshape;
+use crate::gateway::sink::{ArrayFraming, Sink};
 use crate::gateway::upstream::{MAX_ANSWER_BYTES, Reply};
 use crate::ids::CredentialId;
 use crate::providers::Answer;
@@ -60,6 +63,26 @@ pub struct Answered {
     pub attempts: usize,
 }
 
+impl Answered {
+    /// An answer the gateway gave without asking anybody.
+    pub fn made_here(body: Bytes) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let body = AnsweredBody::Whole(body);
+        Self {
+            status: StatusCode::OK,
+            headers,
+            body,
+            losses: Losses::default(),
+            credential: None,
+            attempts: 0,
+        }
+    }
+}
+
 /// See [`Answered`].
 pub enum AnsweredBody {
     Stream(Box<Relay>),
@@ -89,12 +112,12 @@ impl Circumstances<'_> {
             && coding != "identity"
         {
             let message = "the answer is compressed though nobody asked for that";
-            return Err(garbage(reply.status, message));
+            return Err(Lost::garbage(reply.status, message));
         }
         let is_event_stream = content_type(&reply.headers).starts_with("text/event-stream");
         match (self.scanned.stream, is_event_stream) {
             (true, true) => self.stream(reply).await,
-            _ => self.whole(reply).await,
+            _ => self.whole(reply, is_event_stream).await,
         }
     }
 
@@ -103,22 +126,16 @@ impl Circumstances<'_> {
         let sink = match &self.exchange.back {
             Back::Translated(context) => {
                 let reader = codec(self.exchange.dialect).stream_reader();
-                Sink::translated(reader, inbound.codec().stream_writer((**context).clone()))
+                Sink::translated(reader, inbound.stream_writer(context), inbound.array_stream)
             }
-            Back::Verbatim => {
+            Back::Count | Back::Embeddings(_) | Back::Verbatim => {
                 let observer = observe::observer(self.exchange.dialect, self.exchange.operation);
-                Sink::verbatim(observer, inbound.codec())
+                let array = inbound.array_stream.then(ArrayFraming::default);
+                Sink::verbatim(observer, inbound.codec(), array)
             }
         };
-        let mut headers = headers::to_client(&reply.headers);
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/event-stream"),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // nginx would collect the stream otherwise.
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         let status = reply.status;
+        let headers = self.stream_headers(&reply.headers);
         let relay = relay::open(reply.body, sink, self.relay_context(), self.first_byte_by)
             .await
             .map_err(|failure| Lost {
@@ -134,13 +151,30 @@ impl Circumstances<'_> {
         })
     }
 
-    async fn whole(self, mut reply: Reply) -> Result<Ready, Lost> {
+    fn stream_headers(self, upstream: &HeaderMap) -> HeaderMap {
+        let kind = if self.scanned.inbound.array_stream {
+            "application/json"
+        } else {
+            "text/event-stream"
+        };
+        let mut headers = headers::to_client(upstream);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // nginx would collect the stream otherwise.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        headers
+    }
+
+    async fn whole(self, mut reply: Reply, is_event_stream: bool) -> Result<Ready, Lost> {
         let status = reply.status;
         let body = reply
             .body
             .read_all(MAX_ANSWER_BYTES)
             .await
             .map_err(Lost::unsent)?;
+        if is_event_stream {
+            return self.gathered(status, &reply.headers, body);
+        }
         let inspection = inspect(self.exchange.dialect, self.exchange.operation, &body);
         if inspection.error.is_some() {
             return Err(self.lost(status, &reply.headers, &body));
@@ -158,18 +192,24 @@ impl Circumstances<'_> {
         if !inspection.complete {
             let kind = content_type(&reply.headers);
             let message = format!("the answer is not the JSON expected (content type `{kind}`)");
-            return Err(garbage(status, message));
+            return Err(Lost::garbage(status, message));
         }
-        let mut losses = Losses::default();
         let output_chars = body.len() as u64;
+        let mut losses = Losses::default();
         let client = match &self.exchange.back {
-            Back::Verbatim => body,
+            Back::Verbatim if self.scanned.stream => {
+                let events = reshape::events(self.read_reply(status, &body)?);
+                let mut writer = self.scanned.inbound.stream_writer(&self.plain_context());
+                reshape::write_all(&events, writer.as_mut())
+            }
+            Back::Embeddings(_) | Back::Verbatim => body,
+            Back::Translated(context) if self.scanned.stream => {
+                let events = reshape::events(self.read_reply(status, &body)?);
+                let mut writer = self.scanned.inbound.stream_writer(context);
+                reshape::write_all(&events, writer.as_mut())
+            }
             Back::Translated(context) => {
-                let read = codec(self.exchange.dialect)
-                    .read_reply(&body)
-                    .map_err(|error| {
-                        garbage(status, format!("the answer cannot be read: {error}"))
-                    })?;
+                let read = self.read_reply(status, &body)?;
                 Bytes::from(
                     self.scanned
                         .inbound
@@ -177,9 +217,16 @@ impl Circumstances<'_> {
                         .write_reply(&read, context, &mut losses),
                 )
             }
+            Back::Count => {
+                let tokens = count::read_reply(self.exchange.dialect, &body)
+                    .ok_or_else(|| Lost::garbage(status, "the answer holds no token count"))?;
+                count::write_reply(self.scanned.inbound.dialect, tokens, false)
+            }
         };
         let mut headers = headers::to_client(&reply.headers);
-        if matches!(self.exchange.back, Back::Translated(_))
+        if self.scanned.stream {
+            headers = self.stream_headers(&reply.headers);
+        } else if !matches!(self.exchange.back, Back::Verbatim)
             || !headers.contains_key(header::CONTENT_TYPE)
         {
             headers.insert(
@@ -200,8 +247,81 @@ impl Circumstances<'_> {
         })
     }
 
+    /// A stream that came where a whole answer was asked for.
+    fn gathered(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        stream: Bytes,
+    ) -> Result<Ready, Lost> {
+        let output_chars = stream.len() as u64;
+        let reply = match reshape::gather(stream, codec(self.exchange.dialect)) {
+            Ok(reply) => reply,
+            Err(ReadError::Upstream(error)) => {
+                return Err(self.lost(status, headers, &Bytes::from(error.raw)));
+            }
+            Err(error) => {
+                return Err(Lost::garbage(
+                    status,
+                    format!("the answer cannot be read: {error}"),
+                ));
+            }
+        };
+        if reply
+            .choices
+            .iter()
+            .all(|choice| choice.parts.is_empty() && choice.stop.is_none())
+        {
+            return Err(Lost::garbage(status, "the answer is an empty event stream"));
+        }
+        let usage = reply.usage;
+        let mut losses = Losses::default();
+        let plain = self.plain_context();
+        let context = match &self.exchange.back {
+            Back::Translated(context) => context,
+            Back::Count | Back::Embeddings(_) | Back::Verbatim => &plain,
+        };
+        let body = Bytes::from(self.scanned.inbound.codec().write_reply(
+            &reply,
+            context,
+            &mut losses,
+        ));
+        let mut headers = headers::to_client(headers);
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        Ok(Ready {
+            status,
+            headers,
+            body: ReadyBody::Whole {
+                body,
+                usage,
+                output_chars,
+            },
+            losses,
+        })
+    }
+
+    fn read_reply(self, status: StatusCode, body: &Bytes) -> Result<ChatReply, Lost> {
+        codec(self.exchange.dialect)
+            .read_reply(body)
+            .map_err(|error| Lost::garbage(status, format!("the answer cannot be read: {error}")))
+    }
+
+    /// What a writer needs where the request was not translated.
+    fn plain_context(self) -> ReplyContext {
+        ReplyContext {
+            model: self.target.model.clone(),
+            created: Timestamp::now().as_millis() / 1000,
+            id_seed: self.scanned.inbound.id.0,
+            include_usage: self.scanned.head.include_usage.unwrap_or(false),
+            request: None,
+        }
+    }
+
     /// A failed answer, judged by the vendor's table and cleaned of keys.
-    fn lost(self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Lost {
+    pub fn lost(self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Lost {
         let runtime = &self.target.runtime;
         let answer = Answer {
             status: status.as_u16(),
@@ -224,7 +344,7 @@ impl Circumstances<'_> {
         };
         Lost {
             failure,
-            reply: Some(reply),
+            reply: Some(Box::new(reply)),
         }
     }
 
@@ -252,17 +372,6 @@ impl Circumstances<'_> {
                 failure::of_failure(&provider, failure, Timestamp::now())
             }),
         }
-    }
-}
-
-fn garbage(status: StatusCode, message: impl Into<String>) -> Lost {
-    let failure = Failure::new(Verdict::Transient(Fault::Garbage), message);
-    Lost {
-        failure: Failure {
-            status: Some(status.as_u16()),
-            ..failure
-        },
-        reply: None,
     }
 }
 

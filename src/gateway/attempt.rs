@@ -7,11 +7,15 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::time::Instant;
 
 use crate::config::routing::{Action, ErrorRule};
+use crate::dialects::Operation;
+use crate::dialects::embeddings::{self, EmbeddingsReply};
 use crate::dialects::error::ErrorReply;
+use crate::dialects::estimate::estimate_tokens;
 use crate::dialects::head::SessionKeys;
 use crate::gateway::Gateway;
-use crate::gateway::answer::{Answered, Circumstances, Ready};
-use crate::gateway::exchange::{self, Exchange};
+use crate::gateway::answer::{Answered, Circumstances, Ready, ReadyBody};
+use crate::gateway::count;
+use crate::gateway::exchange::{self, Back, Batches, Exchange};
 use crate::gateway::failure::{DeadEnd, Lost};
 use crate::gateway::headers;
 use crate::gateway::inbound::{Inbound, Scanned};
@@ -69,7 +73,7 @@ pub async fn serve(
     let dead_end = DeadEnd::new(ends, trip.trail, Timestamp::now());
     gateway
         .telemetry
-        .finished(&dead_end.finished(arrived.elapsed()));
+        .finished(dead_end.finished(arrived.elapsed()));
     Err(Box::new(dead_end))
 }
 
@@ -126,6 +130,11 @@ impl Trip<'_> {
         target: &Target,
         mut ask: Ask,
     ) -> Result<Box<Answered>, (TargetEnd, Box<Ask>)> {
+        if let Some(answered) = self.estimated_count(target) {
+            return answered
+                .map(Box::new)
+                .map_err(|error| (TargetEnd::Unfit(error), Box::new(ask)));
+        }
         let exchange = match exchange::prepare(self.scanned, target) {
             Ok(exchange) => exchange,
             Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
@@ -151,12 +160,12 @@ impl Trip<'_> {
                 }
             };
             let started = Instant::now();
-            let credential = lease.credential().clone();
+            let who = (lease.credential().clone(), lease.fingerprint());
             match self.attempt(target, &exchange, &lease).await {
                 Ok(ready) => {
                     let status = ready.status.as_u16();
                     self.trail.attempts.push(Attempt::served(
-                        credential,
+                        who,
                         &target.model,
                         status,
                         started.elapsed(),
@@ -177,7 +186,7 @@ impl Trip<'_> {
                 Err(lost) => {
                     let next = self.settle(target, lease, &mut ask, &lost);
                     self.trail.attempts.push(Attempt::lost(
-                        credential,
+                        who,
                         &target.model,
                         &lost,
                         next,
@@ -205,6 +214,23 @@ impl Trip<'_> {
                 }
             }
         }
+    }
+
+    /// A token count for a provider that cannot count: estimated here, without any call.
+    fn estimated_count(&self, target: &Target) -> Option<Result<Answered, ErrorReply>> {
+        let inbound = self.scanned.inbound;
+        let counts =
+            target
+                .runtime
+                .adapter
+                .dialect_for(inbound.operation, inbound.dialect, &target.model);
+        if inbound.operation != Operation::CountTokens || counts.is_some() {
+            return None;
+        }
+        Some(self.scanned.canonical().map(|request| {
+            let body = count::write_reply(inbound.dialect, estimate_tokens(&request), true);
+            Answered::made_here(body)
+        }))
     }
 
     /// Tells the pool of a failure: by the user's own rule where one fits, else by the vendor's
@@ -265,20 +291,90 @@ impl Trip<'_> {
         outbound: Outbound,
         secret: Option<&Secret>,
     ) -> Result<Ready, Lost> {
+        if let Back::Embeddings(batches) = &exchange.back {
+            return self
+                .embed(target, exchange, batches, outbound, secret)
+                .await;
+        }
         let runtime = &target.runtime;
         let first_byte_by = Instant::now() + runtime.limits.first_byte;
         let reply = send(&runtime.client, outbound, runtime.limits)
             .await
             .map_err(Lost::unsent)?;
-        let circumstances = Circumstances {
+        self.circumstances(target, exchange, secret, first_byte_by)
+            .judge(reply)
+            .await
+    }
+
+    /// Vectors of another dialect: one call after the other, one answer made of all.
+    async fn embed(
+        &self,
+        target: &Target,
+        exchange: &Exchange,
+        batches: &Batches,
+        outbound: Outbound,
+        secret: Option<&Secret>,
+    ) -> Result<Ready, Lost> {
+        let runtime = &target.runtime;
+        let mut gathered: Option<EmbeddingsReply> = None;
+        let mut last = None;
+        for (range, body) in &batches.calls {
+            let outbound = Outbound {
+                body: body.clone(),
+                ..outbound.clone()
+            };
+            let first_byte_by = Instant::now() + runtime.limits.first_byte;
+            let reply = send(&runtime.client, outbound, runtime.limits)
+                .await
+                .map_err(Lost::unsent)?;
+            let circumstances = self.circumstances(target, exchange, secret, first_byte_by);
+            let ready = circumstances.judge(reply).await?;
+            let ReadyBody::Whole { body, .. } = &ready.body else {
+                continue;
+            };
+            let vectors =
+                EmbeddingsReply::read(exchange.dialect, body, range.len()).map_err(|error| {
+                    Lost::garbage(ready.status, format!("the vectors cannot be read: {error}"))
+                })?;
+            match &mut gathered {
+                Some(gathered) => gathered.append(vectors),
+                None => gathered = Some(vectors),
+            }
+            last = Some(ready);
+        }
+        let (Some(mut vectors), Some(ready)) = (gathered, last) else {
+            return Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
+        };
+        if embeddings::needs_normalising(&target.model, batches.request.dimensions) {
+            vectors.normalise();
+        }
+        let inbound = self.scanned.inbound;
+        let body = batches
+            .request
+            .write_reply(inbound.dialect, &vectors, &self.scanned.model);
+        let body = ReadyBody::Whole {
+            body: body.into(),
+            usage: vectors.usage,
+            output_chars: 0,
+        };
+        Ok(Ready { body, ..ready })
+    }
+
+    fn circumstances<'b>(
+        &'b self,
+        target: &'b Target,
+        exchange: &'b Exchange,
+        secret: Option<&'b Secret>,
+        first_byte_by: Instant,
+    ) -> Circumstances<'b> {
+        Circumstances {
             gateway: self.gateway,
             scanned: self.scanned,
             target,
             exchange,
             secret,
             first_byte_by,
-        };
-        circumstances.judge(reply).await
+        }
     }
 
     fn headers(&self, target: &Target, exchange: &Exchange, secret: Option<&Secret>) -> HeaderMap {

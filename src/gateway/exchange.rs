@@ -1,12 +1,18 @@
 //! A request as it goes to one target: in the upstream's dialect, spliced or translated.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::dialects::embeddings::EmbeddingsRequest;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::head;
 use crate::dialects::loss::Losses;
-use crate::dialects::{Dialect, Operation, ReplyContext, Target as CodecTarget, codec};
+use crate::dialects::{
+    Dialect, Operation, ReplyContext, RequestHint, Target as CodecTarget, codec,
+};
+use crate::gateway::count;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
 use crate::providers::Outgoing;
@@ -26,37 +32,70 @@ pub struct Exchange {
 
 /// How an answer comes back.
 pub enum Back {
+    /// A token count of another dialect.
+    Count,
+    Embeddings(Box<Batches>),
     Translated(Box<ReplyContext>),
     /// As it is.
     Verbatim,
 }
 
+/// Texts for vectors, in as many upstream calls as the upstream's limit makes necessary.
+pub struct Batches {
+    pub request: EmbeddingsRequest,
+    /// Which inputs each call holds, and its body.
+    pub calls: Vec<(Range<usize>, Bytes)>,
+}
+
 /// Makes the request for a target.
 pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, ErrorReply> {
     let (inbound, adapter) = (scanned.inbound, target.runtime.adapter);
-    let Some(dialect) = adapter.dialect_for(inbound.operation, inbound.dialect, &target.model)
-    else {
-        return Err(unsupported(inbound.operation, target));
+    let asked = inbound.operation;
+    let (operation, dialect) = match adapter.dialect_for(asked, inbound.dialect, &target.model) {
+        Some(dialect) => (asked, dialect),
+        // A text completion is a chat of one message.
+        None if asked == Operation::Completions => {
+            let chat = adapter.dialect_for(Operation::Chat, inbound.dialect, &target.model);
+            (
+                Operation::Chat,
+                chat.ok_or_else(|| unsupported(asked, target))?,
+            )
+        }
+        None => return Err(unsupported(asked, target)),
     };
-    let verbatim = dialect == inbound.dialect;
     let mut losses = Losses::default();
-    let (body, back) = if verbatim {
-        (splice(scanned, target), Back::Verbatim)
-    } else {
-        let (body, context) = translate(scanned, target, dialect, &mut losses)?;
-        (body, Back::Translated(Box::new(context)))
+    let verbatim = operation == asked && dialect == inbound.dialect;
+    let (body, back) = match operation {
+        _ if verbatim => (splice(scanned, target), Back::Verbatim),
+        Operation::Embeddings => embed(scanned, target, dialect, &mut losses)?,
+        Operation::CountTokens => (
+            count::write_request(scanned, target, dialect, &mut losses)?,
+            Back::Count,
+        ),
+        Operation::Chat | Operation::Completions => {
+            let (body, context) = translate(scanned, target, dialect, &mut losses)?;
+            (
+                with_extra(body, target, dialect),
+                Back::Translated(Box::new(context)),
+            )
+        }
     };
+    refuse_losses(scanned, target, &losses)?;
     let outgoing = Outgoing {
-        operation: inbound.operation,
+        operation,
         dialect,
         model: &target.model,
         stream: scanned.stream,
         translated: !verbatim,
     };
     let body = adapter.adapt(body, &outgoing);
-    let path = adapter.path(inbound.operation, dialect, &target.model, scanned.stream);
+    let mut path = adapter.path(operation, dialect, &target.model, scanned.stream);
+    if verbatim && operation == Operation::Embeddings && !inbound.batch {
+        // Adapters name the batch form, which translations use; a single text has its own verb.
+        path = path.replace(":batchEmbedContents", ":embedContent");
+    }
     Ok(Exchange {
-        operation: inbound.operation,
+        operation,
         dialect,
         path,
         body,
@@ -65,14 +104,33 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
     })
 }
 
+/// The client's own body with the target's model name and the configured members.
 fn splice(scanned: &Scanned<'_>, target: &Target) -> Bytes {
-    let extra: Vec<(&str, &RawValue)> = target
-        .runtime
-        .extra_body
-        .iter()
+    head::splice(
+        &scanned.inbound.body,
+        &scanned.head,
+        &target.model,
+        &extra(target),
+    )
+}
+
+/// A translated body with the configured members.
+fn with_extra(body: Bytes, target: &Target, dialect: Dialect) -> Bytes {
+    let extra = extra(target);
+    if extra.is_empty() {
+        return body;
+    }
+    match head::scan(&body, dialect) {
+        Ok(head) => head::splice(&body, &head, &target.model, &extra),
+        Err(_) => body,
+    }
+}
+
+fn extra(target: &Target) -> Vec<(&str, &RawValue)> {
+    let extra = target.runtime.extra_body.iter();
+    extra
         .map(|(name, value)| (name.as_str(), value.as_ref()))
-        .collect();
-    head::splice(&scanned.inbound.body, &scanned.head, &target.model, &extra)
+        .collect()
 }
 
 fn translate(
@@ -84,13 +142,6 @@ fn translate(
     let request = scanned.canonical()?;
     let to = CodecTarget::new(target.runtime.id.as_str(), &target.model);
     let body = Bytes::from(codec(dialect).write_request(&request, &to, losses)?);
-    if scanned.inbound.strict && !losses.is_empty() {
-        let message = format!(
-            "strict translation: {} cannot take these fields of the request: {losses}",
-            target.runtime.id
-        );
-        return Err(ErrorReply::invalid(message));
-    }
     let context = ReplyContext {
         model: scanned.model.clone(),
         created: Timestamp::now().as_millis() / 1000,
@@ -99,6 +150,54 @@ fn translate(
         request: Some(request),
     };
     Ok((body, context))
+}
+
+fn embed(
+    scanned: &Scanned<'_>,
+    target: &Target,
+    dialect: Dialect,
+    losses: &mut Losses,
+) -> Result<(Bytes, Back), ErrorReply> {
+    let inbound = scanned.inbound;
+    let hint = RequestHint {
+        model: inbound.path_model.as_deref(),
+        stream: None,
+    };
+    let request = EmbeddingsRequest::read(inbound.dialect, &inbound.body, hint)?;
+    let to = CodecTarget::new(target.runtime.id.as_str(), &target.model);
+    let mut calls = Vec::new();
+    for batch in request.batches(dialect) {
+        let body = Bytes::from(request.write(dialect, &to, batch.clone(), losses));
+        calls.push((batch, body));
+    }
+    let first = calls
+        .first()
+        .map(|(_, body)| body.clone())
+        .unwrap_or_default();
+    Ok((
+        first,
+        Back::Embeddings(Box::new(Batches { request, calls })),
+    ))
+}
+
+/// `strict_translation`: a field that cannot be translated is a 400, not a named loss.
+fn refuse_losses(
+    scanned: &Scanned<'_>,
+    target: &Target,
+    losses: &Losses,
+) -> Result<(), ErrorReply> {
+    if !scanned.inbound.strict || losses.is_empty() {
+        return Ok(());
+    }
+    let provider = &target.runtime.id;
+    let message =
+        format!("strict translation: {provider} cannot take these fields of the request: {losses}");
+    Err(ErrorReply::new(
+        400,
+        ErrorKind::InvalidRequest,
+        "untranslatable_field",
+        message,
+    ))
 }
 
 fn unsupported(operation: Operation, target: &Target) -> ErrorReply {

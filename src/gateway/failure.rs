@@ -24,7 +24,7 @@ use crate::time::{Timestamp, humanize};
 pub struct Lost {
     pub failure: Failure,
     /// Absent where there was no answer.
-    pub reply: Option<LostReply>,
+    pub reply: Option<Box<LostReply>>,
 }
 
 /// An upstream's failed answer.
@@ -43,6 +43,18 @@ impl Lost {
     pub fn unsent(error: SendError) -> Self {
         Self {
             failure: Failure::new(Verdict::Transient(error.fault), error.message),
+            reply: None,
+        }
+    }
+
+    /// An answer came that is none.
+    pub fn garbage(status: StatusCode, message: impl Into<String>) -> Self {
+        let failure = Failure::new(Verdict::Transient(Fault::Garbage), message);
+        Self {
+            failure: Failure {
+                status: Some(status.as_u16()),
+                ..failure
+            },
             reply: None,
         }
     }
@@ -75,7 +87,7 @@ impl Lost {
 pub struct DeadEnd {
     pub error: ErrorReply,
     /// The upstream's own answer, to pass on where the client speaks its dialect.
-    pub passed: Option<LostReply>,
+    pub passed: Option<Box<LostReply>>,
     pub trail: Trail,
 }
 
@@ -123,6 +135,9 @@ impl DeadEnd {
             usage: None,
             first_token: None,
             duration,
+            fingerprint: last.map(|attempt| attempt.fingerprint),
+            cost_usd: None,
+            trail: self.trail.to_json(Ending::Failed, self.error.status),
         }
     }
 }
@@ -144,7 +159,7 @@ fn helpfulness(error: &ErrorReply) -> u8 {
     }
 }
 
-fn explain(end: TargetEnd, now: Timestamp) -> (ErrorReply, Option<LostReply>) {
+fn explain(end: TargetEnd, now: Timestamp) -> (ErrorReply, Option<Box<LostReply>>) {
     match end {
         TargetEnd::Unfit(error) => (error, None),
         TargetEnd::Stopped {
@@ -165,7 +180,7 @@ fn stopped(
     stop: Stop,
     lost: Lost,
     now: Timestamp,
-) -> (ErrorReply, Option<LostReply>) {
+) -> (ErrorReply, Option<Box<LostReply>>) {
     match stop {
         Stop::BadRequest => bad_request(provider, lost),
         Stop::AttemptsSpent
@@ -177,7 +192,7 @@ fn stopped(
 }
 
 /// The upstream's own status and message, at once.
-fn bad_request(provider: &str, lost: Lost) -> (ErrorReply, Option<LostReply>) {
+fn bad_request(provider: &str, lost: Lost) -> (ErrorReply, Option<Box<LostReply>>) {
     let status = lost
         .status()
         .filter(|status| (400..500).contains(status))
@@ -216,7 +231,7 @@ fn refused(
     refusal: Refusal,
     last: Option<Lost>,
     now: Timestamp,
-) -> (ErrorReply, Option<LostReply>) {
+) -> (ErrorReply, Option<Box<LostReply>>) {
     let error = match refusal {
         Refusal::AllRefused => {
             let message = format!(

@@ -9,7 +9,9 @@ use crate::dialects::chat::ChatRequest;
 use crate::dialects::completions::Completions;
 use crate::dialects::error::{ErrorReply, ReadError};
 use crate::dialects::head::{self, Head, SessionKeys};
-use crate::dialects::{Codec, Dialect, Operation, RequestHint, codec};
+use crate::dialects::{
+    Codec, Dialect, Operation, ReplyContext, RequestHint, StreamWriter, codec, gemini,
+};
 use crate::ids::RequestId;
 
 /// Headers in which a client may name its conversation.
@@ -76,6 +78,14 @@ impl Inbound {
             session,
             canonical: OnceLock::new(),
         })
+    }
+
+    /// A writer for the client's stream, in its dialect and framing.
+    pub fn stream_writer(&self, context: &ReplyContext) -> Box<dyn StreamWriter> {
+        if self.array_stream {
+            return gemini::stream_writer(context.clone(), gemini::Framing::Array);
+        }
+        self.codec().stream_writer(context.clone())
     }
 
     /// The codec of what the client speaks.

@@ -5,14 +5,17 @@ pub mod answer;
 pub mod attempt;
 pub mod build;
 pub mod catalog;
+pub mod count;
 pub mod exchange;
 pub mod failure;
 pub mod first_token;
 pub mod headers;
 pub mod inbound;
+pub mod persist;
 pub mod plan;
 pub mod probe;
 pub mod relay;
+pub mod reshape;
 pub mod runtime;
 pub mod settle;
 pub mod sink;
@@ -25,21 +28,32 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::gateway::persist::Persistence;
 use crate::gateway::snapshot::Snapshot;
+use crate::state::State;
 use crate::telemetry::Telemetry;
+use crate::time::Timestamp;
 
 /// The core that all fronts share. Cheap to clone behind its `Arc`.
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub telemetry: Telemetry,
+    /// `None` keeps everything in memory.
+    pub persistence: Option<Arc<Persistence>>,
 }
 
 impl Gateway {
-    /// A gateway over a first snapshot.
-    pub fn new(snapshot: Snapshot) -> Arc<Self> {
+    /// A gateway over a first snapshot, its pools as the state knows them.
+    pub fn new(snapshot: Snapshot, state: Option<State>) -> Arc<Self> {
+        let telemetry = Telemetry::new(state.clone());
+        let persistence = state.map(|state| Arc::new(Persistence::new(state)));
+        if let Some(persistence) = &persistence {
+            persistence.restore(&snapshot, Timestamp::now());
+        }
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
-            telemetry: Telemetry::default(),
+            telemetry,
+            persistence,
         })
     }
 
@@ -50,7 +64,23 @@ impl Gateway {
 
     /// Puts a new configuration in force. Requests under way keep theirs.
     pub fn replace(&self, snapshot: Snapshot) {
+        if let Some(persistence) = &self.persistence {
+            // Credentials that are new here may have a past.
+            persistence.record(&self.snapshot(), Timestamp::now());
+            persistence.restore(&snapshot, Timestamp::now());
+        }
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Writes down what is not on disk yet; waits at most `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let Some(persistence) = &self.persistence else {
+            return;
+        };
+        persistence.record(&self.snapshot(), Timestamp::now());
+        if let Err(error) = persistence.state().flush(patience) {
+            tracing::warn!("{error}");
+        }
     }
 
     /// Silence in a stream after which a comment is sent; zero is never.

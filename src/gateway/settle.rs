@@ -15,6 +15,7 @@ use crate::gateway::relay::{End, RelayOutcome};
 use crate::gateway::trail::Trail;
 use crate::ids::CredentialId;
 use crate::pool::{Lease, Outcome};
+use crate::secret::Fingerprint;
 use crate::telemetry::{Ending, Finished};
 use crate::time::Timestamp;
 
@@ -49,6 +50,7 @@ impl Served<'_> {
         let closing = Closing {
             gateway: Arc::clone(self.gateway),
             credential: credential.clone(),
+            fingerprint: self.lease.fingerprint(),
             model: self.target.model.clone(),
             status: self.ready.status.as_u16(),
             trail: self.trail,
@@ -92,6 +94,7 @@ impl Served<'_> {
 struct Closing {
     gateway: Arc<Gateway>,
     credential: CredentialId,
+    fingerprint: Fingerprint,
     model: String,
     status: u16,
     trail: Trail,
@@ -129,10 +132,11 @@ impl Closing {
     }
 
     fn finish(self, ending: Ending, usage: Option<Usage>) {
-        let Some(request) = self.trail.request else {
+        let Some(request) = self.trail.request.clone() else {
             return;
         };
-        self.gateway.telemetry.finished(&Finished {
+        let trail = self.trail.to_json(ending, self.status);
+        self.gateway.telemetry.finished(Finished {
             id: request.id,
             client: request.client,
             provider: self.credential.provider().to_owned(),
@@ -144,6 +148,9 @@ impl Closing {
             usage,
             first_token: Some(self.first_token),
             duration: self.arrived.elapsed(),
+            fingerprint: Some(self.fingerprint),
+            cost_usd: None,
+            trail,
         });
     }
 }

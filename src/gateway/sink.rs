@@ -20,6 +20,8 @@ pub enum Sink {
         codec: &'static dyn Codec,
         /// The terminal frame has passed.
         over: bool,
+        /// Frames are strung together as one JSON array (Gemini without `alt=sse`).
+        array: Option<ArrayFraming>,
     },
 }
 
@@ -31,6 +33,8 @@ pub struct Translation {
     buffer: Vec<u8>,
     usage: Option<Usage>,
     output_chars: u64,
+    /// The writer makes one JSON array.
+    is_array: bool,
     /// The stop reason was seen.
     stopped: bool,
     finished: bool,
@@ -56,17 +60,27 @@ pub enum StreamFault {
 
 impl Sink {
     /// Frames pass as they are.
-    pub fn verbatim(observer: Box<dyn Observer>, codec: &'static dyn Codec) -> Self {
+    pub fn verbatim(
+        observer: Box<dyn Observer>,
+        codec: &'static dyn Codec,
+        array: Option<ArrayFraming>,
+    ) -> Self {
         Self::Verbatim {
             observer,
             codec,
             over: false,
+            array,
         }
     }
 
     /// Frames are read by one dialect and written by another.
-    pub fn translated(reader: Box<dyn StreamReader>, writer: Box<dyn StreamWriter>) -> Self {
+    pub fn translated(
+        reader: Box<dyn StreamReader>,
+        writer: Box<dyn StreamWriter>,
+        is_array: bool,
+    ) -> Self {
         Self::Translated(Translation {
+            is_array,
             reader,
             writer,
             events: Vec::new(),
@@ -82,7 +96,12 @@ impl Sink {
     pub fn feed(&mut self, frame: Frame, out: &mut Output) -> Result<Progress, StreamFault> {
         match self {
             Self::Translated(translation) => translation.feed(&frame, out),
-            Self::Verbatim { observer, over, .. } => {
+            Self::Verbatim {
+                observer,
+                over,
+                array,
+                ..
+            } => {
                 let progress = match observer.frame(&frame) {
                     Sign::Content => Progress::Content,
                     Sign::End => {
@@ -92,7 +111,10 @@ impl Sink {
                     Sign::Error(error) => return Err(StreamFault::Upstream(Box::new(error))),
                     Sign::Preamble => Progress::Preamble,
                 };
-                out.push(frame.raw);
+                match array {
+                    Some(array) => array.element(&frame.data(), out),
+                    None => out.push(frame.raw),
+                }
                 Ok(progress)
             }
         }
@@ -110,12 +132,16 @@ impl Sink {
     pub fn finish(&mut self, out: &mut Output) -> Result<(), StreamFault> {
         match self {
             Self::Translated(translation) => translation.finish(out),
-            Self::Verbatim { observer, .. } => {
-                if observer.ended() {
-                    Ok(())
-                } else {
-                    Err(StreamFault::Truncated)
+            Self::Verbatim {
+                observer, array, ..
+            } => {
+                if !observer.ended() {
+                    return Err(StreamFault::Truncated);
                 }
+                if let Some(array) = array {
+                    array.close(out);
+                }
+                Ok(())
             }
         }
     }
@@ -128,13 +154,28 @@ impl Sink {
                 translation.writer.fail(error, &mut bytes);
                 out.push(bytes.into());
             }
+            Self::Verbatim {
+                codec,
+                array: Some(array),
+                ..
+            } => {
+                array.element(&codec.write_error(error), out);
+                array.close(out);
+            }
             Self::Verbatim { codec, .. } => out.push(codec.write_stream_error(error).into()),
         }
     }
 
     /// Adds a comment, where the framing has such a thing.
     pub fn keep_alive(&mut self, comment: &'static [u8], out: &mut Output) {
-        out.push(Bytes::from_static(comment));
+        match self {
+            // White space is the only comment JSON has.
+            Self::Verbatim { array: Some(_), .. } => out.push(Bytes::from_static(b"\n")),
+            Self::Translated(translation) if translation.is_array => {
+                out.push(Bytes::from_static(b"\n"));
+            }
+            Self::Translated(_) | Self::Verbatim { .. } => out.push(Bytes::from_static(comment)),
+        }
     }
 
     /// `true` once the terminal frame has passed and nothing more can follow.
@@ -253,5 +294,27 @@ fn fault_of(error: ReadError) -> StreamFault {
         ReadError::Upstream(error) => StreamFault::Upstream(error),
         ReadError::Truncated => StreamFault::Truncated,
         ReadError::Field(_) | ReadError::Json(_) => StreamFault::Garbage(error.to_string()),
+    }
+}
+
+/// Frames as the elements of one JSON array.
+#[derive(Debug, Default)]
+pub struct ArrayFraming {
+    is_open: bool,
+}
+
+impl ArrayFraming {
+    fn element(&mut self, json: &[u8], out: &mut Output) {
+        if json.is_empty() {
+            return;
+        }
+        let separator: &[u8] = if self.is_open { b",\n" } else { b"[" };
+        self.is_open = true;
+        out.push([separator, json].concat().into());
+    }
+
+    fn close(&mut self, out: &mut Output) {
+        let end: &[u8] = if self.is_open { b"]" } else { b"[]" };
+        out.push(Bytes::copy_from_slice(end));
     }
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::dialects::{Dialect, Operation};
 use crate::gateway::failure::Lost;
 use crate::gateway::inbound::Scanned;
 use crate::ids::{CredentialId, RequestId};
 use crate::pool::{Next, Stop};
 use crate::providers::verdict::Verdict;
+use crate::secret::Fingerprint;
+use crate::telemetry::Ending;
 use crate::time::Timestamp;
 
 /// What happened to a request so far.
@@ -30,10 +34,14 @@ pub struct Request {
     pub at: Timestamp,
 }
 
+/// A credential and which secret of it was used.
+pub type Who = (CredentialId, Fingerprint);
+
 /// One upstream call.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub credential: CredentialId,
+    pub fingerprint: Fingerprint,
     pub model: String,
     pub status: Option<u16>,
     /// `None` for the one that served.
@@ -65,11 +73,46 @@ impl Trail {
     }
 }
 
+impl Trail {
+    /// The trail as the journal keeps it and `explain` reads it.
+    pub fn to_json(&self, ending: Ending, status: u16) -> String {
+        let request = self.request.as_ref().map(|request| {
+            json!({
+                "id": request.id.to_string(),
+                "client": &*request.client,
+                "dialect": request.dialect.as_str(),
+                "operation": request.operation.as_str(),
+                "model": request.model,
+                "stream": request.stream,
+                "at": request.at.to_rfc3339(),
+            })
+        });
+        let attempts: Vec<_> = self.attempts.iter().map(Attempt::to_json).collect();
+        let ending = ending.as_str();
+        json!({"request": request, "attempts": attempts, "status": status, "ending": ending})
+            .to_string()
+    }
+}
+
 impl Attempt {
+    fn to_json(&self) -> Value {
+        json!({
+            "credential": self.credential.as_str(),
+            "model": self.model,
+            "status": self.status,
+            "verdict": self.verdict.map(Verdict::as_str),
+            "message": self.message,
+            "effect": self.effect,
+            "ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
     /// The call that served.
-    pub fn served(credential: CredentialId, model: &str, status: u16, took: Duration) -> Self {
+    pub fn served(who: Who, model: &str, status: u16, took: Duration) -> Self {
+        let (credential, fingerprint) = who;
         Self {
             credential,
+            fingerprint,
             model: model.to_owned(),
             status: Some(status),
             verdict: None,
@@ -80,13 +123,7 @@ impl Attempt {
     }
 
     /// A call that failed.
-    pub fn lost(
-        credential: CredentialId,
-        model: &str,
-        lost: &Lost,
-        next: Next,
-        took: Duration,
-    ) -> Self {
+    pub fn lost(who: Who, model: &str, lost: &Lost, next: Next, took: Duration) -> Self {
         let effect = match next {
             Next::Again {
                 same_credential: true,
@@ -95,8 +132,10 @@ impl Attempt {
             Next::Again { .. } => "passed to the next credential",
             Next::Answer(stop) => words(stop),
         };
+        let (credential, fingerprint) = who;
         Self {
             credential,
+            fingerprint,
             model: model.to_owned(),
             status: lost.status(),
             verdict: Some(lost.failure.verdict),

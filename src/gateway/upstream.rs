@@ -34,7 +34,7 @@ pub struct Limits {
 }
 
 /// A request ready to send.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outbound {
     pub method: Method,
     pub url: String,

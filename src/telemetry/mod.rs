@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use crate::dialects::usage::Usage;
 use crate::ids::{CredentialId, RequestId};
+use crate::secret::Fingerprint;
+use crate::state::State;
+use crate::state::rows::{JournalRow, UsageKey, UsageSums};
 use crate::telemetry::metrics::Metrics;
+use crate::time::Timestamp;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -18,6 +22,17 @@ pub enum Ending {
     /// The client was told of a failure: a status, or an error inside its stream.
     Failed,
     Served,
+}
+
+impl Ending {
+    /// The name in journal and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Served => "served",
+        }
+    }
 }
 
 /// A finished request.
@@ -37,18 +52,58 @@ pub struct Finished {
     /// From the request's arrival to the first content byte.
     pub first_token: Option<Duration>,
     pub duration: Duration,
+    /// Which secret served: its usage is counted apart from that of a key in its place before.
+    pub fingerprint: Option<Fingerprint>,
+    /// What it cost at list prices, where they are known.
+    pub cost_usd: Option<f64>,
+    /// The decision trail as JSON, for the journal.
+    pub trail: String,
 }
 
-/// The process's counters. One for all fronts.
-#[derive(Debug, Default)]
+/// The process's counters, and what of them is kept. One for all fronts.
+#[derive(Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    state: Option<State>,
 }
 
 impl Telemetry {
-    /// Counts a finished request and logs its one line.
-    pub fn finished(&self, request: &Finished) {
-        self.metrics.finished(request);
+    /// Counters whose sums and trails are kept in a state; `None` keeps them in memory only.
+    pub fn new(state: Option<State>) -> Self {
+        Self {
+            metrics: Metrics::default(),
+            state,
+        }
+    }
+
+    /// Counts a finished request, keeps its usage and trail, and logs its one line.
+    pub fn finished(&self, request: Finished) {
+        self.metrics.finished(&request);
+        Self::log(&request);
+        let Some(state) = &self.state else { return };
+        let now = Timestamp::now();
+        if let (Some(credential), Some(fingerprint)) = (&request.credential, request.fingerprint) {
+            let key = UsageKey {
+                hour: UsageKey::hour_of(now),
+                provider: request.provider.clone(),
+                model: request.model.clone(),
+                credential: credential.to_string(),
+                fingerprint: fingerprint.to_string(),
+                client: request.client.to_string(),
+            };
+            state.record_usage(key, &sums(&request, now));
+        }
+        let failed = request.ending == Ending::Failed;
+        let row = JournalRow {
+            id: request.id.to_string(),
+            time: now,
+            failed,
+            value: request.trail,
+        };
+        state.record_journal(row);
+    }
+
+    fn log(request: &Finished) {
         let (id, provider, model) = (request.id, &request.provider, &request.model);
         let credential = request
             .credential
@@ -70,5 +125,21 @@ impl Telemetry {
             request.status,
             request.attempts,
         );
+    }
+}
+
+fn sums(request: &Finished, now: Timestamp) -> UsageSums {
+    let usage = request.usage.unwrap_or_default();
+    UsageSums {
+        requests: 1,
+        failures: u64::from(request.ending == Ending::Failed),
+        prompt_tokens: usage.input,
+        cached_tokens: usage.cache_read,
+        cache_write_tokens: usage.cache_write,
+        completion_tokens: usage.output,
+        reasoning_tokens: usage.reasoning,
+        cost_usd: request.cost_usd.unwrap_or(0.0),
+        estimated: u64::from(usage.estimated),
+        last_used: now,
     }
 }
