@@ -28,6 +28,7 @@ pub mod model_list;
 pub mod models;
 pub mod observe;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod restore;
 pub mod schema;
 pub mod signature;
@@ -144,9 +145,10 @@ pub struct ReplyContext {
 /// The codec of a dialect.
 pub fn codec(dialect: Dialect) -> &'static dyn Codec {
     match dialect {
-        Dialect::Gemini => &gemini::Gemini,
         Dialect::Anthropic => &anthropic::Anthropic,
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => &openai_chat::OpenAiChat,
+        Dialect::Gemini => &gemini::Gemini,
+        Dialect::OpenAiChat => &openai_chat::OpenAiChat,
+        Dialect::OpenAiResponses => &openai_responses::OpenAiResponses,
     }
 }
 
