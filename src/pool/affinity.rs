@@ -1,6 +1,6 @@
 //! Which conversation was served by which credential: a bounded memory with a sliding end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::time::Timestamp;
@@ -99,10 +99,10 @@ impl Affinity {
         }
     }
 
-    /// Forgets the conversations of a credential that has left.
-    pub(super) fn forget(&mut self, slot: u32) {
+    /// Forgets the conversations of credentials that have left.
+    pub(super) fn forget(&mut self, gone: &HashSet<u32>) {
         for node in &mut self.nodes {
-            if node.slot == slot {
+            if gone.contains(&node.slot) {
                 // Its place in the line stays; nothing finds it any more.
                 node.slot = NONE;
             }

@@ -1,29 +1,24 @@
-//! What the end of an attempt means: for the credential, its model class, the provider, and for
-//! the request itself. The table is `pool.md`'s, "What a failure means".
+//! Whom a failure is laid to: the request, the credential (for one model class or as a whole), or
+//! the provider. The table is `pool.md`'s, "What a failure means".
 
 use std::time::Duration;
 
-use crate::dialects::usage::Usage;
-use crate::providers::verdict::{Blame, Failure, Fault, Verdict};
+use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::time::Timestamp;
 
-use super::ask::{Memory, Next, Outcome, Rule, Stop};
+use super::ask::Rule;
 use super::blast::{Family, Suspect};
 use super::cooldown::{self, Cooldown, Probe, Reason, SHORTEST};
-use super::select;
+use super::lane::NEVER;
 use super::slot::Standing;
 use super::state::{Grant, State};
 
-/// A request's side when its attempt is settled.
-#[derive(Debug)]
-pub(super) struct Party<'a> {
-    pub(super) memory: &'a mut Memory,
-    pub(super) deadline: Timestamp,
-}
+/// Longer waits than this are not believed: a parsing error must not park a credential for years.
+const LONGEST_HINT: Duration = Duration::from_hours(31 * 24);
 
 /// Whom a failure is laid to, and what that means for the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Charge {
+pub(super) enum Charge {
     /// The credential: pass over it. `again_at` is the end of its rest.
     Credential { again_at: Option<Timestamp> },
     /// The provider or the network: a retry, as long as there are any.
@@ -39,102 +34,12 @@ enum Charge {
 }
 
 impl State {
-    /// Settles a lease: gives its slot back, lays blame, and says what the request does next.
-    pub(super) fn settle(
-        &mut self,
-        grant: Grant,
-        outcome: Outcome<'_>,
-        party: Option<Party<'_>>,
-        now: Timestamp,
-    ) -> Next {
-        self.observe(now);
-        let next = match outcome {
-            Outcome::Cancelled { usage } => {
-                self.return_probe(grant);
-                self.add_usage(grant, usage);
-                Next::Answer(Stop::Done)
-            }
-            Outcome::Success { usage } => {
-                self.note_success(grant, true);
-                self.add_usage(grant, usage);
-                self.note_end(grant, true);
-                Next::Answer(Stop::Done)
-            }
-            Outcome::Failed {
-                failure,
-                after_content,
-            } => {
-                self.note_end(grant, false);
-                if failure.verdict.blame() == Blame::Provider && !after_content {
-                    self.take_back(grant);
-                }
-                let may_step = !grant.is_repeat;
-                let charge = self.blame(grant, failure, may_step);
-                match party {
-                    _ if after_content => Next::Answer(Stop::ContentSent),
-                    Some(party) => self.decide(grant, charge, failure.verdict, party),
-                    None => Next::Answer(Stop::ContentSent),
-                }
-            }
-            Outcome::Ruled { rule, failure } => {
-                self.note_end(grant, false);
-                let charge = self.obey(grant, rule, failure);
-                match party {
-                    Some(party) => self.decide(grant, charge, failure.verdict, party),
-                    None => Next::Answer(Stop::ContentSent),
-                }
-            }
-        };
-        self.release(grant);
-        self.serve();
-        next
-    }
-
-    /// The provider serves the credential: ladders, rests and backoffs end. Called with the first
-    /// content already, since a stream may last for minutes; that it broke off before counts until
-    /// one `is_whole`.
-    pub(super) fn note_success(&mut self, grant: Grant, is_whole: bool) {
-        let now = self.now;
-        self.blast.succeeded(grant.slot, now);
-        let class = &mut self.classes[grant.class as usize];
-        class.backoff = super::blast::Backoff::default();
-        let (entry, _) = class.entry_mut(grant.slot);
-        // An answer to a request sent before the rest began does not prove it over.
-        let proves = |rest: &Cooldown| {
-            rest.reason != Reason::Cap && (!rest.holds(now) || grant.acquired > rest.since)
-        };
-        let mut is_news = false;
-        if entry.cooldown.as_ref().is_some_and(proves) {
-            entry.cooldown = None;
-            is_news = true;
-        }
-        let faults = if is_whole { 0 } else { entry.faults };
-        if entry.cooldown.is_none() && (entry.ladder, entry.faults) != (0, faults) {
-            (entry.ladder, entry.faults) = (0, faults);
-            is_news = true;
-        }
-        let slot = &mut self.slots[grant.slot as usize];
-        let had = (slot.cooldown.is_some(), slot.strikes);
-        if slot.cooldown.as_ref().is_some_and(proves) {
-            slot.cooldown = None;
-        }
-        if slot.cooldown.is_none() {
-            slot.strikes = 0;
-        }
-        if had != (slot.cooldown.is_some(), slot.strikes) {
-            self.mark_slot(grant.slot);
-            self.refresh_slot(grant.slot);
-        }
-        if is_news {
-            self.mark_entry(grant.class, grant.slot, true);
-            self.refresh_entry(grant.class, grant.slot);
-        }
-    }
-
     /// Lays a failure to whom the table says.
-    fn blame(&mut self, grant: Grant, failure: &Failure, may_step: bool) -> Charge {
+    pub(super) fn blame(&mut self, grant: Grant, failure: &Failure, may_step: bool) -> Charge {
         let now = self.now;
-        let hint = failure.hint.map(|hint| hint.end(now).max(now + SHORTEST));
+        let hint = failure.hint.map(|hint| hint.end(now));
+        let hint = hint.filter(|hint| now.until(*hint) <= LONGEST_HINT);
+        let hint = hint.map(|hint| hint.max(now + SHORTEST));
         match failure.verdict {
             Verdict::BadRequest | Verdict::ContextLength => {
                 self.return_probe(grant);
@@ -173,14 +78,15 @@ impl State {
                     let class = &mut self.classes[grant.class as usize];
                     class.backoff.grow_capacity(hint, grant.acquired, now);
                 }
+                let pause = self.classes[grant.class as usize].backoff.until;
+                let pause = Some(pause).filter(|pause| *pause > now);
                 match charge {
                     Charge::Provider {
                         again_at,
                         is_budgeted,
                         ..
                     } => Charge::Provider {
-                        again_at: again_at
-                            .or(Some(self.classes[grant.class as usize].backoff.until)),
+                        again_at: again_at.or(pause),
                         may_repeat: false,
                         is_budgeted,
                     },
@@ -192,7 +98,7 @@ impl State {
     }
 
     /// A user's own rule.
-    fn obey(&mut self, grant: Grant, rule: Rule, failure: &Failure) -> Charge {
+    pub(super) fn obey(&mut self, grant: Grant, rule: Rule, failure: &Failure) -> Charge {
         match rule {
             Rule::Cool(wait) => {
                 let until = self.now + wait.max(SHORTEST);
@@ -397,56 +303,6 @@ impl State {
         self.refresh_slot(suspect.slot);
     }
 
-    /// What the request does next.
-    fn decide(&mut self, grant: Grant, charge: Charge, verdict: Verdict, party: Party<'_>) -> Next {
-        let Party { memory, deadline } = party;
-        let retries = memory.record(grant.slot).retries;
-        memory.prefer = None;
-        let (again_at, may_repeat) = match charge {
-            Charge::Request => return Next::Answer(Stop::BadRequest),
-            Charge::Credential { again_at } => (again_at, false),
-            Charge::Provider {
-                again_at,
-                may_repeat,
-                is_budgeted,
-            } => {
-                memory.losses = memory.losses.saturating_add(1);
-                if memory.losses >= self.settings.retry.max_attempts {
-                    return Next::Answer(Stop::AttemptsSpent);
-                }
-                if is_budgeted && !self.budget.take(self.settings.retry.budget, self.now) {
-                    tracing::debug!(
-                        provider = %self.provider,
-                        verdict = verdict.as_str(),
-                        "the retry budget is spent"
-                    );
-                    return Next::Answer(Stop::BudgetSpent);
-                }
-                (again_at, may_repeat)
-            }
-        };
-        let same_credential = may_repeat && retries < self.settings.retry.same_key_retries;
-        let after = if same_credential {
-            select::retry_backoff(retries, self.rng.f64())
-        } else {
-            Duration::ZERO
-        };
-        let record = memory.record(grant.slot);
-        record.is_out = !same_credential;
-        record.again_at = again_at;
-        if same_credential {
-            record.retries += 1;
-            memory.prefer = Some(grant.slot);
-        }
-        if self.now + after > deadline {
-            return Next::Answer(Stop::DeadlineReached);
-        }
-        Next::Again {
-            after,
-            same_credential,
-        }
-    }
-
     /// Puts (credential, class) to rest, never for less than it rests already.
     fn rest_class(
         &mut self,
@@ -459,7 +315,10 @@ impl State {
         let now = self.now;
         self.fail_probe(grant);
         let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
-        rest(&mut entry.cooldown, reason, until, probe, failure, now);
+        if rest(&mut entry.cooldown, reason, until, probe, failure, now) {
+            *self.rests.entry(reason).or_default() += 1;
+        }
+        let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
         let until = entry.cooldown.as_ref().map_or(until, |rest| rest.until);
         self.bench(grant.class, grant.slot, until);
         self.mark_entry(grant.class, grant.slot, true);
@@ -481,7 +340,9 @@ impl State {
         let now = self.now;
         self.fail_probe(grant);
         let slot = &mut self.slots[grant.slot as usize];
-        rest(&mut slot.cooldown, reason, until, probe, failure, now);
+        if rest(&mut slot.cooldown, reason, until, probe, failure, now) {
+            *self.rests.entry(reason).or_default() += 1;
+        }
         let until = slot.cooldown.as_ref().map_or(until, |rest| rest.until);
         self.mark_slot(grant.slot);
         self.refresh_slot(grant.slot);
@@ -531,35 +392,12 @@ impl State {
         let limited = limited.filter(|(counter, spec)| counter.limit(spec).is_some());
         let ends = limited
             .map(|(counter, _)| counter.resets)
-            .filter(|resets| *resets > now && *resets < super::lane::NEVER);
+            .filter(|resets| *resets > now && *resets < NEVER);
         ends.max().unwrap_or(now + cooldown::QUOTA_UNKNOWN)
-    }
-
-    pub(super) fn add_usage(&mut self, grant: Grant, usage: Option<Usage>) {
-        let Some(usage) = usage.filter(|usage| !usage.is_zero()) else {
-            return;
-        };
-        let (entry, windows) = self.classes[grant.class as usize].entry_mut(grant.slot);
-        for (counter, spec) in entry.counters.iter_mut().zip(windows) {
-            counter.add_tokens(spec, usage.total(), self.now);
-        }
-        entry.totals.add_usage(&usage);
-        self.mark_entry(grant.class, grant.slot, false);
-    }
-
-    fn note_end(&mut self, grant: Grant, is_success: bool) {
-        let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
-        let count = if is_success {
-            &mut entry.totals.successes
-        } else {
-            &mut entry.totals.failures
-        };
-        *count += 1;
-        self.mark_entry(grant.class, grant.slot, false);
     }
 }
 
-/// Begins a rest or prolongs the one that holds.
+/// Begins a rest or prolongs the one that holds. Returns whether it began.
 fn rest(
     cooldown: &mut Option<Cooldown>,
     reason: Reason,
@@ -567,7 +405,7 @@ fn rest(
     probe: Option<Probe>,
     failure: &Failure,
     now: Timestamp,
-) {
+) -> bool {
     match cooldown {
         Some(rest) if rest.holds(now) => {
             if until > rest.until {
@@ -576,11 +414,13 @@ fn rest(
                 rest.message = failure.message.as_str().into();
                 rest.probe = rest.probe.or(probe);
             }
+            false
         }
         _ => {
             let mut rest = Cooldown::new(reason, until, probe, now);
             rest.message = failure.message.as_str().into();
             *cooldown = Some(rest);
+            true
         }
     }
 }

@@ -58,10 +58,6 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn holds(&self, now: Timestamp) -> bool {
-        now < self.until
-    }
-
     /// Pauses, longer than last time if the attempt that failed began after the last pause.
     fn grow(&mut self, longest: Duration, acquired: Timestamp, now: Timestamp) {
         if self.level > 0 && acquired < self.until {
@@ -251,7 +247,7 @@ mod tests {
         }
         assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60, 60]);
         blast.succeeded(2, Timestamp::from_secs(500));
-        assert!(!blast.backoff.holds(Timestamp::from_secs(0)));
+        assert_eq!(blast.backoff, Backoff::default());
     }
 
     #[test]

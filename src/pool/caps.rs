@@ -8,16 +8,11 @@ use super::settings::{CapCooldown, CapLimit, CapSpec, Member, matches};
 
 /// Brings the class's cap cooldown for a credential in line with its count. Returns whether that
 /// changed a cooldown.
-pub(super) fn apply(
-    class: &mut Class,
-    slot: u32,
-    member: &Member,
-    caps: &[CapSpec],
-    now: Timestamp,
-) -> bool {
-    let Some(cap) = find(caps, class, member) else {
+pub(super) fn apply(class: &mut Class, slot: u32, member: &Member, now: Timestamp) -> bool {
+    let Some(cap) = find(class, member).map(|cap| (cap.limit, cap.cooldown)) else {
         return false;
     };
+    let (cap, cooldown) = cap;
     let (entry, windows) = class.entry_mut(slot);
     let Some((counter, spec)) = entry.counters.first().zip(windows.first()) else {
         return false;
@@ -44,7 +39,7 @@ pub(super) fn apply(
             .is_some_and(|rest| rest.until >= until)
     };
     let resets = || counter.room_under(limit, spec).unwrap_or(now);
-    let until = match cap.cooldown {
+    let until = match cooldown {
         CapCooldown::Fixed(wait) => now + wait,
         CapCooldown::Offset(wait) => resets() + wait,
         CapCooldown::QuotaReset => resets(),
@@ -52,33 +47,31 @@ pub(super) fn apply(
     if is_capped || rests_longer(entry, until) {
         return false;
     }
-    if matches!(cap.cooldown, CapCooldown::Fixed(_)) {
+    if matches!(cooldown, CapCooldown::Fixed(_)) {
         entry.cap_base = counter.requests;
     }
     entry.cooldown = Some(Cooldown::new(Reason::Cap, until, None, now));
     true
 }
 
+/// The caps that concern a class.
+pub(super) fn concerning(caps: &[CapSpec], class: &str) -> Vec<CapSpec> {
+    let class = folded(class);
+    let names = |pattern: &String| matches(&folded(pattern), &class);
+    let concerns = |cap: &&CapSpec| cap.models.is_empty() || cap.models.iter().any(names);
+    caps.iter().filter(concerns).cloned().collect()
+}
+
 /// The cap of a credential for a class: the first that names its tier, else the first for all.
-pub(super) fn find<'a>(caps: &'a [CapSpec], class: &Class, member: &Member) -> Option<&'a CapSpec> {
-    let concerns = |cap: &&CapSpec| {
-        cap.models.is_empty()
-            || cap
-                .models
-                .iter()
-                .any(|pattern| matches(&folded(pattern), &folded(&class.name)))
-    };
-    let mut concerned = caps.iter().filter(concerns);
-    let own = concerned.clone().find(|cap| {
+pub(super) fn find<'a>(class: &'a Class, member: &Member) -> Option<&'a CapSpec> {
+    let own = class.caps.iter().find(|cap| {
         cap.tiers.iter().any(|tier| {
-            member
-                .tier
-                .as_ref()
-                .is_some_and(|own| own.eq_ignore_ascii_case(tier))
+            let own = member.tier.as_ref();
+            own.is_some_and(|own| own.eq_ignore_ascii_case(tier))
                 || tier.parse() == Ok(member.priority)
         })
     });
-    own.or_else(|| concerned.find(|cap| is_for_all(cap)))
+    own.or_else(|| class.caps.iter().find(|cap| is_for_all(cap)))
 }
 
 fn is_for_all(cap: &CapSpec) -> bool {
@@ -90,8 +83,8 @@ fn is_for_all(cap: &CapSpec) -> bool {
 }
 
 /// How many requests a cap allows, given the window's own limit; `None` if that cannot be said.
-pub(super) fn limit(cap: &CapSpec, window: Option<u64>) -> Option<u64> {
-    let capped = match cap.limit {
+pub(super) fn limit(cap: CapLimit, window: Option<u64>) -> Option<u64> {
+    let capped = match cap {
         CapLimit::Percent(percent) => percent_of(window?, percent),
         CapLimit::Relative(more) => window?.saturating_add_signed(more),
         CapLimit::Requests(requests) => requests,

@@ -10,9 +10,10 @@ use crate::dialects::usage::Usage;
 use crate::time::Timestamp;
 
 use super::blast::Backoff;
+use super::caps;
 use super::cooldown::Cooldown;
 use super::lane::Lane;
-use super::settings::{Anchor, Settings, TierRule, WindowSpec, matches};
+use super::settings::{Anchor, CapSpec, Settings, TierRule, WindowSpec, matches};
 use super::waiters::Queue;
 use super::windows::{Counter, Reported};
 
@@ -24,6 +25,8 @@ pub(super) struct Class {
     /// At least one: a class without a known limit is counted by the UTC day, all credentials
     /// alike, so that `balanced` and `sequential` have a use to compare.
     pub(super) windows: Vec<WindowSpec>,
+    /// The caps that concern it.
+    pub(super) caps: Vec<CapSpec>,
     /// By slot; absent where nothing is known.
     pub(super) entries: Vec<Option<Box<Entry>>>,
     pub(super) lanes: Vec<TierLane>,
@@ -165,6 +168,7 @@ impl Class {
             name: name.into(),
             is_group,
             windows: Vec::new(),
+            caps: caps::concerning(&settings.caps, name),
             entries: Vec::new(),
             lanes: Vec::new(),
             backoff: Backoff::default(),
@@ -216,21 +220,9 @@ impl Class {
         (entry, &self.windows)
     }
 
-    /// `true` if nothing would be missed of the class: no lease, waiter, rest or limit.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        self.active == 0
-            && !self.backoff.holds(now)
-            && self.lanes.iter().all(|lane| lane.queue.is_empty())
-            && self
-                .windows
-                .iter()
-                .all(|spec| spec.requests == 0 && spec.tokens == 0)
-            && self.entries.iter().flatten().all(|entry| {
-                entry.ladder == 0
-                    && entry.reported.is_none()
-                    && entry.benched.is_none()
-                    && !entry.cooldown.as_ref().is_some_and(|rest| rest.holds(now))
-            })
+    /// `true` if it may make room for another: a mere model without lease or waiter.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_group && self.active == 0 && self.lanes.iter().all(|lane| lane.queue.is_empty())
     }
 
     /// Drops what is known of a credential that has left.

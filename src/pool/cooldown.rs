@@ -19,7 +19,9 @@ pub(super) const QUOTA_UNKNOWN: Duration = Duration::from_hours(1);
 const JITTER: f64 = 0.1;
 
 /// Why something rests.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The credential was refused.

@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use crate::ids::CredentialId;
 use crate::time::Timestamp;
 
+use super::caps;
 use super::class::Entry;
 use super::select::Order;
-use super::settings::{Member, Settings};
+use super::settings::{Member, Settings, WindowSpec};
 use super::slot::{Slot, Standing};
 use super::state::State;
 use super::windows::{Counter, Report, Reported};
@@ -32,17 +33,21 @@ impl State {
             self.adopt(settings);
         }
         let present: HashSet<&CredentialId> = members.iter().map(|member| &member.id).collect();
-        let gone: Vec<u32> = self
-            .by_id
-            .iter()
+        let gone = self.by_id.iter();
+        let mut gone: Vec<u32> = gone
             .filter(|(id, _)| !present.contains(id))
             .map(|(_, slot)| *slot)
             .collect();
-        for slot in gone {
-            self.remove(slot);
-        }
+        let replaced = |member: &Member| {
+            let at = self.slot_of(&member.id)?;
+            let known = &self.slots[at as usize].member;
+            (known.fingerprint != member.fingerprint).then_some(at)
+        };
+        gone.extend(members.iter().filter_map(replaced));
+        self.remove(&gone);
+        let mut free = self.free_places();
         for member in members {
-            self.admit(member);
+            self.admit(member, &mut free);
         }
         self.rank_priorities();
         self.rebuild_lanes();
@@ -161,6 +166,7 @@ impl State {
                 .quota_groups
                 .iter()
                 .any(|group| *group.name == *class.name);
+            class.caps = caps::concerning(&settings.caps, &class.name);
             let windows = class.windows_of(&settings);
             for entry in class.entries.iter_mut().flatten() {
                 carry_over(entry, &class.windows, &windows);
@@ -170,42 +176,48 @@ impl State {
         self.settings = settings;
     }
 
-    fn admit(&mut self, member: Member) {
-        if let Some(at) = self.by_id.get(&member.id).copied() {
+    /// Takes a member in, or its new settings if it is known.
+    fn admit(&mut self, member: Member, free: &mut Vec<u32>) {
+        if let Some(at) = self.slot_of(&member.id) {
             let slot = &mut self.slots[at as usize];
-            if slot.member.fingerprint == member.fingerprint {
-                if slot.member.expired && !member.expired && slot.standing == Standing::Expired {
-                    slot.standing = Standing::Usable;
-                }
-                slot.member = member;
-                return;
+            if slot.member.expired && !member.expired && slot.standing == Standing::Expired {
+                slot.standing = Standing::Usable;
             }
-            self.remove(at);
+            slot.member = member;
+            return;
         }
         let id = member.id.clone();
         let slot = Slot::new(member);
-        let free = self
-            .slots
-            .iter()
-            .position(|slot| slot.is_gone && slot.active == 0 && self.slots.len() > 64);
-        let at = if let Some(free) = free {
-            self.slots[free] = slot;
-            free
+        let at = if let Some(at) = free.pop() {
+            self.slots[at as usize] = slot;
+            at
         } else {
             self.slots.push(slot);
-            self.slots.len() - 1
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         };
-        self.by_id.insert(id, u32::try_from(at).unwrap_or(u32::MAX));
+        self.by_id.insert(id, at);
     }
 
-    fn remove(&mut self, at: u32) {
-        let slot = &mut self.slots[at as usize];
-        slot.is_gone = true;
-        self.by_id.remove(&slot.member.id);
-        self.affinity.forget(at);
-        for class in &mut self.classes {
-            class.forget(at);
+    /// Lets credentials go, and what was known of them.
+    fn remove(&mut self, gone: &[u32]) {
+        for at in gone {
+            let slot = &mut self.slots[*at as usize];
+            slot.is_gone = true;
+            self.by_id.remove(&slot.member.id);
+            for class in &mut self.classes {
+                class.forget(*at);
+            }
         }
+        if !gone.is_empty() {
+            self.affinity.forget(&gone.iter().copied().collect());
+        }
+    }
+
+    /// Places of credentials that left and whose last lease is back.
+    fn free_places(&self) -> Vec<u32> {
+        let slots = (0..).zip(&self.slots);
+        let free = slots.filter(|(_, slot)| slot.is_gone && slot.active == 0);
+        free.map(|(at, _)| at).collect()
     }
 
     fn rank_priorities(&mut self) {
@@ -221,15 +233,9 @@ impl State {
 }
 
 /// Keeps the counts of windows that stay, whatever happened to their limits.
-fn carry_over(
-    entry: &mut Entry,
-    old: &[super::settings::WindowSpec],
-    new: &[super::settings::WindowSpec],
-) {
+fn carry_over(entry: &mut Entry, old: &[WindowSpec], new: &[WindowSpec]) {
     let counters = new.iter().map(|spec| {
-        let same = |old: &super::settings::WindowSpec| {
-            (old.every, old.anchor) == (spec.every, spec.anchor)
-        };
+        let same = |old: &WindowSpec| (old.every, old.anchor) == (spec.every, spec.anchor);
         let at = old.iter().position(same);
         at.and_then(|at| entry.counters.get(at).cloned())
             .unwrap_or_else(Counter::new)

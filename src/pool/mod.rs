@@ -53,6 +53,7 @@ mod routes;
 mod saved;
 mod select;
 mod settings;
+mod settle;
 pub mod simulate;
 mod slot;
 mod snapshot;
@@ -78,7 +79,7 @@ pub use snapshot::{
 };
 pub use windows::Report;
 
-use blame::Party;
+use settle::Party;
 use state::{Answer, Grant, Request, State};
 
 /// The credentials of one provider.

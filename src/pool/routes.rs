@@ -10,8 +10,10 @@ use super::waiters::Queue;
 
 /// Model names remembered.
 const MAX_MODELS: usize = 10_000;
-/// Model classes kept; beyond, one that has nothing to remember makes room.
+/// Model classes kept; beyond, the one unused for longest makes room, rests and counts and all.
 const MAX_CLASSES: usize = 512;
+/// Lanes kept: each is brought up to date whenever the load of a credential changes.
+const MAX_LANES: usize = 64;
 /// Places in all lanes together (about 200 MB); beyond, the lane unused for longest is dropped.
 const MAX_LEAVES: usize = 4_000_000;
 
@@ -54,13 +56,11 @@ impl State {
         }
         let mut class = Class::new(name, is_group, &self.settings);
         class.used = self.now;
-        let at = if self.classes.len() < MAX_CLASSES {
-            None
-        } else {
-            self.classes
-                .iter()
-                .position(|class| class.is_idle(self.now))
-        };
+        let places = self.classes.iter().enumerate();
+        let at = places
+            .filter(|(_, class)| self.classes.len() >= MAX_CLASSES && class.is_idle())
+            .min_by_key(|(_, class)| class.used)
+            .map(|(at, _)| at);
         let at = if let Some(at) = at {
             self.routes.remove_class(&self.classes[at].name);
             self.routes.clear_models();
@@ -100,7 +100,7 @@ impl State {
         loop {
             let with_lanes = self.classes.iter().filter(|class| !class.lanes.is_empty());
             let lanes: usize = with_lanes.map(|class| class.lanes.len()).sum();
-            if (lanes + 1).saturating_mul(self.slots.len()) <= MAX_LEAVES {
+            if lanes < MAX_LANES && (lanes + 1).saturating_mul(self.slots.len()) <= MAX_LEAVES {
                 return;
             }
             let is_cold = |class: &&mut Class| {
@@ -111,6 +111,8 @@ impl State {
                 return;
             };
             class.lanes.clear();
+            // Known routes point into lanes by place.
+            self.routes.clear_models();
         }
     }
 

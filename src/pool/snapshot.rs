@@ -1,5 +1,7 @@
 //! A picture of the pool for reports: `creds list`, `status`, `/v1/quota-stats`, metrics.
 
+use std::collections::BTreeMap;
+
 use crate::ids::{CredentialId, ProviderId};
 use crate::time::Timestamp;
 
@@ -22,6 +24,8 @@ pub struct PoolSnapshot {
     pub leases: u32,
     /// Requests that wait for a credential.
     pub waiters: u32,
+    /// Rests begun since the pool was made, by reason.
+    pub cooldowns: BTreeMap<Reason, u64>,
     /// In the order of their ids.
     pub members: Vec<MemberSnapshot>,
 }
@@ -147,6 +151,7 @@ impl State {
             backoff_until: (until > now).then_some(until),
             leases: self.slots.iter().map(|slot| slot.active).sum(),
             waiters: self.waiting,
+            cooldowns: self.rests.clone(),
             members,
         }
     }
@@ -213,10 +218,10 @@ impl State {
             resets: Some(reported.resets),
         });
         let first = entry.counters.first().zip(class.windows.first());
-        let cap = caps::find(&self.settings.caps, class, &slot.member);
+        let cap = caps::find(class, &slot.member);
         let cap = cap.zip(first).and_then(|(cap, (counter, spec))| {
             let used = counter.requests.saturating_sub(entry.cap_base);
-            Some((caps::limit(cap, counter.limit(spec))?, used))
+            Some((caps::limit(cap.limit, counter.limit(spec))?, used))
         });
         ClassSnapshot {
             class: class.name.to_string(),

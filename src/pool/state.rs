@@ -2,7 +2,7 @@
 //!
 //! What a failure does to it is in `blame.rs`; what survives a restart in `saved.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::ids::{CredentialId, ProviderId};
@@ -49,6 +49,8 @@ pub(super) struct State {
     /// Tickets whose holders are to be woken.
     pub(super) woken: Vec<u64>,
     pub(super) dirt: Dirt,
+    /// Rests begun since the start, for metrics.
+    pub(super) rests: BTreeMap<Reason, u64>,
 }
 
 /// What is still to be written down.
@@ -111,6 +113,7 @@ impl State {
             granted: HashMap::new(),
             woken: Vec::new(),
             dirt: Dirt::default(),
+            rests: BTreeMap::new(),
         }
     }
 
@@ -273,7 +276,7 @@ impl State {
         let TierLane { lane, .. } = self.lane(route);
         let gate = self.gate(route.class);
         let has = |status| lane.count(status) > 0;
-        if self.can_serve(lane, memory) && gate > self.now {
+        if has(Status::Eligible) && gate > self.now {
             return Refusal::ProviderBackoff { until: gate };
         }
         if memory.losses > 0 || has(Status::Eligible) {
@@ -346,7 +349,10 @@ impl State {
         entry.totals.requests += 1;
         entry.totals.last_used_ms = Some(now.as_millis());
         entry.totals.first_used_ms.get_or_insert(now.as_millis());
-        let capped = caps::apply(class, at, &slot.member, &self.settings.caps, now);
+        let capped = caps::apply(class, at, &slot.member, now);
+        if capped {
+            *self.rests.entry(Reason::Cap).or_default() += 1;
+        }
         let is_load_changed = load != (slot.is_full(), slot.is_optimal());
         self.mark_entry(route.class, at, capped);
         self.note_turn(route.class, at);
@@ -411,7 +417,7 @@ impl State {
         }
         entry.totals.requests = entry.totals.requests.saturating_sub(1);
         let member = &self.slots[grant.slot as usize].member;
-        caps::apply(class, grant.slot, member, &self.settings.caps, self.now);
+        caps::apply(class, grant.slot, member, self.now);
         self.mark_entry(grant.class, grant.slot, false);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::dialects::usage::Usage;
 use crate::pool::ask::{Memory, Next, Outcome, Refusal, Stop};
-use crate::pool::blame::Party;
+use crate::pool::settle::Party;
 use crate::pool::state::{Answer, Grant, Request, State};
 use crate::providers::verdict::Failure;
 use crate::time::Timestamp;
