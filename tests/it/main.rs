@@ -4,13 +4,14 @@
 mod access;
 mod bad_input;
 mod client;
+mod commands;
+mod creds_command;
 mod demo;
 mod dialects;
 mod errors;
 mod fake;
 mod fake_itself;
 mod floors;
-#[expect(dead_code, reason = "the tests of the commands use the rest")]
 mod harness;
 mod http;
 mod lifecycle;
