@@ -5,6 +5,7 @@
 //! [`Command::run`].
 
 pub mod boot;
+mod chat;
 mod completions;
 mod config;
 mod creds;
@@ -108,6 +109,7 @@ pub enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
+    Chat(chat::ChatArgs),
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Creds(creds::CredsArgs),
@@ -120,6 +122,7 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Chat(args) => chat::run(&args, context),
             Self::Completions(args) => completions::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Creds(args) => creds::run(&args, context),
@@ -144,19 +147,27 @@ impl Context {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        let work = Box::pin(work);
+        self.block_on_to_end(async {
+            tokio::select! {
+                done = work => done,
+                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+            }
+        })
+    }
+
+    /// [`Context::block_on`] for work that hears Ctrl-C itself.
+    pub fn block_on_to_end<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
             Failure::failed(
                 format!("cannot start the runtime: {error}"),
                 "check the limits on threads and open files (ulimit -a)",
             )
         })?;
-        let work = Box::pin(work);
-        let done = runtime.block_on(async {
-            tokio::select! {
-                done = work => done,
-                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
-            }
-        });
+        let done = runtime.block_on(Box::pin(work));
         // What is still running (a name lookup, say) must not hold up the end.
         runtime.shutdown_background();
         done

@@ -116,6 +116,19 @@ impl Printer {
         self.err.line(&format!("{label} {text}"));
     }
 
+    /// Writes to stderr what accompanies a result as it comes: no line of its own.
+    pub fn aside(&self, style: Style, text: &str) {
+        if self.quiet {
+            return;
+        }
+        let painted = self.err.paint(style, text);
+        let mut sink = self.err.lock();
+        // A stderr that is gone is no reason to fail.
+        let _ = sink
+            .write_all(painted.as_bytes())
+            .and_then(|()| sink.flush());
+    }
+
     /// Writes an error with its excerpt and hint to stderr.
     pub fn failure(&self, failure: &Failure) {
         if failure.is_silent() {
