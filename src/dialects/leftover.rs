@@ -38,7 +38,8 @@ fn extra_of(part: &Part) -> Option<&Extra> {
 
 fn name_all(extra: &Extra, losses: &mut Losses, node: impl Fn() -> String) {
     for (name, value) in &extra.0 {
-        if value.get() != "null" {
+        // A namespace is not lost: it is the beginning of its tools' names.
+        if value.get() != "null" && name != "namespace" {
             losses.drop_field(format!("{}.{name}", node()));
         }
     }

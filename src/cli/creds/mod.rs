@@ -4,8 +4,6 @@ mod add;
 mod export;
 mod import;
 mod list;
-mod login;
-mod refresh;
 mod remove;
 mod reset;
 mod toggle;
@@ -40,7 +38,6 @@ enum CredsCommand {
     Remove(remove::RemoveArgs),
     Enable(toggle::EnableArgs),
     Disable(toggle::DisableArgs),
-    Refresh(refresh::RefreshArgs),
     Reset(reset::ResetArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
@@ -54,7 +51,6 @@ pub(super) fn run(args: &CredsArgs, context: &Context) -> Result<(), Failure> {
         CredsCommand::Remove(args) => remove::run(args, context),
         CredsCommand::Enable(args) => toggle::enable(args, context),
         CredsCommand::Disable(args) => toggle::disable(args, context),
-        CredsCommand::Refresh(args) => refresh::run(args, context),
         CredsCommand::Reset(args) => reset::run(args, context),
         CredsCommand::Import(args) => import::run(args, context),
         CredsCommand::Export(args) => export::run(args, context),

@@ -16,7 +16,7 @@ use crate::dialects::media::{mime_of_filename, needs_bytes, true_mime};
 use crate::dialects::restore::CUSTOM_INPUT;
 use crate::dialects::signature::for_upstream;
 use crate::dialects::turns::{Turn, arrange, merge, names_by_call, operator_note};
-use crate::dialects::{Dialect, Target, arguments};
+use crate::dialects::{Dialect, Target, arguments, flatten};
 
 /// Writes `systemInstruction` and `contents`. `note` is one more system text.
 pub(super) fn write(
@@ -216,7 +216,13 @@ impl Writer<'_, '_> {
                 written.text = true;
                 parts.raw(json);
             }
-            Part::Raw { .. } => self.losses.drop_field("messages[].content[]"),
+            Part::Raw { dialect, json } => match flatten::block(*dialect, json) {
+                Some(text) => {
+                    written.text = true;
+                    parts.object(|o| o.put("text", &text));
+                }
+                None => self.losses.drop_field("messages[].content[]"),
+            },
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::dialects::json::{Array, Object, object};
 use crate::dialects::loss::Losses;
 use crate::dialects::restore::Restore;
 use crate::dialects::usage::Usage;
-use crate::dialects::{Dialect, ReplyContext, arguments};
+use crate::dialects::{Dialect, ReplyContext, arguments, flatten};
 
 /// One `GenerateContentResponse`, whole or a chunk of a stream.
 #[derive(Default)]
@@ -327,7 +327,11 @@ pub(super) fn write_part(part: &Part, parts: &mut Array<'_>, losses: &mut Losses
             dialect: Dialect::Gemini,
             json,
         } => parts.raw(json),
-        Part::Raw { .. } | Part::ToolResult(_) => losses.drop_field("content[]"),
+        Part::Raw { dialect, json } => match flatten::block(*dialect, json) {
+            Some(text) => parts.object(|o| o.put("text", &text)),
+            None => losses.drop_field("content[]"),
+        },
+        Part::ToolResult(_) => losses.drop_field("content[]"),
     }
 }
 

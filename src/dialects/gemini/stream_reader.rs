@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::dialects::StreamReader;
 use crate::dialects::chat::{Part, Text, Thinking, ToolCall};
 use crate::dialects::error::ReadError;
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
@@ -11,6 +10,7 @@ use crate::dialects::gemini::part::Calls;
 use crate::dialects::gemini::reply::{Candidate, Chunk, says_something};
 use crate::dialects::gemini::{citations, finish, logprobs};
 use crate::dialects::usage::Usage;
+use crate::dialects::{Dialect, StreamReader, flatten};
 
 /// Text kept to count grounding offsets in; longer answers get their citations cut off there.
 const MAX_CITED_TEXT: usize = 1 << 20;
@@ -107,8 +107,8 @@ impl Reader {
                 Part::Media(media) => push(EventKind::Media(media)),
                 Part::Refusal(text) => push(EventKind::Refusal(text)),
                 Part::Raw { json, .. } => {
-                    if let Some(text) = code_text(json.get()) {
-                        push(EventKind::Text(text));
+                    if let Some(text) = flatten::block(Dialect::Gemini, &json) {
+                        push(EventKind::Text(format!("\n{text}\n")));
                     }
                 }
                 Part::ToolResult(_) => {}
@@ -205,37 +205,4 @@ impl StreamReader for Reader {
         out.append(&mut stops);
         Ok(())
     }
-}
-
-/// Code that Gemini ran, and what it printed, as fenced text: events have no word for it.
-fn code_text(json: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Ran {
-        executable_code: Option<Code>,
-        code_execution_result: Option<Printed>,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(default)]
-    #[derive(Default)]
-    struct Code {
-        language: String,
-        code: String,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(default)]
-    #[derive(Default)]
-    struct Printed {
-        output: String,
-    }
-    let ran: Ran = serde_json::from_str(json).ok()?;
-    if let Some(Code { language, code }) = ran.executable_code {
-        return Some(format!(
-            "\n```{}\n{}\n```\n",
-            language.to_ascii_lowercase(),
-            code.trim_end()
-        ));
-    }
-    let output = ran.code_execution_result?.output;
-    Some(format!("\n```\n{}\n```\n", output.trim_end()))
 }

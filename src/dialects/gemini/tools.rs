@@ -12,7 +12,7 @@ use crate::dialects::gemini::{is_before_2_5, wants_openapi};
 use crate::dialects::ids::{NameRule, tool_name};
 use crate::dialects::json::{Object, raw_object};
 use crate::dialects::loss::Losses;
-use crate::dialects::restore::CUSTOM_INPUT;
+use crate::dialects::openai_chat::{custom_description, write_input_schema};
 use crate::dialects::schema::{self, Rules};
 use crate::dialects::{Dialect, Target};
 
@@ -131,7 +131,7 @@ fn list_function(tool: &Tool, target: &Target<'_>, list: &mut crate::dialects::j
         Tool::Function(function) => list.object(|o| {
             o.put("name", &tool_name(&function.name, NameRule::Gemini));
             o.put_some("description", function.description.as_deref());
-            parameters(o, function, target);
+            parameters(o, function.parameters.as_deref(), target);
             o.extra(&gemini_only(&function.extra));
         }),
         Tool::Custom {
@@ -140,21 +140,9 @@ fn list_function(tool: &Tool, target: &Target<'_>, list: &mut crate::dialects::j
             format,
         } => list.object(|o| {
             o.put("name", &tool_name(name, NameRule::Gemini));
-            let mut text = description.clone().unwrap_or_default();
-            if let Some(format) = format {
-                text.push_str("\nThe input has this format: ");
-                text.push_str(format.get());
-            }
-            o.put("description", &text);
-            o.object("parameters", |o| {
-                o.put("type", "OBJECT");
-                o.object("properties", |o| {
-                    o.object(CUSTOM_INPUT, |o| {
-                        o.put("type", "STRING");
-                    });
-                });
-                o.put("required", &[CUSTOM_INPUT]);
-            });
+            let text = custom_description(description.as_deref(), format.as_deref());
+            o.put_some("description", Some(text).filter(|t| !t.is_empty()).as_ref());
+            parameters(o, Some(&raw_object(write_input_schema)), target);
         }),
         Tool::Hosted { .. } => {}
     }
@@ -171,9 +159,9 @@ fn gemini_only(extra: &Extra) -> Extra {
     )
 }
 
-fn parameters(o: &mut Object<'_>, function: &Function, target: &Target<'_>) {
+fn parameters(o: &mut Object<'_>, schema: Option<&RawValue>, target: &Target<'_>) {
     let openapi = wants_openapi(target) || is_before_2_5(target);
-    let Some(written) = &function.parameters else {
+    let Some(written) = schema else {
         if wants_openapi(target) {
             let nothing = raw_object(|_| {});
             o.raw("parameters", &schema::clean(&nothing, VALIDATED));

@@ -11,7 +11,7 @@ use crate::dialects::json::{Object, object};
 use crate::dialects::loss::Losses;
 use crate::dialects::models::Thinking;
 use crate::dialects::schema::{self, Rules};
-use crate::dialects::{Dialect, Target, effort};
+use crate::dialects::{Dialect, Target, effort, leftover};
 
 /// Gemini takes this many stop sequences (API reference, read 2026-11-22).
 const MAX_STOPS: usize = 5;
@@ -330,6 +330,7 @@ fn extras(body: &mut Object<'_>, request: &ChatRequest, losses: &mut Losses) {
                 }
             }
             lost(&request.extra, losses);
+            leftover::record(request, losses);
         }
     }
 }

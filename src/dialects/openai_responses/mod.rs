@@ -2,7 +2,7 @@
 //!
 //! Reading takes every item there is; what only OpenAI can do passes as it is. Writing gives
 //! clients the events in OpenAI's order, each item opened, filled and closed before the next, and
-//! reasoning with what signs it in `encrypted_content` ([`held`]), so that a client that sends
+//! reasoning with what signs it in `encrypted_content` (`held`), so that a client that sends
 //! its items back keeps every maker's signatures. Nothing is stored here; [`store`] has the pure
 //! part of `previous_response_id`.
 //!

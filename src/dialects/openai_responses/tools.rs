@@ -180,7 +180,7 @@ pub(super) fn write(request: &ChatRequest, list: &mut Array<'_>, losses: &mut Lo
 fn strictness(o: &mut Object<'_>, strict: Option<bool>, source: Dialect) {
     match strict {
         Some(strict) => o.put("strict", &strict),
-        None if source == Dialect::OpenAiResponses => {}
+        None if source == Dialect::OpenAiResponses => o.null("strict"),
         None => o.put("strict", &false),
     }
 }

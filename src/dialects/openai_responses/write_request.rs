@@ -15,7 +15,7 @@ use crate::dialects::models::Sampling;
 use crate::dialects::openai_responses::{content, tools};
 use crate::dialects::signature::for_upstream;
 use crate::dialects::turns::{Turn, arrange};
-use crate::dialects::{Dialect, Target, flatten};
+use crate::dialects::{Dialect, Target, flatten, leftover};
 
 /// Members that Chat and Responses spell alike.
 const SHARED_WITH_CHAT: [&str; 7] = [
@@ -184,13 +184,7 @@ fn message_item(text: &Text, items: &mut Array<'_>) {
     items.object(|o| {
         o.put("type", "message");
         o.put("role", "assistant");
-        o.array("content", |parts| {
-            parts.object(|o| {
-                o.put("type", "output_text");
-                o.put("text", &text.text);
-                o.array("annotations", |_| {});
-            });
-        });
+        o.put("content", &text.text);
         if let Some(phase) = text.extra.get("phase") {
             o.raw("phase", phase);
         }
@@ -397,6 +391,7 @@ fn state(o: &mut Object<'_>, request: &ChatRequest, losses: &mut Losses) {
     if is_own {
         return;
     }
+    leftover::record(request, losses);
     if !says_store {
         o.put("store", &false);
     }

@@ -1,8 +1,6 @@
 //! Whole answers.
 
 mod read;
-#[cfg(test)]
-mod tests;
 mod write;
 
 pub(super) use read::{explanation, read, stop_reason};

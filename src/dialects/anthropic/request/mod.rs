@@ -5,8 +5,6 @@ mod controls;
 mod history;
 mod read;
 mod schema;
-#[cfg(test)]
-mod tests;
 mod tools;
 mod write;
 

@@ -280,7 +280,10 @@ fn a_free_text_tool_is_a_function_with_one_text() {
     let args = &body["contents"][1]["parts"][0]["functionCall"]["args"];
     assert_eq!(*args, json!({"input": "*** Begin \"x\""}));
     let declaration = &body["tools"][0]["functionDeclarations"][0];
-    assert_eq!(declaration["parameters"]["required"], json!(["input"]));
+    assert_eq!(
+        declaration["parametersJsonSchema"]["required"],
+        json!(["input"])
+    );
 }
 
 #[test]
