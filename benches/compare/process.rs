@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ impl Gateway {
                  api_keys = [\"key-one\", \"key-two\", \"key-three\"]\n"
             ),
         )?;
-        let mut command = pinned(&llmproxy()?, true);
+        let mut command = pinned(&llmproxy(), true);
         command
             .env_clear()
             .env("HOME", home.path())
@@ -132,27 +132,14 @@ impl Gateway {
     }
 }
 
-/// The binary that this bench is about, built beside it.
-pub(crate) fn llmproxy() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("COMPARE_LLMPROXY") {
-        return Ok(path.into());
-    }
-    // target/release/deps/compare-… → target/release/llmproxy
-    let this = std::env::current_exe()?;
-    let folder = this
-        .parent()
-        .and_then(|deps| deps.parent())
-        .ok_or("an odd place")?;
-    let path = folder.join("llmproxy");
-    if path.exists() {
-        Ok(path)
-    } else {
-        Err(format!("{} is not there: cargo build --release", path.display()).into())
-    }
+/// The binary that this bench is about; cargo builds it beside the bench.
+pub(crate) fn llmproxy() -> PathBuf {
+    let other = std::env::var_os("COMPARE_LLMPROXY");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_llmproxy").into(), PathBuf::from)
 }
 
 /// A command on its own core: gateways on the first, everything else on the second.
-fn pinned(program: &std::path::Path, is_gateway: bool) -> Command {
+fn pinned(program: &Path, is_gateway: bool) -> Command {
     let mut command = Command::new("taskset");
     command
         .args(["-c", if is_gateway { "0" } else { "1" }])

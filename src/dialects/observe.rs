@@ -15,10 +15,8 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
-use memchr::memmem::Finder;
-
 use crate::dialects::error::UpstreamError;
-use crate::dialects::observe::json::{follows, text_chars};
+use crate::dialects::observe::json::{Marks, follows, text_chars};
 use crate::dialects::sse::Frame;
 use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
@@ -76,19 +74,13 @@ pub fn observer(dialect: Dialect, operation: Operation) -> Box<dyn Observer> {
 
 /// What differs between dialects. Implementations hold no more than their counts.
 trait Format: Send {
-    /// Members that make a frame worth parsing after content began, if a value follows that is
-    /// not `null`.
-    const MARKERS: &'static [&'static str];
-    /// A member that holds usage which a later frame repeats in full: the frame is kept and
-    /// parsed at the end.
-    const REPEATED_USAGE: Option<&'static str>;
-    /// Members that hold answer text in a frame, the most usual first.
-    const TEXTS: &'static [&'static str];
+    /// The names looked for in frames; made once for all streams of the dialect.
+    fn marks() -> &'static Marks;
 
     /// Reads one event that is not known to be irrelevant.
     fn read(&mut self, event: &str, data: &[u8]) -> Reading;
 
-    /// The usage in a frame kept for [`REPEATED_USAGE`](Self::REPEATED_USAGE).
+    /// The usage in a frame kept for [`Marks::repeated_usage`].
     fn repeated_usage(&self, data: &[u8]) -> Option<Usage>;
 }
 
@@ -118,10 +110,9 @@ impl Reading {
 /// The observer of every dialect: the markers, the counting and the order of things.
 struct Watch<F> {
     format: F,
-    markers: Vec<Finder<'static>>,
-    repeated: Option<Finder<'static>>,
-    /// Finders for [`Format::TEXTS`]; the one that found something last comes first.
-    texts: Vec<Finder<'static>>,
+    marks: &'static Marks,
+    /// Which of [`Marks::texts`] found something last: deltas of a sort follow each other.
+    last_text: usize,
     begun: bool,
     ended: bool,
     usage: Option<Usage>,
@@ -132,12 +123,10 @@ struct Watch<F> {
 
 impl<F: Format> Watch<F> {
     fn new(format: F) -> Self {
-        let finders = |names: &'static [&'static str]| names.iter().map(Finder::new).collect();
         Self {
             format,
-            markers: finders(F::MARKERS),
-            repeated: F::REPEATED_USAGE.map(Finder::new),
-            texts: finders(F::TEXTS),
+            marks: F::marks(),
+            last_text: 0,
             begun: false,
             ended: false,
             usage: None,
@@ -147,12 +136,12 @@ impl<F: Format> Watch<F> {
     }
 
     fn matters(&self, raw: &[u8]) -> bool {
-        self.markers.iter().any(|marker| follows(raw, marker))
+        self.marks.finders.iter().any(|name| follows(raw, name))
     }
 
     fn keep_usage(&mut self, frame: &Frame) {
-        if let Some(finder) = &self.repeated
-            && follows(&frame.raw, finder)
+        if let Some(name) = &self.marks.repeated_usage
+            && follows(&frame.raw, name)
         {
             self.kept = Some(frame.clone());
         }
@@ -160,16 +149,12 @@ impl<F: Format> Watch<F> {
 
     /// Counts the first text the frame holds: a frame holds one delta.
     fn count(&mut self, raw: &[u8]) {
-        let found = self
-            .texts
-            .iter()
-            .enumerate()
-            .find_map(|(at, finder)| Some((at, text_chars(raw, finder)?)));
+        let texts = &self.marks.texts;
+        let chars_at = |at: usize| Some((at, text_chars(raw, texts.get(at)?)?));
+        let found = chars_at(self.last_text).or_else(|| (0..texts.len()).find_map(chars_at));
         if let Some((at, chars)) = found {
             self.output_chars = self.output_chars.saturating_add(chars);
-            if at > 0 {
-                self.texts.swap(0, at);
-            }
+            self.last_text = at;
         }
     }
 }

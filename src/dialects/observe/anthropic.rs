@@ -1,12 +1,14 @@
 //! Anthropic Messages streams.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
 use crate::dialects::fields::Fields;
 use crate::dialects::observe::counts::AnthropicCounts;
-use crate::dialects::observe::json::{is_filled, text};
+use crate::dialects::observe::json::{Marks, is_filled, text};
 use crate::dialects::observe::{Format, Reading};
 use crate::dialects::usage::Usage;
 
@@ -16,10 +18,17 @@ pub(super) struct Anthropic {
 }
 
 impl Format for Anthropic {
-    const MARKERS: &'static [&'static str] = &["\"usage\"", "\"error\"", "\"message_stop\""];
-    // `message_delta` completes `message_start`, so both are read as they come.
-    const REPEATED_USAGE: Option<&'static str> = None;
-    const TEXTS: &'static [&'static str] = &["\"text\"", "\"thinking\"", "\"partial_json\""];
+    fn marks() -> &'static Marks {
+        // `message_delta` completes `message_start`, so usage is read as it comes.
+        static MARKS: LazyLock<Marks> = LazyLock::new(|| {
+            Marks::new(
+                &["\"usage\"", "\"error\"", "\"message_stop\""],
+                None,
+                &["\"text\"", "\"thinking\"", "\"partial_json\""],
+            )
+        });
+        &MARKS
+    }
 
     fn read(&mut self, event: &str, data: &[u8]) -> Reading {
         let Ok(fields) = Fields::parse(data) else {

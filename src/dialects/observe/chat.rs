@@ -1,11 +1,13 @@
 //! OpenAI Chat and legacy Completions, as OpenAI and the compatible vendors stream them.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
 use crate::dialects::fields::Fields;
-use crate::dialects::observe::json::{is_filled, items, text};
+use crate::dialects::observe::json::{Marks, is_filled, items, text};
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
 
@@ -26,16 +28,23 @@ const CONTENT: [&str; 10] = [
 pub(super) struct Chat;
 
 impl Format for Chat {
-    // Every chunk has `"finish_reason":null` and may have `"usage":null`.
-    const MARKERS: &'static [&'static str] = &["\"finish_reason\"", "\"error\""];
-    const REPEATED_USAGE: Option<&'static str> = Some("\"usage\"");
-    const TEXTS: &'static [&'static str] = &[
-        "\"content\"",
-        "\"reasoning_content\"",
-        "\"reasoning\"",
-        "\"arguments\"",
-        "\"text\"",
-    ];
+    fn marks() -> &'static Marks {
+        // Every chunk has `"finish_reason":null` and may have `"usage":null`.
+        static MARKS: LazyLock<Marks> = LazyLock::new(|| {
+            Marks::new(
+                &["\"finish_reason\"", "\"error\""],
+                Some("\"usage\""),
+                &[
+                    "\"content\"",
+                    "\"reasoning_content\"",
+                    "\"reasoning\"",
+                    "\"arguments\"",
+                    "\"text\"",
+                ],
+            )
+        });
+        &MARKS
+    }
 
     fn read(&mut self, _event: &str, data: &[u8]) -> Reading {
         if data.trim_ascii_start().starts_with(b"[DONE]") {

@@ -1,21 +1,30 @@
 //! Gemini streams (`alt=sse`), bare or in Code Assist's `{"response": …}` envelope.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
 use crate::dialects::fields::Fields;
-use crate::dialects::observe::json::{is_filled, items, text};
+use crate::dialects::observe::json::{Marks, is_filled, items, text};
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
 
 pub(super) struct Gemini;
 
 impl Format for Gemini {
-    const MARKERS: &'static [&'static str] = &["\"finishReason\"", "\"error\"", "\"blockReason\""];
-    // On nearly every chunk, cumulative.
-    const REPEATED_USAGE: Option<&'static str> = Some("\"usageMetadata\"");
-    const TEXTS: &'static [&'static str] = &["\"text\"", "\"args\""];
+    fn marks() -> &'static Marks {
+        // Usage is on nearly every chunk, cumulative.
+        static MARKS: LazyLock<Marks> = LazyLock::new(|| {
+            Marks::new(
+                &["\"finishReason\"", "\"error\"", "\"blockReason\""],
+                Some("\"usageMetadata\""),
+                &["\"text\"", "\"args\""],
+            )
+        });
+        &MARKS
+    }
 
     fn read(&mut self, _event: &str, data: &[u8]) -> Reading {
         let Ok(outer) = Fields::parse(data) else {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::LazyLock;
+
 use memchr::memmem::Finder;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -73,18 +75,22 @@ pub fn inspect(dialect: Dialect, operation: Operation, body: &[u8]) -> Inspectio
 /// The error in a body, where one of the words is in it that go with one: most answers are not
 /// parsed for it.
 fn error_in(body: &[u8]) -> Option<UpstreamError> {
-    [
-        "\"error\"",
-        "\"errors\"",
-        "\"base_resp\"",
-        "\"msg\"",
-        "\"success\"",
-        "\"failed\"",
-    ]
-    .iter()
-    .any(|word| follows(body, &Finder::new(word)))
-    .then(|| UpstreamError::parse(None, body))
-    .flatten()
+    static WORDS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+        [
+            "\"error\"",
+            "\"errors\"",
+            "\"base_resp\"",
+            "\"msg\"",
+            "\"success\"",
+            "\"failed\"",
+        ]
+        .map(Finder::new)
+    });
+    WORDS
+        .iter()
+        .any(|word| follows(body, word))
+        .then(|| UpstreamError::parse(None, body))
+        .flatten()
 }
 
 fn inspect_chunks(body: &[u8]) -> Inspection {

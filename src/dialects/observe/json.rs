@@ -7,6 +7,34 @@
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
+/// The members looked for in the frames of a dialect, without parsing.
+pub(super) struct Marks {
+    /// Names that make a frame worth parsing after content began, if a value follows that is not
+    /// `null`.
+    pub finders: Vec<Finder<'static>>,
+    /// A member that holds usage which later frames repeat in full: the last such frame is kept
+    /// and parsed at the end.
+    pub repeated_usage: Option<Finder<'static>>,
+    /// Members that hold answer text, the most usual first.
+    pub texts: Vec<Finder<'static>>,
+}
+
+impl Marks {
+    /// Names are given with their quotes.
+    pub(super) fn new(
+        names: &[&'static str],
+        repeated_usage: Option<&'static str>,
+        texts: &[&'static str],
+    ) -> Self {
+        let finders = |names: &[&'static str]| names.iter().copied().map(Finder::new).collect();
+        Self {
+            finders: finders(names),
+            repeated_usage: repeated_usage.map(Finder::new),
+            texts: finders(texts),
+        }
+    }
+}
+
 /// `true` if `quoted` (a name with its quotes) occurs and what follows is not `: null`. Looks at
 /// every occurrence: vendors send `"usage":null` in one place and counts in another.
 pub(super) fn follows(raw: &[u8], quoted: &Finder<'_>) -> bool {

@@ -1,27 +1,36 @@
 //! OpenAI Responses streams.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
 use crate::dialects::fields::Fields;
-use crate::dialects::observe::json::{is_filled, items, text};
+use crate::dialects::observe::json::{Marks, is_filled, items, text};
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
 
 pub(super) struct Responses;
 
 impl Format for Responses {
-    // Terminal events hold the whole response and so `"usage"`; not all servers fill it.
-    const MARKERS: &'static [&'static str] = &[
-        "\"usage\"",
-        "\"error\"",
-        "\"response.completed\"",
-        "\"response.incomplete\"",
-        "\"response.failed\"",
-    ];
-    const REPEATED_USAGE: Option<&'static str> = None;
-    const TEXTS: &'static [&'static str] = &["\"delta\""];
+    fn marks() -> &'static Marks {
+        // Terminal events hold the whole response and so `"usage"`; not all servers fill it.
+        static MARKS: LazyLock<Marks> = LazyLock::new(|| {
+            Marks::new(
+                &[
+                    "\"usage\"",
+                    "\"error\"",
+                    "\"response.completed\"",
+                    "\"response.incomplete\"",
+                    "\"response.failed\"",
+                ],
+                None,
+                &["\"delta\""],
+            )
+        });
+        &MARKS
+    }
 
     fn read(&mut self, event: &str, data: &[u8]) -> Reading {
         if data.trim_ascii_start().starts_with(b"[DONE]") {
