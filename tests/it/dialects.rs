@@ -10,8 +10,7 @@ use crate::fake::upstream::Upstream;
 use crate::fake::{anthropic, gemini, openai, responses};
 use crate::harness::{Gateway, keys};
 
-// Responses joins when its codec does.
-const DIALECTS: [&str; 3] = ["anthropic", "gemini", "openai"];
+const DIALECTS: [&str; 4] = ["anthropic", "gemini", "openai", "openai_responses"];
 const WORDS: [&str; 3] = ["h", "é ", "🦀"];
 
 /// A request for `fake/m1` in a dialect.

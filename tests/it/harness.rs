@@ -110,9 +110,14 @@ impl Home {
 
     /// The binary with these arguments and only this home's environment.
     pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llmproxy"));
+        let mut command = self.dressed(Command::new(env!("CARGO_BIN_EXE_llmproxy")));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// Any command, in this home and with only its environment.
+    pub(crate) fn dressed(&self, mut command: Command) -> Command {
+        command
             .env_clear()
             .env("HOME", self.directory.path())
             .env("XDG_CONFIG_HOME", self.path("config"))
@@ -143,13 +148,18 @@ impl Home {
         )
     }
 
-    /// Runs a command to its end while the test's own servers go on.
+    /// Runs the binary to its end while the test's own servers go on.
     pub(crate) async fn run_beside(&self, arguments: &[&str], input: &str) -> Finished {
-        let child = self.command(arguments).stdin(Stdio::piped()).spawn();
-        let child = child.expect("the binary starts");
+        self.finish_beside(self.command(arguments), input).await
+    }
+
+    /// Runs a command to its end while the test's own servers go on.
+    pub(crate) async fn finish_beside(&self, mut command: Command, input: &str) -> Finished {
+        let child = command.stdin(Stdio::piped()).spawn();
+        let child = child.expect("the program starts");
         let (input, roots) = (input.to_owned(), self.roots());
         let running = tokio::task::spawn_blocking(move || finish(child, input, &roots));
-        patiently(&format!("llmproxy {arguments:?}"), running)
+        patiently(&format!("{command:?}"), running)
             .await
             .expect("the command was waited for")
     }

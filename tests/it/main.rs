@@ -16,6 +16,7 @@ mod harness;
 mod http;
 mod lifecycle;
 mod listings;
+mod readme;
 mod rotation;
 mod streams;
 mod translations;
