@@ -3,29 +3,24 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::time::Instant;
 
 use crate::config::routing::{Action, ErrorRule};
 use crate::dialects::Operation;
-use crate::dialects::embeddings::{self, EmbeddingsReply};
 use crate::dialects::error::ErrorReply;
 use crate::dialects::estimate::estimate_tokens;
 use crate::dialects::head::SessionKeys;
 use crate::gateway::Gateway;
-use crate::gateway::answer::{Answered, Circumstances, Ready, ReadyBody};
+use crate::gateway::answer::Answered;
 use crate::gateway::count;
-use crate::gateway::exchange::{self, Back, Batches, Exchange};
+use crate::gateway::exchange::{self};
 use crate::gateway::failure::{DeadEnd, Lost};
-use crate::gateway::headers;
 use crate::gateway::inbound::{Inbound, Scanned};
 use crate::gateway::plan::{self, MayUse, Target};
 use crate::gateway::settle::Served;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::trail::{Attempt, Trail};
-use crate::gateway::upstream::{Outbound, SendError, send};
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
-use crate::secret::Secret;
 use crate::time::Timestamp;
 
 /// Serves one request: the whole trip up to the first content byte.
@@ -77,13 +72,14 @@ pub async fn serve(
     Err(Box::new(dead_end))
 }
 
-struct Trip<'a> {
-    gateway: &'a Arc<Gateway>,
-    snapshot: &'a Arc<Snapshot>,
-    scanned: &'a Scanned<'a>,
+/// One request on its way.
+pub(super) struct Trip<'a> {
+    pub(super) gateway: &'a Arc<Gateway>,
+    pub(super) snapshot: &'a Arc<Snapshot>,
+    pub(super) scanned: &'a Scanned<'a>,
     deadline: Timestamp,
     arrived: Instant,
-    trail: Trail,
+    pub(super) trail: Trail,
 }
 
 /// Why a target did not serve.
@@ -112,6 +108,7 @@ impl TargetEnd {
 }
 
 impl Trip<'_> {
+    /// The request's wish on its first target; its conversation is made known there.
     fn first_ask(&self, target: &Target) -> Ask {
         let session = self
             .scanned
@@ -139,6 +136,15 @@ impl Trip<'_> {
             Ok(exchange) => exchange,
             Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
         };
+        if let Some(keys) = self
+            .scanned
+            .session
+            .as_ref()
+            .filter(|_| self.snapshot.affinity)
+        {
+            let pool = &target.runtime.pool;
+            pool.continue_session(&target.model, keys.iter(), Timestamp::now());
+        }
         let mut last: Option<Lost> = None;
         loop {
             let lease = match target.runtime.pool.acquire(&mut ask, Timestamp::now()) {
@@ -159,9 +165,10 @@ impl Trip<'_> {
                     ));
                 }
             };
-            let started = Instant::now();
+            let raced = self.race(target, &exchange, &mut ask, lease).await;
+            let (lease, started) = (raced.lease, raced.started);
             let who = (lease.credential().clone(), lease.fingerprint());
-            match self.attempt(target, &exchange, &lease).await {
+            match raced.outcome {
                 Ok(ready) => {
                     let status = ready.status.as_u16();
                     self.trail.attempts.push(Attempt::served(
@@ -235,7 +242,7 @@ impl Trip<'_> {
 
     /// Tells the pool of a failure: by the user's own rule where one fits, else by the vendor's
     /// table.
-    fn settle(&self, target: &Target, lease: Lease, ask: &mut Ask, lost: &Lost) -> Next {
+    pub(super) fn settle(&self, target: &Target, lease: Lease, ask: &mut Ask, lost: &Lost) -> Next {
         let (provider, verdict) = (target.runtime.id.as_str(), lost.failure.verdict.as_str());
         self.gateway.telemetry.metrics.attempt(provider, verdict);
         let (id, credential) = (self.scanned.inbound.id, lease.credential().clone());
@@ -254,154 +261,6 @@ impl Trip<'_> {
             },
         };
         lease.settle(ask, outcome, Timestamp::now())
-    }
-
-    /// One call with one credential, up to the first content byte of a good answer. A base URL
-    /// that cannot be reached or answers 5xx hands over to the next one.
-    async fn attempt(
-        &self,
-        target: &Target,
-        exchange: &Exchange,
-        lease: &Lease,
-    ) -> Result<Ready, Lost> {
-        let runtime = &target.runtime;
-        let secret = runtime.secrets.get(lease.credential());
-        let headers = self.headers(target, exchange, secret);
-        let mut outcome = Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
-        for base in &runtime.base_urls {
-            let outbound = Outbound {
-                method: Method::POST,
-                url: runtime.adapter.url(base, &exchange.path),
-                headers: headers.clone(),
-                body: exchange.body.clone(),
-            };
-            outcome = self.call(target, exchange, outbound, secret).await;
-            match &outcome {
-                Err(lost) if lost.is_of_the_address() => {}
-                _ => break,
-            }
-        }
-        outcome
-    }
-
-    async fn call(
-        &self,
-        target: &Target,
-        exchange: &Exchange,
-        outbound: Outbound,
-        secret: Option<&Secret>,
-    ) -> Result<Ready, Lost> {
-        if let Back::Embeddings(batches) = &exchange.back {
-            return self
-                .embed(target, exchange, batches, outbound, secret)
-                .await;
-        }
-        let runtime = &target.runtime;
-        let first_byte_by = Instant::now() + runtime.limits.first_byte;
-        let reply = send(&runtime.client, outbound, runtime.limits)
-            .await
-            .map_err(Lost::unsent)?;
-        self.circumstances(target, exchange, secret, first_byte_by)
-            .judge(reply)
-            .await
-    }
-
-    /// Vectors of another dialect: one call after the other, one answer made of all.
-    async fn embed(
-        &self,
-        target: &Target,
-        exchange: &Exchange,
-        batches: &Batches,
-        outbound: Outbound,
-        secret: Option<&Secret>,
-    ) -> Result<Ready, Lost> {
-        let runtime = &target.runtime;
-        let mut gathered: Option<EmbeddingsReply> = None;
-        let mut last = None;
-        for (range, body) in &batches.calls {
-            let outbound = Outbound {
-                body: body.clone(),
-                ..outbound.clone()
-            };
-            let first_byte_by = Instant::now() + runtime.limits.first_byte;
-            let reply = send(&runtime.client, outbound, runtime.limits)
-                .await
-                .map_err(Lost::unsent)?;
-            let circumstances = self.circumstances(target, exchange, secret, first_byte_by);
-            let ready = circumstances.judge(reply).await?;
-            let ReadyBody::Whole { body, .. } = &ready.body else {
-                continue;
-            };
-            let vectors =
-                EmbeddingsReply::read(exchange.dialect, body, range.len()).map_err(|error| {
-                    Lost::garbage(ready.status, format!("the vectors cannot be read: {error}"))
-                })?;
-            match &mut gathered {
-                Some(gathered) => gathered.append(vectors),
-                None => gathered = Some(vectors),
-            }
-            last = Some(ready);
-        }
-        let (Some(mut vectors), Some(ready)) = (gathered, last) else {
-            return Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
-        };
-        if embeddings::needs_normalising(&target.model, batches.request.dimensions) {
-            vectors.normalise();
-        }
-        let inbound = self.scanned.inbound;
-        let body = batches
-            .request
-            .write_reply(inbound.dialect, &vectors, &self.scanned.model);
-        let body = ReadyBody::Whole {
-            body: body.into(),
-            usage: vectors.usage,
-            output_chars: 0,
-        };
-        Ok(Ready { body, ..ready })
-    }
-
-    fn circumstances<'b>(
-        &'b self,
-        target: &'b Target,
-        exchange: &'b Exchange,
-        secret: Option<&'b Secret>,
-        first_byte_by: Instant,
-    ) -> Circumstances<'b> {
-        Circumstances {
-            gateway: self.gateway,
-            scanned: self.scanned,
-            target,
-            exchange,
-            secret,
-            first_byte_by,
-        }
-    }
-
-    fn headers(&self, target: &Target, exchange: &Exchange, secret: Option<&Secret>) -> HeaderMap {
-        let mut sent = headers::to_upstream(&self.scanned.inbound.headers);
-        if exchange.dialect != self.scanned.inbound.dialect {
-            // Versions and betas of another dialect mean nothing there.
-            for foreign in [
-                "anthropic-version",
-                "anthropic-beta",
-                "openai-beta",
-                "x-goog-api-client",
-            ] {
-                sent.remove(foreign);
-            }
-        }
-        let accept = if self.scanned.stream {
-            "text/event-stream"
-        } else {
-            "application/json"
-        };
-        sent.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        target.runtime.adapter.headers(exchange.dialect, &mut sent);
-        target.runtime.add_headers(&mut sent);
-        if let Some(secret) = secret {
-            target.runtime.adapter.authorise(secret.expose(), &mut sent);
-        }
-        sent
     }
 }
 

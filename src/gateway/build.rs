@@ -87,6 +87,8 @@ pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
         aliases,
         rules: config.routing.errors.clone(),
         deadline: config.routing.deadline,
+        first_token_timeout: config.routing.first_token_timeout,
+        hedge_after: config.routing.hedge_after,
         affinity: config.routing.affinity,
         keepalive: config.server.keepalive.unwrap_or_default(),
         strict_translation: config.routing.strict_translation,
@@ -179,6 +181,7 @@ fn runtime(
         extra_body: extra_body(settings),
         allow_models: settings.allow_models.clone(),
         ignore_models: settings.ignore_models.clone(),
+        temperature_zero: parts.config.routing.temperature_zero,
         extra_models: settings.models.clone(),
         pool,
         secrets: credentials

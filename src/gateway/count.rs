@@ -100,7 +100,7 @@ mod tests {
     fn an_estimate_is_marked() {
         assert_eq!(
             write_reply(Dialect::Anthropic, 3, true),
-            r#"{"input_tokens":3,"estimated":true}"#
+            r#"{"estimated":true,"input_tokens":3}"#
         );
     }
 }

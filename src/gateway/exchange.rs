@@ -14,6 +14,7 @@ use crate::dialects::{
 };
 use crate::gateway::count;
 use crate::gateway::inbound::Scanned;
+use crate::gateway::overrides;
 use crate::gateway::plan::Target;
 use crate::providers::Outgoing;
 use crate::time::Timestamp;
@@ -87,6 +88,13 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
         model: &target.model,
         stream: scanned.stream,
         translated: !verbatim,
+    };
+    let body = match operation {
+        Operation::Chat | Operation::Completions => {
+            let options = target.runtime.model_options(&target.model);
+            overrides::apply(body, dialect, options, target.runtime.temperature_zero)
+        }
+        Operation::CountTokens | Operation::Embeddings => body,
     };
     let body = adapter.adapt(body, &outgoing);
     let mut path = adapter.path(operation, dialect, &target.model, scanned.stream);

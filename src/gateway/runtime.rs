@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::models::{Filtered, Pattern, filter};
 use crate::config::provider::ExtraModel;
+use crate::config::routing::TemperatureZero;
 use crate::dialects::fields::Raw;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::first_token::FirstToken;
@@ -33,6 +34,8 @@ pub struct ProviderRuntime {
     pub extra_body: Vec<(String, Raw)>,
     pub allow_models: Vec<Pattern>,
     pub ignore_models: Vec<Pattern>,
+    /// What becomes of a temperature of exactly zero.
+    pub temperature_zero: TemperatureZero,
     /// `models` of the config.
     pub extra_models: Vec<ExtraModel>,
     pub pool: Arc<Pool>,

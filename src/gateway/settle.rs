@@ -14,7 +14,8 @@ use crate::gateway::plan::Target;
 use crate::gateway::relay::{End, RelayOutcome};
 use crate::gateway::trail::Trail;
 use crate::ids::CredentialId;
-use crate::pool::{Lease, Outcome};
+use crate::pool::{Lease, Outcome, Report};
+use crate::providers::hints;
 use crate::secret::Fingerprint;
 use crate::telemetry::{Ending, Finished};
 use crate::time::Timestamp;
@@ -40,6 +41,7 @@ impl Served<'_> {
             .runtime
             .first_token
             .record(&self.target.model, first_token);
+        self.note_limits(Timestamp::now());
         let attempts = self.trail.attempts.len();
         let mut losses = self.exchange.losses;
         losses.extend(&self.ready.losses);
@@ -87,6 +89,24 @@ impl Served<'_> {
             credential: Some(credential),
             attempts,
         }
+    }
+}
+
+impl Served<'_> {
+    /// An answer that says "that was the last one for now" keeps its credential out until then,
+    /// before the provider has to refuse.
+    fn note_limits(&self, now: Timestamp) {
+        let Some(hint) = hints::exhausted(&self.ready.headers, now) else {
+            return;
+        };
+        let report = Report {
+            remaining: Some(0),
+            limit: Some(1),
+            resets: Some(hint.end(now)),
+            ..Report::default()
+        };
+        let pool = &self.target.runtime.pool;
+        pool.report(self.lease.credential(), &self.target.model, &report, now);
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Snapshot {
     pub rules: Vec<ErrorRule>,
     /// No wait and no new attempt goes beyond it.
     pub deadline: Duration,
+    /// Give an attempt up that has shown no content by then.
+    pub first_token_timeout: Option<Duration>,
+    /// Start a second attempt beside one that has shown no content by then.
+    pub hedge_after: Option<Duration>,
     pub affinity: bool,
     /// Silence in a stream after which a comment is sent; zero is never.
     pub keepalive: Duration,

@@ -171,6 +171,13 @@ impl Pool {
         acquired
     }
 
+    /// Tells that a conversation goes on: `keys` are the names it may be known by, newest first. If
+    /// an older one is known, its credential serves the newest as well. To be called before the
+    /// first [`Pool::acquire`] of a request that may continue an earlier one.
+    pub fn continue_session(&self, model: &str, keys: impl Iterator<Item = u64>, now: Timestamp) {
+        self.with(|state| state.continue_session(model, keys, now));
+    }
+
     /// A second credential beside a lease whose answer is slow to begin: another one, at once, and
     /// within the retry budget, or none.
     pub fn hedge(self: &Arc<Self>, ask: &mut Ask, lease: &Lease, now: Timestamp) -> Option<Lease> {

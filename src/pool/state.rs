@@ -371,6 +371,30 @@ impl State {
     }
 
     /// Ties the conversation to the credential, unless its own is only busy just now.
+    /// Lets the newest name of a conversation stand for what an older one stood for.
+    pub(super) fn continue_session(
+        &mut self,
+        model: &str,
+        mut keys: impl Iterator<Item = u64>,
+        now: Timestamp,
+    ) {
+        self.observe(now);
+        let Some(newest) = keys.next().filter(|_| self.settings.affinity) else {
+            return;
+        };
+        let route = self.route(model);
+        let class = &self.classes[route.class as usize];
+        let newest = affinity::key(newest, &class.name);
+        if self.affinity.find(newest, now).is_some() {
+            return;
+        }
+        let known =
+            keys.find_map(|older| self.affinity.find(affinity::key(older, &class.name), now));
+        if let Some(slot) = known {
+            self.affinity.bind(newest, slot, now);
+        }
+    }
+
     fn bind(&mut self, route: Route, slot: u32, session: Option<u64>) {
         let Some(session) = session.filter(|_| self.settings.affinity) else {
             return;

@@ -102,6 +102,35 @@ const AGAIN: Next = Next::Again {
 };
 
 #[test]
+fn a_conversation_that_has_grown_stays_on_its_credential() {
+    let balanced = Settings {
+        rotation: Rotation::Balanced,
+        rotation_tolerance: 0.0,
+        ..Settings::default()
+    };
+    let pool = pool(3, balanced);
+    let turn = |session: u64, known: &[u64]| {
+        let keys = std::iter::once(session).chain(known.iter().copied());
+        pool.continue_session("m", keys, at(0));
+        let mut ask = Ask::new("m", Some(session), at(30));
+        let lease = lease(&pool, &mut ask, at(0));
+        let name = lease.credential().name().to_owned();
+        succeed(lease, at(0));
+        name
+    };
+    let first = turn(10, &[]);
+    // Others come between, so that "least used" would now be somebody else.
+    assert_ne!(turn(50, &[]), first);
+    assert_eq!(turn(11, &[10]), first);
+    assert_eq!(turn(12, &[11, 10]), first);
+    assert_ne!(
+        turn(60, &[59]),
+        first,
+        "an unknown conversation goes by use"
+    );
+}
+
+#[test]
 fn sequential_stays_on_one_credential() {
     let pool = pool(3, Settings::default());
     let names: Vec<_> = (0..5).map(|n| serve(&pool, at(n))).collect();
