@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
+use dialoguer::console::Term;
 use dialoguer::{Confirm, Password};
 use zeroize::Zeroizing;
 
@@ -32,14 +33,17 @@ pub fn secret(what: &str) -> Result<Secret, Failure> {
 /// [`secret`] where an empty answer is one too: `None`.
 pub fn optional_secret(what: &str) -> Result<Option<Secret>, Failure> {
     let text = if can_ask() {
-        let answer = Password::new()
-            .with_prompt(what)
-            .allow_empty_password(true)
-            .interact();
-        Zeroizing::new(answer.map_err(|error| from_prompt(&error))?)
+        let what = what.to_owned();
+        on_terminal(move || {
+            Password::new()
+                .with_prompt(what)
+                .allow_empty_password(true)
+                .interact()
+        })?
     } else {
-        Zeroizing::new(first_line(&mut io::stdin().lock(), what)?)
+        first_line(&mut io::stdin().lock(), what)?
     };
+    let text = Zeroizing::new(text);
     Ok(Some(Secret::new(&text)).filter(|secret| !secret.is_empty()))
 }
 
@@ -56,11 +60,51 @@ pub fn confirm(question: &str, assume_yes: bool) -> Result<bool, Failure> {
             "add --yes to say yes",
         ));
     }
-    Confirm::new()
-        .with_prompt(question)
-        .default(false)
-        .interact()
-        .map_err(|error| from_prompt(&error))
+    let question = question.to_owned();
+    on_terminal(move || {
+        Confirm::new()
+            .with_prompt(question)
+            .default(false)
+            .interact()
+    })
+}
+
+/// Asks on a thread of its own, so that Ctrl-C ends the program with its own exit code and not
+/// with the terminal's echo left off.
+fn on_terminal<T: Send + 'static>(
+    ask: impl FnOnce() -> dialoguer::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| from_prompt(&error.into()))?;
+    let answer = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+            answer = tokio::task::spawn_blocking(ask) => match answer {
+                Ok(answer) => answer.map_err(|error| from_prompt(&error)),
+                // The thread panicked and has said so.
+                Err(_) => Err(Failure::interrupted()),
+            },
+        }
+    });
+    // The thread may still be reading; it ends with the process.
+    runtime.shutdown_background();
+    if answer.is_err() {
+        restore_terminal();
+    }
+    answer
+}
+
+/// Brings back echo and cursor after a prompt that was broken off.
+fn restore_terminal() {
+    let term = Term::stderr();
+    let _ = term.show_cursor();
+    let _ = term.write_line("");
+    // Nothing in std reaches the terminal's modes.
+    #[cfg(unix)]
+    let _ = std::process::Command::new("stty").arg("echo").status();
 }
 
 /// Reads the first line, without its line ending.

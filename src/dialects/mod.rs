@@ -22,6 +22,8 @@ pub mod head;
 pub mod ids;
 pub mod json;
 pub mod leftover;
+#[cfg(test)]
+mod legality;
 pub mod loss;
 pub mod media;
 pub mod model_list;

@@ -5,6 +5,7 @@ mod access;
 mod bad_input;
 mod client;
 mod commands;
+mod config;
 mod creds_command;
 mod demo;
 mod dialects;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::boot::Boot;
-use crate::cli::creds::{self, Named, verify};
+use crate::cli::creds::{self, Named, login, verify};
 use crate::cli::exit::Failure;
 use crate::cli::{Context, prompt};
 use crate::credentials::collect::{free_name, name_of_label};
@@ -26,15 +26,15 @@ pub(super) struct AddArgs {
 
     /// Name of the credential in ids and reports [default: the next number]
     #[arg(long)]
-    label: Option<String>,
+    pub(super) label: Option<String>,
 
     /// The account's tier, for caps and multipliers
     #[arg(long)]
-    tier: Option<String>,
+    pub(super) tier: Option<String>,
 
     /// Lower numbers serve first
     #[arg(long, value_name = "N")]
-    priority: Option<u32>,
+    pub(super) priority: Option<u32>,
 
     /// Store it without asking the provider whether it works
     #[arg(long)]
@@ -42,8 +42,31 @@ pub(super) struct AddArgs {
 
     /// Answer questions with yes
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
+
+    /// Loopback port the browser comes back to
+    #[arg(long, value_name = "PORT", help_heading = LOG_IN)]
+    pub(super) port: Option<u16>,
+
+    /// Seconds to wait for the log-in
+    #[arg(long, value_name = "S", default_value_t = 300, help_heading = LOG_IN)]
+    pub(super) timeout: u64,
+
+    /// Print the page's address, and take the address or code pasted back
+    #[arg(long, help_heading = LOG_IN)]
+    pub(super) no_browser: bool,
+
+    /// Google Cloud project of the account
+    #[arg(long, value_name = "ID", help_heading = LOG_IN)]
+    pub(super) project: Option<String>,
+
+    /// Command that opens the page, run as `CMD URL`
+    #[arg(long, value_name = "CMD", help_heading = LOG_IN)]
+    pub(super) open_cmd: Option<String>,
 }
+
+/// Heading of the options that accounts have and keys have not.
+const LOG_IN: &str = "Options of log-ins";
 
 /// Runs the command.
 pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
@@ -51,8 +74,11 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
     let named = creds::provider(&boot, &args.provider)?;
     let label = args.label.as_deref();
     let id = label.map(|label| check_label(&named, label)).transpose()?;
-    consent(&named, args, context)?;
+    consent(&boot, &named, args, context)?;
     let spec = named.adapter.spec();
+    if let Some(oauth) = spec.oauth {
+        return login::run(&boot, &named, oauth, args, context);
+    }
     let what = format!("API key for {}", named.id);
     let secret = if spec.key_optional {
         prompt::optional_secret(&what)?.unwrap_or_else(|| Secret::new("none"))
@@ -109,7 +135,7 @@ enum Change {
     Updated,
 }
 
-fn check_label(named: &Named, label: &str) -> Result<CredentialId, Failure> {
+pub(super) fn check_label(named: &Named, label: &str) -> Result<CredentialId, Failure> {
     let bad = |error: &dyn std::fmt::Display| {
         Failure::usage(
             format!("--label: {error}"),
@@ -125,12 +151,15 @@ fn check_label(named: &Named, label: &str) -> Result<CredentialId, Failure> {
 }
 
 /// Says what the provider's owner thinks of such use, and asks.
-fn consent(named: &Named, args: &AddArgs, context: &Context) -> Result<(), Failure> {
+fn consent(boot: &Boot, named: &Named, args: &AddArgs, context: &Context) -> Result<(), Failure> {
     let spec = named.adapter.spec();
-    if let Some(closed) = &spec.closed {
-        context.printer.warn(&format!(
-            "{} has closed on {} ({}). {}",
-            spec.title, closed.since, closed.source, closed.instead
+    let settings = boot.loaded.config.providers.get(&named.id);
+    // An address of the user's own says that somebody serves it still.
+    let is_elsewhere = settings.is_some_and(|own| !own.base_url.is_empty());
+    if let Some(closed) = spec.closed.as_ref().filter(|_| !is_elsewhere) {
+        return Err(Failure::failed(
+            format!("{} has closed on {}", spec.title, closed.since),
+            format!("{} ({})", closed.instead, closed.source),
         ));
     }
     if let Some(policy) = &spec.policy {

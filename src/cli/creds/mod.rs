@@ -4,6 +4,8 @@ mod add;
 mod export;
 mod import;
 mod list;
+mod login;
+mod refresh;
 mod remove;
 mod reset;
 mod toggle;
@@ -38,6 +40,7 @@ enum CredsCommand {
     Remove(remove::RemoveArgs),
     Enable(toggle::EnableArgs),
     Disable(toggle::DisableArgs),
+    Refresh(refresh::RefreshArgs),
     Reset(reset::ResetArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
@@ -51,6 +54,7 @@ pub(super) fn run(args: &CredsArgs, context: &Context) -> Result<(), Failure> {
         CredsCommand::Remove(args) => remove::run(args, context),
         CredsCommand::Enable(args) => toggle::enable(args, context),
         CredsCommand::Disable(args) => toggle::disable(args, context),
+        CredsCommand::Refresh(args) => refresh::run(args, context),
         CredsCommand::Reset(args) => reset::run(args, context),
         CredsCommand::Import(args) => import::run(args, context),
         CredsCommand::Export(args) => export::run(args, context),

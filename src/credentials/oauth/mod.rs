@@ -8,6 +8,7 @@ pub mod device;
 pub mod exchange;
 pub mod loopback;
 mod reply;
+pub mod userinfo;
 
 use std::fmt;
 use std::future::Future;
@@ -15,10 +16,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use oauth2::AsyncHttpClient;
+pub use oauth2::url::Url;
+pub use oauth2::{HttpRequest, HttpResponse};
 use thiserror::Error;
 
 use crate::config::provider::OAuth as Overrides;
+use crate::credentials::Account;
 use crate::providers::oauth::OAuthSpec;
 use crate::secret::Secret;
 
@@ -71,6 +75,22 @@ impl Client {
         }
     }
 
+    /// Takes the client that an account's tokens were issued to, where its file names one, and its
+    /// secret where none is configured.
+    #[must_use]
+    pub fn of_account(mut self, account: &Account) -> Self {
+        if let Some(client_id) = &account.client_id
+            && *client_id != self.client_id
+        {
+            self.client_id.clone_from(client_id);
+            self.client_secret.clone_from(&account.client_secret);
+        }
+        if self.client_secret.is_none() {
+            self.client_secret.clone_from(&account.client_secret);
+        }
+        self
+    }
+
     /// `true` if the secret is needed and was found nowhere.
     pub fn lacks_secret(&self) -> bool {
         self.spec.needs_secret && self.client_secret.is_none()
@@ -99,6 +119,10 @@ impl Http {
             let client = client.clone();
             async move { send(&client, request).await }
         })
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        (self.0)(request).await
     }
 
     /// The endpoint whose successes have the member `wanted`.

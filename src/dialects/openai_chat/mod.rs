@@ -25,6 +25,8 @@ use crate::dialects::{
 
 pub(in crate::dialects) use reply::finish_reason;
 pub(in crate::dialects) use request::{custom_description, write_input_schema};
+#[cfg(test)]
+pub(in crate::dialects) use stream::{any_event, numbered};
 pub(in crate::dialects) use usage::write as write_usage;
 
 /// The codec of OpenAI Chat Completions.

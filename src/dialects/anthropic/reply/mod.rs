@@ -1,6 +1,8 @@
 //! Whole answers.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub(super) use read::{explanation, read, stop_reason};

@@ -5,6 +5,8 @@ mod controls;
 mod history;
 mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod write;
 

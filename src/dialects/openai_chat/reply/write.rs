@@ -45,7 +45,14 @@ pub(in crate::dialects::openai_chat) fn write(
                         Some(logprobs) => o.raw("logprobs", logprobs),
                         None => o.null("logprobs"),
                     }
-                    let stop = choice.stop.unwrap_or(StopReason::EndTurn);
+                    let has_calls = choice
+                        .parts
+                        .iter()
+                        .any(|part| matches!(part, Part::ToolCall(_)));
+                    let stop = match choice.stop {
+                        None | Some(StopReason::EndTurn) if has_calls => StopReason::ToolUse,
+                        stop => stop.unwrap_or(StopReason::EndTurn),
+                    };
                     o.put("finish_reason", finish_reason(stop, is_legacy));
                 });
             }

@@ -4,6 +4,8 @@ mod controls;
 mod history;
 pub(super) mod messages;
 mod read;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod write;
 

@@ -8,3 +8,6 @@ mod write;
 
 pub(super) use read::Reader;
 pub(super) use write::Writer;
+
+#[cfg(test)]
+pub(in crate::dialects) use tests::{any_event, numbered};

@@ -385,7 +385,10 @@ impl Frames {
             self.begin(choice, out);
             let state = self.state(choice);
             let logprobs = state.logprobs.take();
-            let stop = state.stop.unwrap_or(StopReason::EndTurn);
+            let stop = match state.stop {
+                None | Some(StopReason::EndTurn) if !state.tools.is_empty() => StopReason::ToolUse,
+                stop => stop.unwrap_or(StopReason::EndTurn),
+            };
             let word = finish_reason(stop, self.is_legacy);
             self.chunk(choice, logprobs, Some(word), out, |_| {});
         }
