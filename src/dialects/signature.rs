@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use crate::dialects::Dialect;
 use crate::dialects::chat::{ChatRequest, Message, Part};
 
-/// What all tags begin with: its presence in a body tells that a verbatim relay will not do.
+/// What all tags begin with.
 const MARK: &str = "llmproxy/";
 
 /// What every tagged text begins with once it is in base64: Gemini clients hold foreign signatures
@@ -69,11 +69,20 @@ pub fn for_upstream(upstream: Dialect, signature: &str) -> Option<&str> {
 }
 
 /// `true` if the body of a request holds a signature that the gateway tagged: then it must be
-/// translated even to its own dialect, because no vendor knows the tag.
+/// translated even to its own dialect, because no vendor knows the tag. A text that only speaks of
+/// tags does not count: a tag begins its JSON string.
 pub fn is_tagged(body: &[u8]) -> bool {
-    memchr::memmem::find(body, MARK.as_bytes()).is_some()
-        || memchr::memmem::find(body, br"llmproxy\/").is_some()
-        || memchr::memmem::find(body, WRAPPED_MARK.as_bytes()).is_some()
+    memchr::memmem::find_iter(body, MARK.as_bytes()).any(|at| {
+        let is_start = match body.get(..at) {
+            Some([.., before, b'"']) => *before != b'\\',
+            _ => false,
+        };
+        let rest = body.get(at..).unwrap_or_default();
+        is_start
+            && [CLAUDE, GEMINI, OPENAI]
+                .iter()
+                .any(|tag| rest.starts_with(tag.as_bytes()))
+    })
 }
 
 /// Takes all signatures out of a request, for the one retry after a vendor refused one: thinking
@@ -136,6 +145,13 @@ mod tests {
             assert!(tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'/'));
         }
         assert!(is_tagged(br#"{"signature":"llmproxy/gemini/QUJD"}"#));
-        assert!(!is_tagged(br#"{"signature":"QUJD"}"#));
+        for untagged in [
+            r#"{"signature":"QUJD"}"#,
+            r#"{"text":"see llmproxy/gemini/ there"}"#,
+            r#"{"text":"\"llmproxy/gemini/\""}"#,
+            r#"{"model":"llmproxy/other"}"#,
+        ] {
+            assert!(!is_tagged(untagged.as_bytes()), "{untagged}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::head;
 use crate::dialects::loss::Losses;
 use crate::dialects::{
-    Dialect, Operation, ReplyContext, RequestHint, Target as CodecTarget, codec,
+    Dialect, Operation, ReplyContext, RequestHint, Target as CodecTarget, codec, signature,
 };
 use crate::gateway::count;
 use crate::gateway::inbound::Scanned;
@@ -65,7 +65,9 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
         None => return Err(unsupported(asked, target)),
     };
     let mut losses = Losses::default();
-    let verbatim = operation == asked && dialect == inbound.dialect;
+    // A signature that the gateway tagged is for its maker only, and nobody else knows the tag.
+    let is_tagged = operation == Operation::Chat && signature::is_tagged(&inbound.body);
+    let verbatim = operation == asked && dialect == inbound.dialect && !is_tagged;
     let (body, back) = match operation {
         _ if verbatim => (splice(scanned, target), Back::Verbatim),
         Operation::Embeddings => embed(scanned, target, dialect, &mut losses)?,

@@ -13,6 +13,7 @@ mod errors;
 mod fake;
 mod fake_itself;
 mod floors;
+mod golden;
 mod harness;
 mod http;
 mod lifecycle;

@@ -299,6 +299,7 @@ impl History<'_> {
     fn assistant_text(&mut self, turn: &Turn<'_>) -> Option<Content> {
         let mut joined: Option<String> = None;
         let (mut count, mut is_plain) = (0, true);
+        let mut follows_block = false;
         let rules = self.rules();
         for part in &turn.parts {
             match part.as_ref() {
@@ -307,7 +308,11 @@ impl History<'_> {
                     count += 1;
                     is_plain &= text.cache_control.is_none() || !rules.cache_control;
                     is_plain &= text.extra.is_empty() || !rules.extra;
-                    joined.get_or_insert_default().push_str(&text.text);
+                    let joined = joined.get_or_insert_default();
+                    if std::mem::take(&mut follows_block) {
+                        joined.push('\n');
+                    }
+                    joined.push_str(&text.text);
                 }
                 Part::Raw { dialect, json } => match flatten::block(*dialect, json) {
                     Some(text) => {
@@ -316,6 +321,7 @@ impl History<'_> {
                             joined.push('\n');
                         }
                         joined.push_str(&text);
+                        follows_block = true;
                     }
                     None => self.losses.drop_field("messages[].content[]"),
                 },
