@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod chat_command;
 mod client;
 mod commands;
 mod config;
