@@ -69,9 +69,8 @@ pub(super) struct Memory {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
     pub(super) slot: u32,
-    /// When a wait that came of the failure ends, and with it the exclusion; `None` excludes it
-    /// for the rest of the request.
-    pub(super) again_at: Option<Timestamp>,
+    /// Whether a wait came of the failure, and with the end of that the request may have it again.
+    pub(super) may_return: bool,
     /// Retries made on it.
     pub(super) retries: u32,
     /// Whether it is out (`false` while it is to be retried).
@@ -79,11 +78,11 @@ pub(super) struct Tried {
 }
 
 impl Memory {
-    /// `true` if the request has had this credential and its own wait has not ended since.
-    pub(super) fn excludes(&self, slot: u32, now: Timestamp) -> bool {
+    /// `true` if the request has had this credential and nothing will change that.
+    pub(super) fn excludes(&self, slot: u32) -> bool {
         self.tried
             .iter()
-            .any(|tried| tried.slot == slot && tried.is_out && tried.holds(now))
+            .any(|tried| tried.slot == slot && tried.is_out && !tried.may_return)
     }
 
     /// `true` if this request has already failed on the credential: it moves its ladder no more.
@@ -97,19 +96,13 @@ impl Memory {
         let at = at.unwrap_or_else(|| {
             self.tried.push(Tried {
                 slot,
-                again_at: None,
+                may_return: false,
                 retries: 0,
                 is_out: false,
             });
             self.tried.len() - 1
         });
         &mut self.tried[at]
-    }
-}
-
-impl Tried {
-    fn holds(&self, now: Timestamp) -> bool {
-        self.again_at.is_none_or(|end| now < end)
     }
 }
 

@@ -19,11 +19,12 @@ const LONGEST_HINT: Duration = Duration::from_hours(31 * 24);
 /// Whom a failure is laid to, and what that means for the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charge {
-    /// The credential: pass over it. `again_at` is the end of its rest.
-    Credential { again_at: Option<Timestamp> },
+    /// The credential: pass over it, until its rest is over if it `may_return`.
+    Credential { may_return: bool },
     /// The provider or the network: a retry, as long as there are any.
     Provider {
-        again_at: Option<Timestamp>,
+        /// Whether it may serve this request again after a pause.
+        may_return: bool,
         /// Whether the same credential may be tried again.
         may_repeat: bool,
         /// Whether the retry comes out of the budget.
@@ -54,7 +55,7 @@ impl State {
                         link: failure.link.clone(),
                     },
                 );
-                Charge::Credential { again_at: None }
+                Charge::Credential { may_return: false }
             }
             Verdict::Auth => self.refuse(grant, failure),
             Verdict::NoMoney => {
@@ -79,14 +80,13 @@ impl State {
                     class.backoff.grow_capacity(hint, grant.acquired, now);
                 }
                 let pause = self.classes[grant.class as usize].backoff.until;
-                let pause = Some(pause).filter(|pause| *pause > now);
                 match charge {
                     Charge::Provider {
-                        again_at,
+                        may_return,
                         is_budgeted,
                         ..
                     } => Charge::Provider {
-                        again_at: again_at.or(pause),
+                        may_return: may_return || pause > now,
                         may_repeat: false,
                         is_budgeted,
                     },
@@ -113,14 +113,14 @@ impl State {
             Rule::Retry => {
                 self.return_probe(grant);
                 Charge::Provider {
-                    again_at: None,
+                    may_return: false,
                     may_repeat: true,
                     is_budgeted: true,
                 }
             }
             Rule::Rotate => {
                 self.return_probe(grant);
-                Charge::Credential { again_at: None }
+                Charge::Credential { may_return: false }
             }
         }
     }
@@ -130,7 +130,7 @@ impl State {
         let now = self.now;
         let slot = &mut self.slots[grant.slot as usize];
         if slot.standing != Standing::Usable {
-            return Charge::Credential { again_at: None };
+            return Charge::Credential { may_return: false };
         }
         // Requests sent before the first refusal came back confirm nothing.
         let is_new = slot
@@ -196,7 +196,7 @@ impl State {
         let faults = entry.faults;
         let may_repeat = failure.verdict != Verdict::Transient(Fault::Timeout);
         let mut charge = Charge::Provider {
-            again_at: None,
+            may_return: false,
             may_repeat,
             is_budgeted: true,
         };
@@ -211,7 +211,7 @@ impl State {
             let until = now + wait;
             self.rest_class(grant, Reason::Transient, until, None, failure);
             charge = Charge::Provider {
-                again_at: Some(until),
+                may_return: true,
                 may_repeat: false,
                 // Others are served: it is this credential's own trouble, and passing over it
                 // hammers nobody.
@@ -271,7 +271,7 @@ impl State {
             self.unblame(suspect);
         }
         Charge::Provider {
-            again_at: Some(until),
+            may_return: true,
             may_repeat: false,
             is_budgeted: true,
         }
@@ -323,9 +323,7 @@ impl State {
         self.bench(grant.class, grant.slot, until);
         self.mark_entry(grant.class, grant.slot, true);
         self.refresh_entry(grant.class, grant.slot);
-        Charge::Credential {
-            again_at: Some(until),
-        }
+        Charge::Credential { may_return: true }
     }
 
     /// Puts the credential as a whole to rest.
@@ -343,12 +341,9 @@ impl State {
         if rest(&mut slot.cooldown, reason, until, probe, failure, now) {
             *self.rests.entry(reason).or_default() += 1;
         }
-        let until = slot.cooldown.as_ref().map_or(until, |rest| rest.until);
         self.mark_slot(grant.slot);
         self.refresh_slot(grant.slot);
-        Charge::Credential {
-            again_at: Some(until),
-        }
+        Charge::Credential { may_return: true }
     }
 
     fn fail_probe(&mut self, grant: Grant) {
@@ -371,7 +366,7 @@ impl State {
             link: failure.link.clone(),
         };
         self.set_standing(grant.slot, standing);
-        Charge::Credential { again_at: None }
+        Charge::Credential { may_return: false }
     }
 
     pub(super) fn set_standing(&mut self, at: u32, standing: Standing) {

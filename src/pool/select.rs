@@ -128,6 +128,14 @@ pub(super) struct Wish<'a> {
     pub(super) now: Timestamp,
 }
 
+/// `true` if the lane has an eligible credential that the request may have.
+pub(super) fn can_serve(lane: &Lane, memory: &Memory) -> bool {
+    let excluded = memory.tried.iter().filter(|tried| {
+        lane.leaf(tried.slot).status == Status::Eligible && memory.excludes(tried.slot)
+    });
+    u32::try_from(excluded.count()).unwrap_or(u32::MAX) < lane.count(Status::Eligible)
+}
+
 /// Chooses a credential of the lane; `None` if nobody can serve this request.
 pub(super) fn pick(
     lane: &mut Lane,
@@ -141,21 +149,30 @@ pub(super) fn pick(
     }
     if let Some(slot) = wish.memory.prefer
         && lane.leaf(slot).status == Status::Eligible
-        && !wish.memory.excludes(slot, wish.now)
+        && !wish.memory.excludes(slot)
     {
         return Some(slot);
     }
     // Those the request has had already step aside for a moment. They are few: most of those that
     // failed are resting.
     let mut aside: Vec<(u32, Leaf)> = Vec::new();
-    for tried in &wish.memory.tried {
+    for tried in wish.memory.tried.iter().filter(|tried| tried.is_out) {
         let leaf = *lane.leaf(tried.slot);
-        if leaf.status == Status::Eligible && wish.memory.excludes(tried.slot, wish.now) {
+        if leaf.status == Status::Eligible {
             aside.push((tried.slot, leaf));
             lane.set(tried.slot, Leaf::ABSENT);
         }
     }
-    let picked = pick_of_all(lane, wish, affinity, order, rng);
+    let mut picked = pick_of_all(lane, wish, affinity, order, rng);
+    if picked.is_none() && !aside.is_empty() {
+        // Whose own wait has ended may be had again, but only when nobody else is left.
+        for (slot, leaf) in &aside {
+            if !wish.memory.excludes(*slot) {
+                lane.set(*slot, *leaf);
+            }
+        }
+        picked = pick_of_all(lane, wish, affinity, order, rng);
+    }
     for (slot, leaf) in aside {
         lane.set(slot, leaf);
     }

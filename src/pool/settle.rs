@@ -118,11 +118,11 @@ impl State {
         let Party { memory, deadline } = party;
         let retries = memory.record(grant.slot).retries;
         memory.prefer = None;
-        let (again_at, may_repeat) = match charge {
+        let (may_return, may_repeat) = match charge {
             Charge::Request => return Next::Answer(Stop::BadRequest),
-            Charge::Credential { again_at } => (again_at, false),
+            Charge::Credential { may_return } => (may_return, false),
             Charge::Provider {
-                again_at,
+                may_return,
                 may_repeat,
                 is_budgeted,
             } => {
@@ -138,7 +138,7 @@ impl State {
                     );
                     return Next::Answer(Stop::BudgetSpent);
                 }
-                (again_at, may_repeat)
+                (may_return, may_repeat)
             }
         };
         let same_credential = may_repeat && retries < self.settings.retry.same_key_retries;
@@ -149,7 +149,7 @@ impl State {
         };
         let record = memory.record(grant.slot);
         record.is_out = !same_credential;
-        record.again_at = again_at;
+        record.may_return = may_return;
         if same_credential {
             record.retries += 1;
             memory.prefer = Some(grant.slot);

@@ -16,7 +16,7 @@ use super::caps;
 use super::class::{Class, Route, Routes, TierLane};
 use super::cooldown::{Cooldown, Reason};
 use super::eligible::{View, assess};
-use super::lane::{Lane, Status};
+use super::lane::Status;
 use super::select::{self, Order, Wish};
 use super::settings::Settings;
 use super::slot::{Slot, Standing};
@@ -203,7 +203,7 @@ impl State {
         }
         let mut memory = request.memory.clone();
         let record = memory.record(busy);
-        (record.is_out, record.again_at) = (true, None);
+        (record.is_out, record.may_return) = (true, false);
         memory.prefer = None;
         let slot = self.pick(route, &memory, None)?;
         if !self.budget.take(self.settings.retry.budget, now) {
@@ -218,18 +218,6 @@ impl State {
             self.clear_cooldowns(now);
         }
         self.now = now;
-    }
-
-    /// `true` if the lane has an eligible credential that the request has not had.
-    pub(super) fn can_serve(&self, lane: &Lane, memory: &Memory) -> bool {
-        if memory.tried.is_empty() {
-            return lane.root().has_any();
-        }
-        let had = memory.tried.iter().filter(|tried| {
-            lane.leaf(tried.slot).status == Status::Eligible
-                && memory.excludes(tried.slot, self.now)
-        });
-        u32::try_from(had.count()).unwrap_or(u32::MAX) < lane.count(Status::Eligible)
     }
 
     /// `true` while the provider, or its capacity for the class, is backing off.
@@ -252,15 +240,8 @@ impl State {
         let TierLane { lane, .. } = self.lane(route);
         let gate = self.gate(route.class);
         let mut soonest = lane.root().wake.max(gate);
-        if self.can_serve(lane, memory) {
+        if select::can_serve(lane, memory) {
             soonest = soonest.min(gate);
-        }
-        for tried in &memory.tried {
-            if let Some(again) = tried.again_at.filter(|again| *again > self.now)
-                && lane.leaf(tried.slot).status == Status::Eligible
-            {
-                soonest = soonest.min(again.max(gate));
-            }
         }
         if soonest <= deadline {
             return Ok(soonest);

@@ -236,3 +236,8 @@ fn an_empty_pool_says_so() {
         Refusal::NoCredentials
     );
 }
+
+mod failures;
+mod limits;
+mod order;
+mod restart;

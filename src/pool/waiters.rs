@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 
 use super::ask::Memory;
 use super::class::{Route, TierLane};
+use super::select;
 use super::state::{Request, State};
 
 /// The waiters of one lane by ticket; tickets only grow, so the first is the longest waiting.
@@ -56,7 +57,7 @@ impl State {
                     continue;
                 }
                 let servable = queue.iter().find(|(_, waiter)| {
-                    waiter.deadline >= self.now && self.can_serve(lane, &waiter.memory)
+                    waiter.deadline >= self.now && select::can_serve(lane, &waiter.memory)
                 });
                 if let Some((ticket, _)) = servable
                     && first.is_none_or(|(_, earliest)| *ticket < earliest)

@@ -91,7 +91,7 @@ impl Watch for Laws {
         let rule = tier_rule_of(model, &state.settings.tier_rules);
         let rule = rule.map(|rule| &state.settings.tier_rules[rule]);
         for at in 0..state.slots.len() {
-            for time in moments(state, at, class, memory) {
+            for time in moments(state, at, class) {
                 let is_in_time = time <= deadline && gate(state, class) <= time;
                 assert!(
                     !is_in_time || !may_serve(state, at, class, rule, memory, time),
@@ -236,7 +236,7 @@ fn gate(state: &State, class: u32) -> Timestamp {
 }
 
 /// Every moment at which something about the credential may change by itself, and now.
-fn moments(state: &State, at: usize, class: u32, memory: &Memory) -> Vec<Timestamp> {
+fn moments(state: &State, at: usize, class: u32) -> Vec<Timestamp> {
     let slot = &state.slots[at];
     let class = &state.classes[class as usize];
     let entry = u32::try_from(at).ok().and_then(|at| class.entry(at));
@@ -253,7 +253,6 @@ fn moments(state: &State, at: usize, class: u32, memory: &Memory) -> Vec<Timesta
         moments.extend(entry.room_at(&class.windows, state.now));
         moments.extend(entry.counters.iter().map(|counter| counter.resets));
     }
-    moments.extend(memory.tried.iter().filter_map(|tried| tried.again_at));
     moments.retain(|moment| *moment >= state.now);
     moments
 }
@@ -293,7 +292,7 @@ fn may_serve(
         && (slot.max == 0 || slot.active < slot.max)
         && slot.cooldown.as_ref().is_none_or(admits)
         && has_room
-        && !memory.excludes(at, time)
+        && !memory.excludes(at)
 }
 
 /// Runs a scenario under all laws. Returns a hash of all decisions.
