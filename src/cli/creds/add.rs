@@ -98,7 +98,7 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
     }
     let (credential, change) = store(&boot, &named, &secret, args)?;
     // A key that is added anew is no longer what was held against it.
-    creds::clear_state(&boot, context, &credential, None)?;
+    creds::forgive(context, &credential.id)?;
     let line = match change {
         Change::Added => format!("added {} ({})", credential.id, secret.last4()),
         Change::Renamed { from } => {

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::boot::Boot;
-use crate::cli::creds::{self, open_state};
+use crate::cli::creds;
 use crate::cli::exit::Failure;
 use crate::cli::output::Style;
 use crate::cli::table::{Cell, Table};
 use crate::credentials::Credential;
+use crate::ids::CredentialId;
+use crate::pool::{CredentialState, MemberSnapshot};
 use crate::state::rows::UsageSums;
 use crate::time::{Timestamp, humanize};
 
@@ -58,7 +60,8 @@ pub(super) fn run(args: &ListArgs, context: &Context) -> Result<(), Failure> {
         .as_deref()
         .map(|name| creds::provider(&boot, name).map(|named| named.id))
         .transpose()?;
-    let usage = totals(&boot, context);
+    let now = Timestamp::now();
+    let known = Known::read(&boot, context, now)?;
     let mut entries: Vec<Entry> = boot
         .credentials
         .iter()
@@ -66,7 +69,7 @@ pub(super) fn run(args: &ListArgs, context: &Context) -> Result<(), Failure> {
             only.as_ref()
                 .is_none_or(|only| one.id.provider() == only.as_str())
         })
-        .map(|one| entry(&boot, one, &usage))
+        .map(|one| entry(&boot, one, &known))
         .collect();
     entries.sort_by(|a, b| order(a).cmp(&order(b)));
     if args.json {
@@ -79,19 +82,49 @@ pub(super) fn run(args: &ListArgs, context: &Context) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    context.printer.table(&table(&entries, Timestamp::now()))
+    context.printer.table(&table(&entries, now))
 }
 
-fn entry(boot: &Boot, credential: &Credential, usage: &HashMap<String, UsageSums>) -> Entry {
+/// What the state knows of credentials.
+struct Known {
+    /// By id.
+    members: HashMap<CredentialId, MemberSnapshot>,
+    /// By fingerprint, since the beginning.
+    usage: HashMap<String, UsageSums>,
+}
+
+impl Known {
+    fn read(boot: &Boot, context: &Context, now: Timestamp) -> Result<Self, Failure> {
+        let gateway = boot.gateway()?;
+        let snapshot = gateway.snapshot();
+        let pools = snapshot.providers.values();
+        let members = pools.flat_map(|runtime| runtime.pool.snapshot(now).members);
+        let members = members.map(|member| (member.id.clone(), member)).collect();
+        let mut usage: HashMap<String, UsageSums> = HashMap::new();
+        if let Some(persistence) = &gateway.persistence {
+            let ever = (Timestamp::default(), Timestamp::from_millis(i64::MAX));
+            match persistence.state().usage(ever.0, ever.1) {
+                Ok(rows) => {
+                    for (key, sums) in rows {
+                        *usage.entry(key.fingerprint).or_default() += &sums;
+                    }
+                }
+                Err(error) => context.printer.warn(&error.to_string()),
+            }
+        }
+        Ok(Self { members, usage })
+    }
+}
+
+fn entry(boot: &Boot, credential: &Credential, known: &Known) -> Entry {
     let fingerprint = credential.fingerprint(&boot.fingerprint_key).to_string();
-    let used = usage.get(&fingerprint).copied().unwrap_or_default();
+    let used = known.usage.get(&fingerprint).copied().unwrap_or_default();
+    let member = known.members.get(&credential.id);
     let account = credential.account();
-    let refused = account.and_then(|account| account.expired_reason.clone());
-    let (state, state_reason) = match (credential.disabled, refused) {
-        (true, _) => ("disabled", None),
-        (false, Some(reason)) => ("expired", Some(reason)),
-        (false, None) => ("ready", None),
-    };
+    let (state, state_reason) = standing(credential, member);
+    let until = member.and_then(|member| member.cooling_until);
+    let last_used = (used.requests > 0).then_some(used.last_used);
+    let last_used = last_used.max(member.and_then(|member| member.last_used));
     Entry {
         id: credential.id.to_string(),
         provider: credential.id.provider().to_owned(),
@@ -101,34 +134,35 @@ fn entry(boot: &Boot, credential: &Credential, usage: &HashMap<String, UsageSums
         email: credential.email.clone(),
         tier: credential.tier.clone(),
         priority: credential.priority,
-        state,
+        state: state.as_str(),
         state_reason,
-        cooling_until: None,
+        cooling_until: until.map(Timestamp::to_rfc3339),
         expires_at: account
             .and_then(|account| account.expires)
             .map(Timestamp::to_rfc3339),
-        last_used_at: (used.requests > 0).then(|| used.last_used.to_rfc3339()),
+        last_used_at: last_used.map(Timestamp::to_rfc3339),
         requests: used.requests,
         tokens: used.prompt_tokens.saturating_add(used.completion_tokens),
         last4: credential.last4().unwrap_or_default(),
-        until: None,
+        until,
     }
 }
 
-/// Usage by fingerprint since the beginning.
-fn totals(boot: &Boot, context: &Context) -> HashMap<String, UsageSums> {
-    let mut totals: HashMap<String, UsageSums> = HashMap::new();
-    let state = open_state(boot, context);
-    let rows = state.usage(Timestamp::default(), Timestamp::from_millis(i64::MAX));
-    match rows {
-        Ok(rows) => {
-            for (key, sums) in rows {
-                *totals.entry(key.fingerprint).or_default() += &sums;
-            }
-        }
-        Err(error) => context.printer.warn(&error.to_string()),
+/// The pool's word on a credential; without a pool (its provider is switched off) the file's.
+fn standing(
+    credential: &Credential,
+    member: Option<&MemberSnapshot>,
+) -> (CredentialState, Option<String>) {
+    if credential.disabled {
+        return (CredentialState::Disabled, None);
     }
-    totals
+    let account = credential.account();
+    if let Some(reason) = account.and_then(|account| account.expired_reason.clone()) {
+        return (CredentialState::Expired, Some(reason));
+    }
+    member.map_or((CredentialState::Ready, None), |member| {
+        (member.state, member.state_reason.clone())
+    })
 }
 
 /// By provider, then numbers in their order, then names.

@@ -66,7 +66,7 @@ pub(super) fn run(
     };
     let (tokens, email) = context.block_on(log_in)?;
     let kept = keep(boot, named, &client, args, (tokens, email))?;
-    creds::clear_state(boot, context, &kept.credential, None)?;
+    creds::forgive(context, &kept.credential.id)?;
     let id = &kept.credential.id;
     context.printer.line(&if kept.is_new {
         format!("added {id}")

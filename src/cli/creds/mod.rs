@@ -11,20 +11,24 @@ mod reset;
 mod toggle;
 mod verify;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::exit::Failure;
 use crate::config::load::Flags;
-use crate::config::storage;
 use crate::credentials::Credential;
 use crate::credentials::store::StoreError;
-use crate::ids::ProviderId;
+use crate::ids::{CredentialId, ProviderId};
 use crate::near::did_you_mean;
+use crate::pool::{Pool, UserState};
 use crate::providers::{self, Provider};
-use crate::state::{Backend, State};
 use crate::time::Timestamp;
+
+/// How long the state may take to be written before the command ends.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Add, list and steer API keys and accounts
 #[derive(Args)]
@@ -151,55 +155,28 @@ fn stored(error: &StoreError) -> Failure {
     Failure::failed(sentence, error.hint())
 }
 
-/// The state that a running server shares with us.
-fn open_state(boot: &Boot, context: &Context) -> State {
-    let backend = match boot.loaded.config.state.backend {
-        storage::Backend::Memory => Backend::Memory,
-        // Counts live in Redis then; what is local stays in the file.
-        storage::Backend::Redis | storage::Backend::Sqlite => {
-            Backend::Sqlite(boot.paths.state_file())
-        }
-    };
-    let (state, notice) = State::open(&backend, Timestamp::now());
-    if let Some(notice) = notice {
-        context
-            .printer
-            .warn(&format!("{}; {}", notice.text, notice.hint));
+/// Does something to a credential in its pool, as the state knows it, and writes down what came
+/// of it: a running server takes it over within a second. Nothing is done to a credential whose
+/// provider is switched off or unknown.
+fn in_pool(
+    boot: &Boot,
+    credential: &Credential,
+    act: impl FnOnce(&Pool, Timestamp),
+) -> Result<(), Failure> {
+    let gateway = boot.gateway()?;
+    if let Some(runtime) = gateway.snapshot().providers.get(credential.id.provider()) {
+        act(&runtime.pool, Timestamp::now());
+        gateway.flush(WRITE_PATIENCE);
     }
-    state
+    Ok(())
 }
 
-/// Clears what is remembered against a credential: cooldowns, refusals. A model class leaves the
-/// other classes alone.
-fn clear_state(
-    boot: &Boot,
-    context: &Context,
-    credential: &Credential,
-    class: Option<&str>,
-) -> Result<usize, Failure> {
-    let state = open_state(boot, context);
-    let unreadable = |error: crate::state::StateError| {
-        Failure::failed(
-            error.to_string(),
-            format!("check {}", boot.paths.state_file().display()),
-        )
-    };
-    let fingerprint = credential.fingerprint(&boot.fingerprint_key).to_string();
-    let rows = state.credentials().map_err(unreadable)?.rows;
-    let mine = rows.into_iter().filter(|row| {
-        row.key.provider == credential.id.provider()
-            && row.key.fingerprint == fingerprint
-            && class.is_none_or(|class| row.key.class == class)
-    });
-    let mut cleared = 0;
-    for mut row in mine {
-        row.value = None;
-        row.updated = Timestamp::now();
-        state.record_credential(row);
-        cleared += 1;
-    }
-    state
-        .flush(std::time::Duration::from_secs(5))
-        .map_err(unreadable)?;
-    Ok(cleared)
+/// Forgets what is held against a credential: refusals, log-ins that ended, cooldowns.
+fn forgive(context: &Context, id: &CredentialId) -> Result<(), Failure> {
+    // Read again: the credential was written a moment ago.
+    let boot = Boot::read_quietly(&context.globals, Flags::default())?;
+    let credential = find(&boot, id.as_str())?;
+    in_pool(&boot, credential, |pool, now| {
+        pool.set_state(id, &UserState::Enabled, now);
+    })
 }

@@ -22,16 +22,16 @@ pub(super) struct ResetArgs {
 pub(super) fn run(args: &ResetArgs, context: &Context) -> Result<(), Failure> {
     let boot = creds::boot(context)?;
     let credential = creds::find(&boot, &args.id)?;
-    let class = args.model.as_deref().map(|model| {
+    let model = args.model.as_deref().map(|model| {
         // `provider/model` is how clients write it.
         let prefix = format!("{}/", credential.id.provider());
         model.strip_prefix(&prefix).unwrap_or(model)
     });
-    let cleared = creds::clear_state(&boot, context, credential, class)?;
-    let of = class.map_or_else(String::new, |class| format!(" for {class}"));
-    context.printer.line(&if cleared == 0 {
-        format!("{} had no cooldown{of}", credential.id)
-    } else {
-        format!("reset {}{of}", credential.id)
-    })
+    creds::in_pool(&boot, credential, |pool, now| {
+        pool.reset(&credential.id, model, now);
+    })?;
+    let of = model.map_or_else(String::new, |model| format!(" for {model}"));
+    context
+        .printer
+        .line(&format!("reset {}{of}", credential.id))
 }

@@ -31,7 +31,7 @@ pub(super) fn enable(args: &EnableArgs, context: &Context) -> Result<(), Failure
     let boot = creds::boot(context)?;
     let credential = creds::find(&boot, &args.id)?;
     set_disabled(&boot, credential, false).map_err(|error| creds::stored(&error))?;
-    creds::clear_state(&boot, context, credential, None)?;
+    creds::forgive(context, &credential.id)?;
     context.printer.line(&format!("enabled {}", credential.id))
 }
 
