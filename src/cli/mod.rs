@@ -9,6 +9,7 @@ mod chat;
 mod completions;
 mod config;
 mod creds;
+mod doctor;
 pub mod exit;
 mod logging;
 mod man;
@@ -113,6 +114,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Creds(creds::CredsArgs),
+    Doctor(doctor::DoctorArgs),
     Man(man::ManArgs),
     Models(models::ModelsArgs),
     Serve(serve::ServeArgs),
@@ -126,6 +128,7 @@ impl Command {
             Self::Completions(args) => completions::run(&args, context),
             Self::Config(args) => config::run(&args, context),
             Self::Creds(args) => creds::run(&args, context),
+            Self::Doctor(args) => doctor::run(&args, context),
             Self::Man(args) => man::run(&args, context),
             Self::Models(args) => models::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),

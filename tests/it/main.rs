@@ -10,6 +10,7 @@ mod config;
 mod creds_command;
 mod demo;
 mod dialects;
+mod doctor;
 mod errors;
 mod fake;
 mod fake_itself;
