@@ -1,7 +1,7 @@
 //! OpenAI Chat Completions, the dialect most vendors speak.
 //!
 //! Reading takes what any of them sends; writing sends what the target is known to take
-//! ([`vendor`]). Reasoning goes to clients as `reasoning_content`. Signatures go as OpenRouter's
+//! (`vendor.rs`). Reasoning goes to clients as `reasoning_content`. Signatures go as OpenRouter's
 //! `reasoning_details` and Google's `extra_content.google.thought_signature`, so that a client
 //! that sends its assistant messages back whole keeps them; one that does not loses nothing else.
 //!
