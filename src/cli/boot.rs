@@ -23,7 +23,7 @@ use crate::credentials::{Credential, Source};
 use crate::gateway::Gateway;
 use crate::gateway::build::{self, BuildError, DEMO, Parts};
 use crate::gateway::snapshot::Snapshot;
-use crate::ids::ProviderId;
+use crate::ids::{CredentialId, ProviderId};
 use crate::providers;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::demo::{self, Demo};
@@ -71,6 +71,7 @@ impl Boot {
             &stored.overrides,
             &fingerprint_key,
         );
+        credentials.extend(keyless(&loaded.config, &credentials));
         let accounts = import::from_environment(&loaded.accounts);
         remarks.extend(accounts.unusable.iter().map(ToString::to_string));
         let accounts = merge(accounts.candidates, &credentials, Timestamp::now());
@@ -173,7 +174,7 @@ impl Core {
     /// Makes the gateway; `demo` brings the simulated provider up beside the real ones.
     pub async fn start(mut boot: Boot, demo: bool) -> Result<Self, Failure> {
         if demo {
-            let demo = start_demo().await?;
+            let demo = start_demo(&boot.loaded.config).await?;
             boot.add_demo(&demo);
         }
         let gateway = boot.gateway()?;
@@ -272,9 +273,35 @@ fn given_keys(config: &Config) -> Vec<GivenKey> {
     given
 }
 
-/// Brings up the simulated provider on loopback.
-pub async fn start_demo() -> Result<Arc<Demo>, Failure> {
-    let started = Demo::start(demo::Script::default()).await;
+/// A credential without a key for each local server (Ollama, vLLM, …) that the config names and
+/// gives none: it asks for none.
+fn keyless(config: &Config, credentials: &[Credential]) -> Vec<Credential> {
+    let bare = config.providers.keys().filter(|id| {
+        let takes_none =
+            providers::find(id.as_str()).is_some_and(|known| known.spec().key_optional);
+        let has_some = credentials
+            .iter()
+            .any(|one| one.id.provider() == id.as_str());
+        takes_none && !has_some
+    });
+    bare.filter_map(|id| CredentialId::new(id, "1").ok())
+        .map(|id| Credential::api_key(id, Source::Config, Secret::new("")))
+        .collect()
+}
+
+/// Brings up the simulated provider on loopback, to misbehave as the config says.
+pub async fn start_demo(config: &Config) -> Result<Arc<Demo>, Failure> {
+    let settings = config.providers.iter().find(|(id, _)| id.as_str() == DEMO);
+    let script = match settings.and_then(|(_, settings)| settings.script.as_deref()) {
+        None => demo::Script::default(),
+        Some(text) => demo::Script::parse(text).map_err(|error| {
+            Failure::usage(
+                error.to_string(),
+                "`script` of [providers.demo] is explained in config.example.toml",
+            )
+        })?,
+    };
+    let started = Demo::start(script).await;
     started.map(Arc::new).map_err(|error| {
         Failure::failed(
             format!("cannot start the demo provider: {error}"),

@@ -92,7 +92,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
 
 async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<(), Failure> {
     let demo = if args.demo {
-        Some(boot::start_demo().await?)
+        Some(boot::start_demo(&boot.loaded.config).await?)
     } else {
         None
     };

@@ -45,6 +45,8 @@ pub struct Provider {
     pub base_url: Vec<String>,
     /// Move `<think>…</think>` of the answer to reasoning.
     pub think_tags: bool,
+    /// How the simulated provider `demo` misbehaves; the grammar is in `config.example.toml`.
+    pub script: Option<String>,
     /// Merged into each upstream request.
     #[serde(with = "json")]
     pub extra_body: serde_json::Map<String, serde_json::Value>,
@@ -81,6 +83,7 @@ impl Default for Provider {
             proxy: None,
             base_url: Vec::new(),
             think_tags: false,
+            script: None,
             extra_body: serde_json::Map::new(),
             priority_multipliers: BTreeMap::new(),
             quota_groups: BTreeMap::new(),

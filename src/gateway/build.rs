@@ -118,7 +118,6 @@ fn runtime(
     if !settings.enabled {
         return Ok(None);
     }
-    let adapter = adapter(id, settings)?;
     let credentials: Vec<&Credential> = parts
         .credentials
         .iter()
@@ -127,6 +126,7 @@ fn runtime(
     if credentials.is_empty() {
         return Ok(None);
     }
+    let adapter = adapter(id, settings)?;
     let base_urls = if settings.base_url.is_empty() {
         adapter
             .spec()
@@ -199,16 +199,16 @@ fn runtime(
     }))
 }
 
-/// The adapter of a provider: its own `kind` wins over a built-in of the same name.
+/// The adapter of a provider: the built-in one of its name, else the one of its `kind`.
 fn adapter(
     id: &ProviderId,
     settings: &provider::Provider,
 ) -> Result<&'static dyn Provider, BuildError> {
-    if let Some(kind) = settings.kind {
-        return Ok(providers::custom(dialect_of(kind)));
-    }
     if let Some(built_in) = providers::find(id.as_str()) {
         return Ok(built_in);
+    }
+    if let Some(kind) = settings.kind {
+        return Ok(providers::custom(dialect_of(kind)));
     }
     // `FOO_API_KEY` with `FOO_API_BASE`: an OpenAI-compatible provider without further words.
     if settings.base_url.is_empty() {

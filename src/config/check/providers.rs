@@ -13,6 +13,9 @@ use crate::ids::{CredentialId, ProviderId};
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// The simulated provider of `serve --demo`.
+const DEMO: &str = "demo";
+
 /// Headers that belong to the connection, not to a request's settings.
 const CONNECTION_HEADERS: [HeaderName; 6] = [
     header::CONNECTION,
@@ -42,6 +45,14 @@ pub(super) fn check(checked: &mut Checked<'_>) {
 }
 
 fn identity(checked: &mut Checked<'_>, id: &ProviderId, provider: &Provider, path: &str) {
+    if id.as_str() == DEMO {
+        return;
+    }
+    if provider.script.is_some() {
+        let text = "has no effect: only the simulated provider `demo` has a script";
+        let note = Note::warning(format!("{path}.script"), text);
+        checked.notes.push(note);
+    }
     if checked
         .known
         .iter()

@@ -340,6 +340,11 @@ pub const KEYS: &[Key] = &[
         "Move <think>…</think> of the answer to reasoning",
     ),
     key(
+        "providers.*.script",
+        Text,
+        "How the simulated provider `demo` misbehaves",
+    ),
+    key(
         "providers.*.extra_body",
         Any,
         "Merged into each upstream request",
