@@ -19,7 +19,7 @@ use crate::gateway::catalog::ProviderModels;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::{Alias, Snapshot};
-use crate::gateway::upstream::{self, ClientError, Limits};
+use crate::gateway::upstream::{self, Addresses, ClientError, Limits};
 use crate::ids::ProviderId;
 use crate::pool::{self, Member, Pool};
 use crate::providers::{self, Provider};
@@ -196,6 +196,7 @@ fn runtime(
             || Arc::new(FirstToken::default()),
             |previous| Arc::clone(&previous.first_token),
         ),
+        addresses: Addresses::default(),
     }))
 }
 

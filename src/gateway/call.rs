@@ -37,7 +37,9 @@ impl Caller<'_> {
         for base in &runtime.base_urls {
             let outbound = Outbound {
                 method: Method::POST,
-                url: runtime.adapter.url(base, &exchange.path),
+                url: runtime
+                    .parsed(&runtime.adapter.url(base, &exchange.path))
+                    .map_err(Lost::unsent)?,
                 headers: headers.clone(),
                 body: exchange.body.clone(),
             };

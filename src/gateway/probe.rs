@@ -56,7 +56,7 @@ pub async fn call(
     };
     let mut failure = None;
     for base in &runtime.base_urls {
-        let outbound = outbound(runtime, base, secret, call);
+        let outbound = outbound(runtime, base, secret, call)?;
         match send(&runtime.client, outbound, limits).await {
             Ok(mut reply) => {
                 let body = reply.body.read_all(MAX_LIST_BYTES).await?;
@@ -151,7 +151,7 @@ fn outbound(
     base: &str,
     secret: Option<&Secret>,
     call: &Call,
-) -> Outbound {
+) -> Result<Outbound, SendError> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -177,10 +177,10 @@ fn outbound(
         runtime.adapter.url(base, &call.path)
     };
     let body = call.body.clone().map_or_else(Bytes::new, Bytes::from);
-    Outbound {
+    Ok(Outbound {
         method: call.method.clone(),
-        url,
+        url: runtime.parsed(&url)?,
         headers,
         body,
-    }
+    })
 }

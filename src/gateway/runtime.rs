@@ -11,7 +11,7 @@ use crate::config::routing::TemperatureZero;
 use crate::dialects::fields::Raw;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::first_token::FirstToken;
-use crate::gateway::upstream::{Client, Limits};
+use crate::gateway::upstream::{Addresses, Client, Limits, SendError, Url};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::{CredentialState, Pool};
 use crate::providers::redact::redact;
@@ -42,6 +42,7 @@ pub struct ProviderRuntime {
     pub secrets: HashMap<CredentialId, Secret>,
     pub models: Arc<ProviderModels>,
     pub first_token: Arc<FirstToken>,
+    pub addresses: Addresses,
 }
 
 impl ProviderRuntime {
@@ -50,6 +51,11 @@ impl ProviderRuntime {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
+    }
+
+    /// The parsed form of an address of this provider.
+    pub fn parsed(&self, address: &str) -> Result<Url, SendError> {
+        self.addresses.parse(address)
     }
 
     /// A text safe to show: the secret used and anything that looks like a key are gone.

@@ -155,7 +155,12 @@ impl Closing {
         let Some(request) = self.trail.request.clone() else {
             return;
         };
-        let trail = self.trail.to_json(ending, self.status);
+        let wanted = self.gateway.telemetry.wants_trail(ending);
+        let trail = if wanted {
+            self.trail.to_json(ending, self.status)
+        } else {
+            String::new()
+        };
         self.gateway.telemetry.finished(Finished {
             id: request.id,
             client: request.client,

@@ -1,15 +1,17 @@
 //! The one place that dials vendors: a thin layer over reqwest that follows no redirect, retries
 //! nothing by itself and puts a deadline on every await.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame};
-pub use reqwest::Client;
+pub use reqwest::{Client, Url};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
@@ -37,7 +39,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Outbound {
     pub method: Method,
-    pub url: String,
+    pub url: Url,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -70,16 +72,47 @@ pub fn client(proxy: Option<&str>, connect: Duration) -> Result<Client, ClientEr
     if let Some(address) = proxy {
         let proxy = reqwest::Proxy::all(address).map_err(|_| ClientError::Proxy)?;
         builder = builder.proxy(proxy);
+    } else if !environment_names_a_proxy() {
+        // Looking for one costs each request.
+        builder = builder.no_proxy();
     }
     builder
         .build()
         .map_err(|error| ClientError::Build(plain(&error)))
 }
 
+fn environment_names_a_proxy() -> bool {
+    std::env::vars_os().any(|(name, value)| {
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        !value.is_empty() && matches!(name.as_str(), "all_proxy" | "http_proxy" | "https_proxy")
+    })
+}
+
+/// Parsed addresses: parsing one costs as much as all the rest of building a request.
+#[derive(Debug, Default)]
+pub struct Addresses(Mutex<HashMap<String, Url>>);
+
+/// Addresses kept of one provider; Gemini has one for each model and verb.
+const MAX_ADDRESSES: usize = 256;
+
+impl Addresses {
+    /// The parsed form of an address.
+    pub fn parse(&self, address: &str) -> Result<Url, SendError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(url) = known.get(address) {
+            return Ok(url.clone());
+        }
+        let url = Url::parse(address).map_err(|_| SendError::url())?;
+        if known.len() < MAX_ADDRESSES {
+            known.insert(address.to_owned(), url.clone());
+        }
+        Ok(url)
+    }
+}
+
 /// Sends a request and waits for the answer's head.
 pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<Reply, SendError> {
-    let url = reqwest::Url::parse(&request.url).map_err(|_| SendError::url())?;
-    let mut outbound = reqwest::Request::new(request.method, url);
+    let mut outbound = reqwest::Request::new(request.method, request.url);
     *outbound.headers_mut() = request.headers;
     *outbound.body_mut() = Some(request.body.into());
     let started = Instant::now();

@@ -3,8 +3,9 @@
 //! Families are few and known; series are bounded, since model names come from clients: once a
 //! family is full, further label sets count as `other`.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -179,26 +180,71 @@ impl Gauge<'_> {
     }
 }
 
-#[derive(Debug, Default)]
-struct Counters(Mutex<BTreeMap<String, f64>>);
+/// Series by a hash of their label values: counting makes no strings, writing sorts them.
+#[derive(Debug)]
+struct Series<V>(Mutex<HashMap<u64, (String, V)>>);
 
-impl Counters {
-    fn add(&self, labels: &[Label<'_>], amount: f64) {
+impl<V> Default for Series<V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<V: Default> Series<V> {
+    /// Changes the value of a label set, or the overflow one's once the family is full.
+    fn update(&self, labels: &[Label<'_>], change: impl FnOnce(&mut V)) {
         let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = bounded(&series, labels);
-        *series.entry(key).or_default() += amount;
+        let own = hash_of(labels);
+        let is_known = series.contains_key(&own);
+        if is_known || series.len() < MAX_SERIES {
+            let (_, value) = series
+                .entry(own)
+                .or_insert_with(|| (rendered(labels), V::default()));
+            return change(value);
+        }
+        let other: Vec<Label<'_>> = labels.iter().map(|&(name, _)| (name, "other")).collect();
+        let key = hash_of(&other);
+        let (_, value) = series
+            .entry(key)
+            .or_insert_with(|| (rendered(&other), V::default()));
+        change(value);
     }
 
-    fn write(&self, name: &str, help: &str, text: &mut String) {
-        header(text, name, help, "counter");
-        for (labels, value) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let _ = writeln!(text, "llmproxy_{name}{} {value}", braced(labels));
+    /// Shows every series, in the order of their labels.
+    fn each(&self, mut show: impl FnMut(&str, &V)) {
+        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<_> = series.values().collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        for (labels, value) in sorted {
+            show(labels, value);
         }
     }
 }
 
+fn hash_of(labels: &[Label<'_>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    labels.hash(&mut hasher);
+    hasher.finish()
+}
+
 #[derive(Debug, Default)]
-struct Histograms(Mutex<BTreeMap<String, Histogram>>);
+struct Counters(Series<f64>);
+
+impl Counters {
+    fn add(&self, labels: &[Label<'_>], amount: f64) {
+        self.0.update(labels, |value| *value += amount);
+    }
+
+    fn write(&self, name: &str, help: &str, text: &mut String) {
+        header(text, name, help, "counter");
+        self.0.each(|labels, value| {
+            let _ = writeln!(text, "llmproxy_{name}{} {value}", braced(labels));
+        });
+    }
+}
+
+#[derive(Debug, Default)]
+struct Histograms(Series<Histogram>);
 
 #[derive(Clone, Debug, Default)]
 struct Histogram {
@@ -211,21 +257,20 @@ struct Histogram {
 impl Histograms {
     fn observe(&self, labels: &[Label<'_>], time: Duration) {
         let seconds = time.as_secs_f64();
-        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = bounded(&series, labels);
-        let histogram = series.entry(key).or_default();
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound)
-            && let Some(count) = histogram.counts.get_mut(bucket)
-        {
-            *count += 1;
-        }
-        histogram.count += 1;
-        histogram.sum += seconds;
+        self.0.update(labels, |histogram| {
+            if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound)
+                && let Some(count) = histogram.counts.get_mut(bucket)
+            {
+                *count += 1;
+            }
+            histogram.count += 1;
+            histogram.sum += seconds;
+        });
     }
 
     fn write(&self, name: &str, help: &str, text: &mut String) {
         header(text, name, help, "histogram");
-        for (labels, histogram) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        self.0.each(|labels, histogram| {
             let comma = if labels.is_empty() { "" } else { "," };
             let mut cumulative = 0;
             for (bound, count) in BUCKETS.iter().zip(histogram.counts) {
@@ -242,18 +287,8 @@ impl Histograms {
             );
             let _ = writeln!(text, "llmproxy_{name}_sum{} {sum}", braced(labels));
             let _ = writeln!(text, "llmproxy_{name}_count{} {count}", braced(labels));
-        }
+        });
     }
-}
-
-/// The series to count in: the labels' own, or the overflow one once the family is full.
-fn bounded<V>(series: &BTreeMap<String, V>, labels: &[Label<'_>]) -> String {
-    let own = rendered(labels);
-    if series.len() < MAX_SERIES || series.contains_key(&own) {
-        return own;
-    }
-    let other: Vec<Label<'_>> = labels.iter().map(|&(name, _)| (name, "other")).collect();
-    rendered(&other)
 }
 
 fn rendered(labels: &[Label<'_>]) -> String {
@@ -345,8 +380,11 @@ mod tests {
         for index in 0..MAX_SERIES * 2 {
             counters.add(&[("model", &index.to_string())], 1.0);
         }
-        let series = counters.0.lock().expect("not poisoned");
-        assert_eq!(series.len(), MAX_SERIES + 1);
-        assert_eq!(series.get("model=\"other\""), Some(&2000.0));
+        let mut shown = Vec::new();
+        counters
+            .0
+            .each(|labels, value| shown.push((labels.to_owned(), *value)));
+        assert_eq!(shown.len(), MAX_SERIES + 1);
+        assert!(shown.contains(&("model=\"other\"".to_owned(), 2000.0)));
     }
 }

@@ -4,6 +4,7 @@
 pub mod metrics;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::dialects::usage::Usage;
@@ -56,7 +57,7 @@ pub struct Finished {
     pub fingerprint: Option<Fingerprint>,
     /// What it cost at list prices, where they are known.
     pub cost_usd: Option<f64>,
-    /// The decision trail as JSON, for the journal.
+    /// The decision trail as JSON, for the journal; empty where [`Telemetry::wants_trail`] says no.
     pub trail: String,
 }
 
@@ -65,6 +66,7 @@ pub struct Finished {
 pub struct Telemetry {
     pub metrics: Metrics,
     state: Option<State>,
+    journal: JournalRate,
 }
 
 impl Telemetry {
@@ -73,7 +75,14 @@ impl Telemetry {
         Self {
             metrics: Metrics::default(),
             state,
+            journal: JournalRate::default(),
         }
+    }
+
+    /// Whether the journal takes a request's trail. Failed ones always; of the others no more a
+    /// second than a disk and a reader can use, so that making trails never slows a busy server.
+    pub fn wants_trail(&self, ending: Ending) -> bool {
+        self.state.is_some() && (ending == Ending::Failed || self.journal.admits(Timestamp::now()))
     }
 
     /// Counts a finished request, keeps its usage and trail, and logs its one line.
@@ -93,6 +102,9 @@ impl Telemetry {
             };
             state.record_usage(key, &sums(&request, now));
         }
+        if request.trail.is_empty() {
+            return;
+        }
         let failed = request.ending == Ending::Failed;
         let row = JournalRow {
             id: request.id.to_string(),
@@ -111,7 +123,7 @@ impl Telemetry {
             .map_or("-", CredentialId::as_str);
         let duration_ms = u64::try_from(request.duration.as_millis()).unwrap_or(u64::MAX);
         let tokens = request.usage.map_or(0, |usage| usage.total());
-        tracing::info!(
+        tracing::debug!(
             request = %id,
             client = %request.client,
             provider,
@@ -128,6 +140,26 @@ impl Telemetry {
     }
 }
 
+/// Trails of served requests kept a second. The journal holds the latest 10,000 anyway.
+const MAX_TRAILS_A_SECOND: u64 = 200;
+
+/// How many trails the current second has taken.
+#[derive(Default)]
+struct JournalRate {
+    second: AtomicI64,
+    taken: AtomicU64,
+}
+
+impl JournalRate {
+    fn admits(&self, now: Timestamp) -> bool {
+        let second = now.as_millis() / 1000;
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.taken.store(0, Ordering::Relaxed);
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed) < MAX_TRAILS_A_SECOND
+    }
+}
+
 fn sums(request: &Finished, now: Timestamp) -> UsageSums {
     let usage = request.usage.unwrap_or_default();
     UsageSums {
@@ -141,5 +173,19 @@ fn sums(request: &Finished, now: Timestamp) -> UsageSums {
         cost_usd: request.cost_usd.unwrap_or(0.0),
         estimated: u64::from(usage.estimated),
         last_used: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_second_fills_the_journal_only_so_far() {
+        let rate = JournalRate::default();
+        let now = Timestamp::from_secs(100);
+        let taken = (0..1000).filter(|_| rate.admits(now)).count();
+        assert_eq!(taken, 200);
+        assert!(rate.admits(Timestamp::from_secs(101)));
     }
 }

@@ -15,7 +15,7 @@ use crate::gateway::answer::AnsweredBody;
 use crate::gateway::attempt;
 use crate::gateway::inbound::Inbound;
 use crate::gateway::relay::Relay;
-use crate::gateway::upstream::{self, Limits, Outbound, ReplyBody};
+use crate::gateway::upstream::{self, Limits, Outbound, ReplyBody, Url};
 use crate::ids::RequestId;
 use crate::near::did_you_mean;
 
@@ -92,7 +92,12 @@ impl Line {
             } => {
                 let outbound = Outbound {
                     method: Method::POST,
-                    url: format!("{base}/v1/chat/completions"),
+                    url: Url::parse(&format!("{base}/v1/chat/completions")).map_err(|_| {
+                        Failure::usage(
+                            format!("`{base}` is not an address"),
+                            "write --url http://127.0.0.1:8000",
+                        )
+                    })?,
                     headers: headers.clone(),
                     body: conversation.body(stream).into(),
                 };
