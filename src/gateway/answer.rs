@@ -12,7 +12,7 @@ use crate::dialects::error::{ReadError, UpstreamError};
 use crate::dialects::loss::Losses;
 use crate::dialects::observe::{self, inspect};
 use crate::dialects::usage::Usage;
-use crate::dialects::{ReplyContext, codec};
+use crate::dialects::{ReplyContext, StreamWriter, codec};
 use crate::gateway::Gateway;
 use crate::gateway::count;
 use crate::gateway::exchange::{Back, Exchange};
@@ -126,7 +126,7 @@ impl Circumstances<'_> {
         let sink = match &self.exchange.back {
             Back::Translated(context) => {
                 let reader = codec(self.exchange.dialect).stream_reader();
-                Sink::translated(reader, inbound.stream_writer(context), inbound.array_stream)
+                Sink::translated(reader, self.stream_writer(context), inbound.array_stream)
             }
             Back::Count | Back::Embeddings(_) | Back::Verbatim => {
                 let observer = observe::observer(self.exchange.dialect, self.exchange.operation);
@@ -199,23 +199,18 @@ impl Circumstances<'_> {
         let client = match &self.exchange.back {
             Back::Verbatim if self.scanned.stream => {
                 let events = reshape::events(self.read_reply(status, &body)?);
-                let mut writer = self.scanned.inbound.stream_writer(&self.plain_context());
+                let mut writer = self.stream_writer(&self.plain_context());
                 reshape::write_all(&events, writer.as_mut())
             }
             Back::Embeddings(_) | Back::Verbatim => body,
             Back::Translated(context) if self.scanned.stream => {
                 let events = reshape::events(self.read_reply(status, &body)?);
-                let mut writer = self.scanned.inbound.stream_writer(context);
+                let mut writer = self.stream_writer(context);
                 reshape::write_all(&events, writer.as_mut())
             }
             Back::Translated(context) => {
                 let read = self.read_reply(status, &body)?;
-                Bytes::from(
-                    self.scanned
-                        .inbound
-                        .codec()
-                        .write_reply(&read, context, &mut losses),
-                )
+                self.write_reply(&read, context, &mut losses)
             }
             Back::Count => {
                 let tokens = count::read_reply(self.exchange.dialect, &body)
@@ -281,11 +276,7 @@ impl Circumstances<'_> {
             Back::Translated(context) => context,
             Back::Count | Back::Embeddings(_) | Back::Verbatim => &plain,
         };
-        let body = Bytes::from(self.scanned.inbound.codec().write_reply(
-            &reply,
-            context,
-            &mut losses,
-        ));
+        let body = self.write_reply(&reply, context, &mut losses);
         let mut headers = headers::to_client(headers);
         headers.insert(
             header::CONTENT_TYPE,
@@ -307,6 +298,25 @@ impl Circumstances<'_> {
         codec(self.exchange.dialect)
             .read_reply(body)
             .map_err(|error| Lost::garbage(status, format!("the answer cannot be read: {error}")))
+    }
+
+    /// The client's answer in its dialect; a response is kept for what goes on from it.
+    fn write_reply(self, reply: &ChatReply, context: &ReplyContext, losses: &mut Losses) -> Bytes {
+        let inbound = self.scanned.inbound;
+        let body = inbound.codec().write_reply(reply, context, losses);
+        if let Some(keeper) = self.gateway.responses.keeper(self.scanned) {
+            keeper.keep(&body, Timestamp::now());
+        }
+        body.into()
+    }
+
+    /// A writer of the client's stream; a response is kept when it ends.
+    fn stream_writer(self, context: &ReplyContext) -> Box<dyn StreamWriter> {
+        let writer = self.scanned.inbound.stream_writer(context);
+        match self.gateway.responses.keeper(self.scanned) {
+            Some(keeper) => keeper.keep_stream(writer),
+            None => writer,
+        }
     }
 
     /// What a writer needs where the request was not translated.

@@ -33,7 +33,13 @@ pub async fn serve(
 ) -> Result<Answered, Box<DeadEnd>> {
     let arrived = Instant::now();
     let snapshot = gateway.snapshot();
-    let scanned = inbound.scan().map_err(DeadEnd::of_request)?;
+    let resumed;
+    let mut scanned = inbound.scan().map_err(DeadEnd::of_request)?;
+    let kept = gateway.responses.resumed(&scanned, Timestamp::now());
+    if let Some(body) = kept.map_err(DeadEnd::of_request)? {
+        resumed = inbound.with_body(body);
+        scanned = resumed.scan().map_err(DeadEnd::of_request)?;
+    }
     let targets = plan::targets(&snapshot, &scanned.model, may_use).map_err(DeadEnd::of_request)?;
     let mut trip = Trip {
         gateway,

@@ -9,6 +9,7 @@ use crate::dialects::embeddings::EmbeddingsRequest;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::head;
 use crate::dialects::loss::Losses;
+use crate::dialects::openai_responses::store;
 use crate::dialects::{
     Dialect, Operation, ReplyContext, RequestHint, Target as CodecTarget, codec, signature,
 };
@@ -64,6 +65,12 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
         }
         None => return Err(unsupported(asked, target)),
     };
+    if let Some(id) = &scanned.head.previous_response
+        && dialect != inbound.dialect
+    {
+        // It is not kept here, and nobody there can know it.
+        return Err(store::not_found(id));
+    }
     let mut losses = Losses::default();
     // A signature that the gateway tagged is for its maker only, and nobody else knows the tag.
     let is_tagged = operation == Operation::Chat && signature::is_tagged(&inbound.body);

@@ -18,7 +18,7 @@ use crate::ids::RequestId;
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "conversation_id"];
 
 /// What a client asks for. Made by `server` and by the commands that need no server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inbound {
     pub id: RequestId,
     /// The client's name: separates sessions, counts and limits.
@@ -80,6 +80,15 @@ impl Inbound {
         })
     }
 
+    /// The same wish in other words.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self {
+            body,
+            ..self.clone()
+        }
+    }
+
     /// A writer for the client's stream, in its dialect and framing.
     pub fn stream_writer(&self, context: &ReplyContext) -> Box<dyn StreamWriter> {
         if self.array_stream {
@@ -117,10 +126,17 @@ impl Scanned<'_> {
         });
         match read {
             Ok(request) => Ok(Arc::clone(request)),
-            Err(ReadError::Field(field)) => {
-                Err(ErrorReply::invalid(field.to_string()).with_param(field.name.clone()))
-            }
-            Err(error) => Err(ErrorReply::invalid(error.to_string())),
+            Err(error) => Err(unreadable(error)),
         }
+    }
+}
+
+/// The 400 for a body that a codec cannot read.
+pub(super) fn unreadable(error: &ReadError) -> ErrorReply {
+    match error {
+        ReadError::Field(field) => {
+            ErrorReply::invalid(field.to_string()).with_param(field.name.clone())
+        }
+        error => ErrorReply::invalid(error.to_string()),
     }
 }

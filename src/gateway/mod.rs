@@ -19,6 +19,7 @@ pub mod probe;
 mod race;
 pub mod relay;
 pub mod reshape;
+pub mod responses;
 pub mod runtime;
 pub mod settle;
 pub mod sink;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::gateway::persist::Persistence;
+use crate::gateway::responses::Responses;
 use crate::gateway::snapshot::Snapshot;
 use crate::state::State;
 use crate::telemetry::Telemetry;
@@ -41,6 +43,8 @@ use crate::time::Timestamp;
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub telemetry: Telemetry,
+    /// What clients may go on from by `previous_response_id`.
+    pub responses: Responses,
     /// `None` keeps everything in memory.
     pub persistence: Option<Arc<Persistence>>,
 }
@@ -56,6 +60,7 @@ impl Gateway {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             telemetry,
+            responses: Responses::default(),
             persistence,
         })
     }

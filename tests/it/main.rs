@@ -21,6 +21,7 @@ mod http;
 mod lifecycle;
 mod listings;
 mod readme;
+mod responses_store;
 mod rotation;
 mod streams;
 mod translations;
