@@ -1,0 +1,237 @@
+"""The official SDKs through the gateway: every client on every kind of upstream."""
+
+import functools
+import unittest
+
+import clients
+import fake_upstream as fake
+from gateway import KEY, Gateway
+
+# Real names, for what the gateway knows of a model decides what it may ask of it.
+MODELS = {
+    "openai": ["gpt-4.1", "text-embedding-3-small"],
+    "responses": ["gpt-5.1"],
+    "anthropic": ["claude-sonnet-4-5"],
+    "gemini": ["gemini-2.5-pro", "gemini-embedding-001"],
+}
+KINDS = {
+    "openai": "openai",
+    "responses": "openai_responses",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+}
+PATHS = {"openai": "/v1", "responses": "/v1", "anthropic": "", "gemini": ""}
+TOKENS = (fake.INPUT_TOKENS, fake.OUTPUT_TOKENS, fake.CACHED_TOKENS)
+CALLS = [("get_weather", fake.arguments(city)) for city in fake.CITIES]
+DEGREES = ["21 degrees", "4 degrees"]
+
+
+def config(url):
+    # Failures must not keep the next test waiting.
+    text = (
+        f'[server]\napi_keys = ["{KEY}"]\n[state]\nbackend = "memory"\n'
+        '[cooldown]\nsteps = ["1ms"]\n'
+    )
+    for upstream, kind in KINDS.items():
+        for name in (upstream, f"limited-{upstream}"):
+            text += (
+                f"[providers.up_{name.replace('-', '_')}]\n"
+                f'kind = "{kind}"\n'
+                f'base_url = "{url}/{name}{PATHS[upstream]}"\n'
+                f'api_keys = ["{fake.KEY}"]\n'
+            )
+    return text
+
+
+def model_of(upstream, at=0):
+    return f"up_{upstream}/{MODELS[upstream][at]}"
+
+
+def every_pair(check):
+    """Runs a check with each client on each upstream, as ``check(self, client, upstream)``."""
+
+    @functools.wraps(check)
+    def test(self):
+        for client in self.clients:
+            for upstream in MODELS:
+                with self.subTest(client=client.name, upstream=upstream):
+                    check(self, client, upstream)
+
+    return test
+
+
+def every_way(check):
+    """Runs a check with each pair, whole and streamed, as ``check(…, stream)``."""
+
+    @functools.wraps(check)
+    def test(self):
+        for client in self.clients:
+            for upstream in MODELS:
+                for stream in (False, True):
+                    with self.subTest(client=client.name, upstream=upstream, stream=stream):
+                        check(self, client, upstream, stream)
+
+    return test
+
+
+class Suite(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.fake = fake.Fake(MODELS)
+        cls.addClassCleanup(cls.fake.stop)
+        cls.gateway = Gateway(config(cls.fake.url))
+        cls.addClassCleanup(cls.gateway.stop)
+        cls.clients = [make(cls.gateway.url, KEY) for make in clients.ALL]
+
+    def client(self, name):
+        return next(client for client in self.clients if client.name == name)
+
+    def seen(self):
+        """The body of the last request that the upstream took."""
+        return self.fake.seen[-1][2]
+
+    @every_way
+    def test_a_plain_answer_arrives_whole(self, client, upstream, stream):
+        reply = client.ask(model_of(upstream), client.start("[plain] hello"), stream)
+        self.assertEqual(reply.text, fake.TEXT)
+        self.assertEqual(reply.calls, [])
+        self.assertEqual(reply.thought, "")
+        self.assertEqual(reply.stop, client.stops["end"])
+
+    @every_way
+    def test_usage_is_counted(self, client, upstream, stream):
+        reply = client.ask(model_of(upstream), client.start("[plain] hello"), stream)
+        self.assertEqual(reply.tokens, TOKENS)
+
+    @every_way
+    def test_instructions_reach_the_upstream(self, client, upstream, stream):
+        client.ask(model_of(upstream), client.start("[plain] hello"), stream)
+        self.assertIn(clients.SYSTEM, str(self.seen()))
+
+    @every_way
+    def test_a_tool_round_trip_ends_with_the_answer(self, client, upstream, stream):
+        model = model_of(upstream)
+        reply = client.ask(model, client.start("[tools] weather?"), stream, tools=True)
+        self.assertEqual([call[1:] for call in reply.calls], CALLS)
+        self.assertEqual(reply.stop, client.stops["tools"])
+        history = client.results(reply, DEGREES)
+        reply = client.ask(model, history, stream, tools=True)
+        self.assertEqual(reply.text, fake.FINAL)
+        self.assertEqual(reply.stop, client.stops["end"])
+
+    @every_way
+    def test_ten_turns_with_tools_end_with_the_same_answer(self, client, upstream, stream):
+        model, history = model_of(upstream), client.start("[tools] weather?")
+        for _ in range(5):
+            reply = client.ask(model, history, stream, tools=True)
+            history = client.results(reply, DEGREES) if reply.calls else reply.history
+            reply = client.ask(model, history, stream, tools=True)
+            self.assertEqual(reply.text, fake.FINAL)
+            history = reply.history + client.start("and tomorrow?")[-1:]
+
+    @every_way
+    def test_thinking_is_shown(self, client, upstream, stream):
+        model = model_of(upstream)
+        reply = client.ask(model, client.start("[think] hm"), stream, think=True)
+        self.assertEqual(reply.thought, fake.THOUGHT)
+        self.assertEqual(reply.text, fake.TEXT)
+
+    @every_way
+    def test_a_thinking_model_gets_its_signature_back(self, client, upstream, stream):
+        model = model_of(upstream)
+        options = {"stream": stream, "tools": True, "think": True}
+        reply = client.ask(model, client.start("[toolthink] weather?"), **options)
+        self.assertEqual(reply.thought, fake.THOUGHT)
+        self.assertEqual([call[1:] for call in reply.calls], CALLS)
+        reply = client.ask(model, client.results(reply, DEGREES), **options)
+        self.assertEqual(reply.text, fake.FINAL)
+
+    def test_a_client_that_keeps_no_signatures_is_served(self):
+        client = self.client("chat")
+        for upstream in MODELS:
+            with self.subTest(upstream=upstream):
+                model, options = model_of(upstream), {"tools": True, "think": True}
+                reply = client.ask(model, client.start("[forgetful] weather?"), **options)
+                history = client.bare(client.results(reply, DEGREES))
+                self.assertEqual(client.ask(model, history, **options).text, fake.FINAL)
+
+    @every_way
+    def test_a_schema_reaches_the_upstream(self, client, upstream, stream):
+        model = model_of(upstream)
+        reply = client.ask(model, client.start("[json] weather?"), stream, schema=True)
+        self.assertEqual(reply.text, fake.JSON_TEXT)
+        self.assertIn("degrees", str(self.seen()))
+
+    @every_way
+    def test_a_bad_request_keeps_its_message(self, client, upstream, stream):
+        with self.assertRaises(client.bad_request) as caught:
+            client.ask(model_of(upstream), client.start("[bad] hello"), stream)
+        self.assertIn("the fake does not like this", str(caught.exception))
+        self.assert_status(caught.exception, 400)
+
+    @every_way
+    def test_cooling_credentials_are_a_rate_limit(self, client, upstream, stream):
+        model = model_of(upstream).replace("up_", "up_limited_")
+        with self.assertRaises(client.rate_limited) as caught:
+            client.ask(model, client.start("[plain] hello"), stream)
+        self.assert_status(caught.exception, 429)
+
+    @every_pair
+    def test_a_stream_that_breaks_raises(self, client, upstream):
+        with self.assertRaises(client.broken) as caught:
+            client.ask(model_of(upstream), client.start("[broken] hello"), stream=True)
+        self.assertIn("the engine broke", str(caught.exception))
+
+    @every_pair
+    def test_an_unknown_model_is_not_found(self, client, upstream):
+        with self.assertRaises(client.not_found) as caught:
+            client.ask(f"no_such_{upstream}/model", client.start("[plain] hello"))
+        self.assert_status(caught.exception, 404)
+
+    def test_a_wrong_key_is_unauthorized(self):
+        for make in clients.ALL:
+            with self.subTest(client=make.name):
+                client = make(self.gateway.url, "wrong")
+                with self.assertRaises(client.unauthorized) as caught:
+                    client.ask(model_of("openai"), client.start("[plain] hello"))
+                self.assert_status(caught.exception, 401)
+
+    def test_tokens_are_counted(self):
+        for name in ("anthropic", "gemini"):
+            for upstream in MODELS:
+                with self.subTest(client=name, upstream=upstream):
+                    client = self.client(name)
+                    count = client.count(model_of(upstream), "[plain] hello")
+                    if upstream in ("anthropic", "gemini"):
+                        self.assertEqual(count, fake.COUNTED_TOKENS)
+                    else:  # estimated
+                        self.assertGreater(count, 0)
+
+    def test_embeddings_arrive_in_order(self):
+        texts = ["a", "four", "eleven char"]
+        expected = [fake.vector(text, 4) for text in texts]
+        for name in ("chat", "gemini"):
+            for upstream in ("openai", "gemini"):
+                with self.subTest(client=name, upstream=upstream):
+                    model = model_of(upstream, 1)
+                    self.assertEqual(self.client(name).embed(model, texts, 4), expected)
+
+    def test_models_are_listed(self):
+        expected = {f"up_{upstream}/{name}" for upstream in MODELS for name in MODELS[upstream]}
+        for client in self.clients:
+            with self.subTest(client=client.name):
+                self.assertLessEqual(expected, set(client.models()))
+
+    @every_pair
+    def test_a_model_is_looked_up(self, client, upstream):
+        name = model_of(upstream)
+        self.assertEqual(client.model(name), name)
+
+    def assert_status(self, error, status):
+        self.assertEqual(getattr(error, "status_code", None) or error.code, status)
+
+
+if __name__ == "__main__":
+    unittest.main()
