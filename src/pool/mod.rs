@@ -49,6 +49,7 @@ mod eligible;
 mod fair_cycle;
 mod lane;
 mod members;
+mod passed_over;
 mod routes;
 mod saved;
 mod select;
@@ -65,6 +66,7 @@ pub use ask::{Ask, Next, Outcome, Refusal, Rule, Stop};
 pub use class::Totals;
 pub use cooldown::Reason;
 pub use members::UserState;
+pub use passed_over::PassedOver;
 pub use saved::{
     Change, SavedClass, SavedCooldown, SavedCredential, SavedProbe, SavedReport, SavedSession,
     SavedWindow,
@@ -197,6 +199,17 @@ impl Pool {
     /// Everything reports need: credentials, cooldowns, windows, waiters.
     pub fn snapshot(&self, now: Timestamp) -> PoolSnapshot {
         self.lock().state.snapshot(now)
+    }
+
+    /// The quota group a model is counted in, or its own name.
+    pub fn class_of(&self, model: &str) -> String {
+        let inner = self.lock();
+        class::class_of(model, &inner.state.settings).0.to_owned()
+    }
+
+    /// Which credentials cannot serve a model now, and why; of a large pool the first few only.
+    pub fn passed_over(&self, model: &str, now: Timestamp) -> Vec<PassedOver> {
+        self.lock().state.passed_over(model, now)
     }
 
     /// Ends cooldowns by hand: of one model (or quota group), or of the whole credential. Returns

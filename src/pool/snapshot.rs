@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{CredentialId, ProviderId};
+use crate::secret::Fingerprint;
 use crate::time::Timestamp;
 
 use super::caps;
@@ -34,6 +35,8 @@ pub struct PoolSnapshot {
 #[derive(Clone, Debug)]
 pub struct MemberSnapshot {
     pub id: CredentialId,
+    /// Which secret of it is meant.
+    pub fingerprint: Fingerprint,
     pub tier: Option<String>,
     pub priority: u32,
     pub state: CredentialState,
@@ -43,6 +46,8 @@ pub struct MemberSnapshot {
     pub link: Option<String>,
     /// The end of the wait, not the next probe.
     pub cooling_until: Option<Timestamp>,
+    /// A rest of the whole credential; classes have their own.
+    pub cooldown: Option<CooldownSnapshot>,
     /// Leases out.
     pub active: u32,
     /// Most leases at once; 0 means no limit.
@@ -70,6 +75,17 @@ pub enum CredentialState {
 }
 
 impl CredentialState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::ActionNeeded,
+        Self::Cooling,
+        Self::Dead,
+        Self::Disabled,
+        Self::Exhausted,
+        Self::Expired,
+        Self::Ready,
+    ];
+
     /// The name in reports and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -173,12 +189,14 @@ impl State {
         };
         MemberSnapshot {
             id: slot.member.id.clone(),
+            fingerprint: slot.member.fingerprint,
             tier: slot.member.tier.clone(),
             priority: slot.member.priority,
             state,
             state_reason,
             link,
             cooling_until,
+            cooldown: self.rest_of(slot.cooldown.as_ref()),
             active: slot.active,
             max_concurrent: slot.max,
             optimal_concurrent: slot.optimal,
