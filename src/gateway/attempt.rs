@@ -19,7 +19,7 @@ use crate::gateway::inbound::{Inbound, Scanned};
 use crate::gateway::plan::{self, MayUse, Target};
 use crate::gateway::settle::Served;
 use crate::gateway::snapshot::Snapshot;
-use crate::gateway::trail::{Attempt, Trail};
+use crate::gateway::trail::{self, Attempt, Trail};
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
 use crate::time::Timestamp;
 
@@ -33,14 +33,21 @@ pub async fn serve(
 ) -> Result<Answered, Box<DeadEnd>> {
     let arrived = Instant::now();
     let snapshot = gateway.snapshot();
+    let refused = |error, trail| {
+        let end = DeadEnd::of_request(error, trail);
+        gateway.telemetry.finished(end.finished(arrived.elapsed()));
+        end
+    };
+    let unread = |error| refused(error, Trail::unread(&inbound));
     let resumed;
-    let mut scanned = inbound.scan().map_err(DeadEnd::of_request)?;
+    let mut scanned = inbound.scan().map_err(unread)?;
     let kept = gateway.responses.resumed(&scanned, Timestamp::now());
-    if let Some(body) = kept.map_err(DeadEnd::of_request)? {
+    if let Some(body) = kept.map_err(|error| refused(error, Trail::new(&scanned)))? {
         resumed = inbound.with_body(body);
-        scanned = resumed.scan().map_err(DeadEnd::of_request)?;
+        scanned = resumed.scan().map_err(unread)?;
     }
-    let targets = plan::targets(&snapshot, &scanned.model, may_use).map_err(DeadEnd::of_request)?;
+    let targets = plan::targets(&snapshot, &scanned.model, may_use)
+        .map_err(|error| refused(error, Trail::new(&scanned)))?;
     let mut trip = Trip {
         gateway,
         snapshot: &snapshot,
@@ -62,6 +69,7 @@ pub async fn serve(
         match trip.on_target(target, asking).await {
             Ok(answered) => return Ok(*answered),
             Err((end, asked)) => {
+                trip.trail.left(end.words());
                 let is_final = end.is_final();
                 ends.push(end);
                 if is_final {
@@ -111,6 +119,15 @@ impl TargetEnd {
     fn is_final(&self) -> bool {
         matches!(self, Self::Stopped { stop, .. } if !stop.may_fall_back())
     }
+
+    /// For the decision trail.
+    const fn words(&self) -> &'static str {
+        match self {
+            Self::Refused { refusal, .. } => trail::refused(*refusal),
+            Self::Stopped { stop, .. } => trail::words(*stop),
+            Self::Unfit(_) => "the request cannot be made in the provider's form",
+        }
+    }
 }
 
 impl Trip<'_> {
@@ -142,21 +159,25 @@ impl Trip<'_> {
             Ok(exchange) => exchange,
             Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
         };
+        let pool = &target.runtime.pool;
         if let Some(keys) = self
             .scanned
             .session
             .as_ref()
             .filter(|_| self.snapshot.affinity)
         {
-            let pool = &target.runtime.pool;
             pool.continue_session(&target.model, keys.iter(), Timestamp::now());
         }
         let mut last: Option<Lost> = None;
+        let passed_over = pool.passed_over(&target.model, Timestamp::now());
+        self.trail.visit(target, passed_over);
         loop {
-            let lease = match target.runtime.pool.acquire(&mut ask, Timestamp::now()) {
+            let lease = match pool.acquire(&mut ask, Timestamp::now()) {
                 Acquire::Lease(lease) => lease,
                 Acquire::Wait(waiting) => {
+                    let since = Instant::now();
                     wait(waiting).await;
+                    self.trail.waited(since.elapsed());
                     continue;
                 }
                 Acquire::Refused(refusal) => {

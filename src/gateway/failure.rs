@@ -11,7 +11,7 @@ use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorKind, ErrorReply, UpstreamError};
 use crate::gateway::attempt::TargetEnd;
 use crate::gateway::plan::no_credentials;
-use crate::gateway::trail::Trail;
+use crate::gateway::trail::{Outcome, Trail};
 use crate::gateway::upstream::SendError;
 use crate::ids::RequestId;
 use crate::pool::{Refusal, Stop};
@@ -93,11 +93,11 @@ pub struct DeadEnd {
 
 impl DeadEnd {
     /// The request is at fault; nobody was asked.
-    pub fn of_request(error: ErrorReply) -> Box<Self> {
+    pub fn of_request(error: ErrorReply, trail: Trail) -> Box<Self> {
         Box::new(Self {
             error,
             passed: None,
-            trail: Trail::default(),
+            trail,
         })
     }
 
@@ -120,14 +120,30 @@ impl DeadEnd {
     /// The record of the request that ended here.
     pub fn finished(&self, duration: Duration) -> Finished {
         let last = self.trail.attempts.last();
+        let target = self.trail.targets.last();
         let request = self.trail.request.as_ref();
+        let outcome = Outcome {
+            ending: Ending::Failed,
+            status: self.error.status,
+            error: Some(&self.error.message),
+            duration,
+            first_token: None,
+            usage: None,
+            cost_usd: None,
+        };
         Finished {
             id: request.map_or(RequestId(0), |request| request.id),
             client: request.map_or_else(|| Arc::from(""), |request| Arc::clone(&request.client)),
-            provider: last.map_or(String::new(), |attempt| {
-                attempt.credential.provider().to_owned()
-            }),
-            model: request.map_or(String::new(), |request| request.model.clone()),
+            provider: match (last, target) {
+                (Some(attempt), _) => attempt.credential.provider().to_owned(),
+                (None, Some(visit)) => visit.provider.to_string(),
+                (None, None) => String::new(),
+            },
+            model: match (last, target) {
+                (Some(attempt), _) => attempt.model.clone(),
+                (None, Some(visit)) => visit.model.clone(),
+                (None, None) => String::new(),
+            },
             credential: last.map(|attempt| attempt.credential.clone()),
             status: self.error.status,
             ending: Ending::Failed,
@@ -137,7 +153,7 @@ impl DeadEnd {
             duration,
             fingerprint: last.map(|attempt| attempt.fingerprint),
             cost_usd: None,
-            trail: self.trail.to_json(Ending::Failed, self.error.status),
+            trail: self.trail.to_json(&outcome),
         }
     }
 }

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep, timeout_at};
 
 use crate::dialects::error::{ErrorReply, UpstreamError};
+use crate::dialects::loss::Losses;
 use crate::dialects::sse::Splitter;
 use crate::dialects::usage::Usage;
 use crate::gateway::sink::{Progress, Sink, StreamFault};
@@ -45,6 +46,8 @@ pub struct End {
     pub usage: Option<Usage>,
     /// Characters of answer seen, for an estimate where usage is missing.
     pub output_chars: u64,
+    /// How much of it the client's dialect could not express.
+    pub losses: usize,
 }
 
 /// See [`End`].
@@ -377,6 +380,7 @@ impl Relay {
                 outcome,
                 usage: self.sink.usage(),
                 output_chars: self.sink.output_chars(),
+                losses: self.sink.losses().map_or(0, Losses::len),
             });
         }
     }

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use crate::dialects::usage::Usage;
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Answered, AnsweredBody, Ready, ReadyBody};
+use crate::gateway::cost;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::plan::Target;
 use crate::gateway::relay::{End, RelayOutcome};
-use crate::gateway::trail::Trail;
+use crate::gateway::trail::{self, Trail};
 use crate::ids::CredentialId;
 use crate::pool::{Lease, Outcome, Report};
 use crate::providers::hints;
@@ -43,12 +44,15 @@ impl Served<'_> {
             .record(&self.target.model, first_token);
         self.note_limits(Timestamp::now());
         let attempts = self.trail.attempts.len();
+        let metrics = &self.gateway.telemetry.metrics;
+        metrics.attempt(credential.provider(), "ok");
+        let upstream = self.exchange.dialect.as_str();
+        let client = self.trail.request.as_ref();
+        let client = client.map_or(upstream, |request| request.dialect.as_str());
+        metrics.losses(client, upstream, self.exchange.losses.len());
+        metrics.losses(upstream, client, self.ready.losses.len());
         let mut losses = self.exchange.losses;
         losses.extend(&self.ready.losses);
-        self.gateway
-            .telemetry
-            .metrics
-            .attempt(credential.provider(), "ok");
         let closing = Closing {
             gateway: Arc::clone(self.gateway),
             credential: credential.clone(),
@@ -59,6 +63,7 @@ impl Served<'_> {
             first_token,
             arrived: self.arrived,
             request_bytes: self.exchange.body.len(),
+            crossing: (upstream, client),
         };
         let body = match self.ready.body {
             ReadyBody::Whole {
@@ -69,7 +74,7 @@ impl Served<'_> {
                 let usage = usage.unwrap_or_else(|| estimate(output_chars, closing.request_bytes));
                 self.lease
                     .finish(Outcome::Success { usage: Some(usage) }, Timestamp::now());
-                closing.finish(Ending::Served, Some(usage));
+                closing.finish(Ending::Served, usage, None);
                 AnsweredBody::Whole(body)
             }
             ReadyBody::Stream(mut relay) => {
@@ -121,6 +126,8 @@ struct Closing {
     first_token: Duration,
     arrived: Instant,
     request_bytes: usize,
+    /// From whose dialect into whose the answer goes.
+    crossing: (&'static str, &'static str),
 }
 
 impl Closing {
@@ -148,16 +155,33 @@ impl Closing {
             }
         };
         lease.finish(outcome, Timestamp::now());
-        self.finish(ending, Some(usage));
+        let (from, to) = self.crossing;
+        self.gateway.telemetry.metrics.losses(from, to, end.losses);
+        let error = match &end.outcome {
+            RelayOutcome::Failed(failure) => Some(failure.message.as_str()),
+            RelayOutcome::Cancelled | RelayOutcome::Complete => None,
+        };
+        self.finish(ending, usage, error);
     }
 
-    fn finish(self, ending: Ending, usage: Option<Usage>) {
+    fn finish(self, ending: Ending, usage: Usage, error: Option<&str>) {
         let Some(request) = self.trail.request.clone() else {
             return;
         };
+        let duration = self.arrived.elapsed();
+        let cost_usd = cost::of_request(self.credential.provider(), &self.model, &usage);
+        let outcome = trail::Outcome {
+            ending,
+            status: self.status,
+            error,
+            duration,
+            first_token: Some(self.first_token),
+            usage: Some(usage),
+            cost_usd,
+        };
         let wanted = self.gateway.telemetry.wants_trail(ending);
         let trail = if wanted {
-            self.trail.to_json(ending, self.status)
+            self.trail.to_json(&outcome)
         } else {
             String::new()
         };
@@ -170,11 +194,11 @@ impl Closing {
             status: self.status,
             ending,
             attempts: self.trail.attempts.len(),
-            usage,
+            usage: Some(usage),
             first_token: Some(self.first_token),
-            duration: self.arrived.elapsed(),
+            duration,
             fingerprint: Some(self.fingerprint),
-            cost_usd: None,
+            cost_usd,
             trail,
         });
     }

@@ -1,15 +1,18 @@
-//! The decision trail of one request: each attempt with its credential, verdict and effect.
+//! The decision trail of one request: where it went, who was passed over and why, and each attempt
+//! with its credential, verdict and effect.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
 use crate::gateway::failure::Lost;
-use crate::gateway::inbound::Scanned;
-use crate::ids::{CredentialId, RequestId};
-use crate::pool::{Next, Stop};
+use crate::gateway::inbound::{Inbound, Scanned};
+use crate::gateway::plan::Target;
+use crate::ids::{CredentialId, ProviderId, RequestId};
+use crate::pool::{Next, PassedOver, Refusal, Stop};
 use crate::providers::verdict::Verdict;
 use crate::secret::Fingerprint;
 use crate::telemetry::Ending;
@@ -19,7 +22,36 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Trail {
     pub request: Option<Request>,
+    /// Where it went, in this order.
+    pub targets: Vec<Visit>,
     pub attempts: Vec<Attempt>,
+}
+
+/// One target that a request was tried on.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    pub provider: ProviderId,
+    pub model: String,
+    /// Who could not serve when the request came to it.
+    pub passed_over: Vec<PassedOver>,
+    /// How long the request waited for a credential.
+    pub waited: Duration,
+    /// Why it went on from here; empty where it was served.
+    pub end: &'static str,
+}
+
+/// How it all came out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'a> {
+    pub ending: Ending,
+    /// The status the client got.
+    pub status: u16,
+    /// What the client was told, if that was an error.
+    pub error: Option<&'a str>,
+    pub duration: Duration,
+    pub first_token: Option<Duration>,
+    pub usage: Option<Usage>,
+    pub cost_usd: Option<f64>,
 }
 
 /// The request as it came.
@@ -56,26 +88,58 @@ pub struct Attempt {
 impl Trail {
     /// An empty trail of a request.
     pub fn new(scanned: &Scanned<'_>) -> Self {
-        let inbound = scanned.inbound;
+        let mut trail = Self::unread(scanned.inbound);
+        if let Some(request) = &mut trail.request {
+            request.model.clone_from(&scanned.model);
+            request.stream = scanned.stream;
+        }
+        trail
+    }
+
+    /// The trail of a request whose body could not be understood.
+    pub fn unread(inbound: &Inbound) -> Self {
         let request = Request {
             id: inbound.id,
             client: Arc::clone(&inbound.client),
             dialect: inbound.dialect,
             operation: inbound.operation,
-            model: scanned.model.clone(),
-            stream: scanned.stream,
+            model: inbound.path_model.clone().unwrap_or_default(),
+            stream: false,
             at: Timestamp::now(),
         };
         Self {
             request: Some(request),
-            attempts: Vec::new(),
+            ..Self::default()
         }
     }
-}
 
-impl Trail {
+    /// Notes that the request turns to a target.
+    pub fn visit(&mut self, target: &Target, passed_over: Vec<PassedOver>) {
+        self.targets.push(Visit {
+            provider: target.runtime.id.clone(),
+            model: target.model.clone(),
+            passed_over,
+            waited: Duration::ZERO,
+            end: "",
+        });
+    }
+
+    /// Notes a wait for a credential of the target it is on.
+    pub fn waited(&mut self, time: Duration) {
+        if let Some(visit) = self.targets.last_mut() {
+            visit.waited += time;
+        }
+    }
+
+    /// Notes why the target it is on did not serve.
+    pub fn left(&mut self, end: &'static str) {
+        if let Some(visit) = self.targets.last_mut() {
+            visit.end = end;
+        }
+    }
+
     /// The trail as the journal keeps it and `explain` reads it.
-    pub fn to_json(&self, ending: Ending, status: u16) -> String {
+    pub fn to_json(&self, outcome: &Outcome<'_>) -> String {
         let request = self.request.as_ref().map(|request| {
             json!({
                 "id": request.id.to_string(),
@@ -87,10 +151,54 @@ impl Trail {
                 "at": request.at.to_rfc3339(),
             })
         });
+        let targets: Vec<_> = self.targets.iter().map(Visit::to_json).collect();
         let attempts: Vec<_> = self.attempts.iter().map(Attempt::to_json).collect();
-        let ending = ending.as_str();
-        json!({"request": request, "attempts": attempts, "status": status, "ending": ending})
-            .to_string()
+        let usage = outcome.usage.map(|usage| {
+            json!({
+                "prompt_tokens": usage.input,
+                "cached_tokens": usage.cache_read,
+                "cache_write_tokens": usage.cache_write,
+                "completion_tokens": usage.output,
+                "reasoning_tokens": usage.reasoning,
+                "estimated": usage.estimated,
+            })
+        });
+        json!({
+            "request": request,
+            "targets": targets,
+            "attempts": attempts,
+            "status": outcome.status,
+            "ending": outcome.ending.as_str(),
+            "error": outcome.error,
+            "ms": millis(outcome.duration),
+            "first_token_ms": outcome.first_token.map(millis),
+            "usage": usage,
+            "cost_usd": outcome.cost_usd,
+        })
+        .to_string()
+    }
+}
+
+impl Visit {
+    fn to_json(&self) -> Value {
+        let passed_over: Vec<_> = self
+            .passed_over
+            .iter()
+            .map(|passed| {
+                json!({
+                    "credential": passed.credential.as_str(),
+                    "why": passed.why,
+                    "until": passed.until.map(Timestamp::to_rfc3339),
+                })
+            })
+            .collect();
+        json!({
+            "provider": self.provider.as_str(),
+            "model": self.model,
+            "passed_over": passed_over,
+            "waited_ms": millis(self.waited),
+            "end": (!self.end.is_empty()).then_some(self.end),
+        })
     }
 }
 
@@ -103,7 +211,7 @@ impl Attempt {
             "verdict": self.verdict.map(Verdict::as_str),
             "message": self.message,
             "effect": self.effect,
-            "ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            "ms": millis(self.took),
         })
     }
 
@@ -146,7 +254,25 @@ impl Attempt {
     }
 }
 
-const fn words(stop: Stop) -> &'static str {
+/// Why a target could not serve, in words.
+pub const fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::AllRefused => "the provider has refused every credential",
+        Refusal::Busy => "every credential is busy past the deadline",
+        Refusal::Cooling { .. } => "every credential rests past the deadline",
+        Refusal::NoCredentials => "there is no enabled credential",
+        Refusal::NotAllowed => "the model is not for any of the credentials",
+        Refusal::ProviderBackoff { .. } => "the provider as a whole backs off past the deadline",
+        Refusal::RetriesSpent => "every credential that could serve has failed this request",
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What becomes of a request that is not tried again here.
+pub const fn words(stop: Stop) -> &'static str {
     match stop {
         Stop::AttemptsSpent => "answered: max_attempts is reached",
         Stop::BadRequest => "answered: the request is at fault",

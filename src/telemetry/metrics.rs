@@ -25,12 +25,11 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A label's name and value.
 pub type Label<'a> = (&'a str, &'a str);
 
-/// All families that count events. Gauges are read from the pools when asked for.
+/// All families that count events. What the pools know is read from them when asked for.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: Counters,
     attempts: Counters,
-    cooldowns: Counters,
     tokens: Counters,
     cost: Counters,
     losses: Counters,
@@ -63,6 +62,10 @@ impl Metrics {
         }
         self.duration
             .observe(&[("provider", provider)], request.duration);
+        if let Some(dollars) = request.cost_usd {
+            self.cost
+                .add(&[("provider", provider), ("model", model)], dollars);
+        }
         let Some(usage) = request.usage else { return };
         for (kind, count) in [
             ("prompt", usage.input),
@@ -84,22 +87,12 @@ impl Metrics {
             .add(&[("provider", provider), ("verdict", verdict)], 1.0);
     }
 
-    /// Counts a cooldown that began.
-    pub fn cooldown(&self, provider: &str, reason: &str) {
-        self.cooldowns
-            .add(&[("provider", provider), ("reason", reason)], 1.0);
-    }
-
-    /// Adds what a request cost.
-    pub fn cost(&self, provider: &str, model: &str, dollars: f64) {
-        self.cost
-            .add(&[("provider", provider), ("model", model)], dollars);
-    }
-
-    /// Counts fields that a translation lost.
+    /// Counts fields that a translation lost, from one dialect to another.
     pub fn losses(&self, from: &str, to: &str, fields: usize) {
-        self.losses
-            .add(&[("from", from), ("to", to)], count_as_f64(fields as u64));
+        if fields > 0 {
+            self.losses
+                .add(&[("from", from), ("to", to)], count_as_f64(fields as u64));
+        }
     }
 
     /// Counts a token refresh: `ok` or `failed`.
@@ -108,8 +101,8 @@ impl Metrics {
             .add(&[("provider", provider), ("result", result)], 1.0);
     }
 
-    /// Writes every family; `gauges` are those whose values others hold.
-    pub fn write(&self, gauges: &[Gauge<'_>]) -> String {
+    /// Writes every family; `readings` are those whose values others hold.
+    pub fn write(&self, readings: &[Reading<'_>]) -> String {
         let mut text = String::with_capacity(16 << 10);
         for (name, help, family) in [
             (
@@ -122,7 +115,6 @@ impl Metrics {
                 "Upstream calls by verdict",
                 &self.attempts,
             ),
-            ("cooldowns_total", "Cooldowns begun", &self.cooldowns),
             ("tokens_total", "Tokens by kind", &self.tokens),
             (
                 "cost_usd_total",
@@ -150,8 +142,8 @@ impl Metrics {
             "Time to the last byte",
             &mut text,
         );
-        for gauge in gauges {
-            gauge.write(&mut text);
+        for reading in readings {
+            reading.write(&mut text);
         }
         text
     }
@@ -159,16 +151,29 @@ impl Metrics {
 
 /// A family whose values are read at the moment of asking.
 #[derive(Clone, Debug)]
-pub struct Gauge<'a> {
+pub struct Reading<'a> {
     pub name: &'a str,
     pub help: &'a str,
+    pub kind: Kind,
     /// Label sets with their values.
     pub series: Vec<(Vec<Label<'a>>, f64)>,
 }
 
-impl Gauge<'_> {
+/// What a [`Reading`]'s values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They only grow, but for a restart.
+    Counter,
+    Gauge,
+}
+
+impl Reading<'_> {
     fn write(&self, text: &mut String) {
-        header(text, self.name, self.help, "gauge");
+        let kind = match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        header(text, self.name, self.help, kind);
         for (labels, value) in &self.series {
             let _ = writeln!(
                 text,
