@@ -188,6 +188,10 @@ fn runtime(
             .iter()
             .filter_map(|credential| Some((credential.id.clone(), credential.secret()?.clone())))
             .collect(),
+        emails: credentials
+            .iter()
+            .filter_map(|credential| Some((credential.id.clone(), credential.email.clone()?)))
+            .collect(),
         models: previous.map_or_else(
             || Arc::new(ProviderModels::load(id, parts.cache_dir)),
             |previous| Arc::clone(&previous.models),

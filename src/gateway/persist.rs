@@ -111,8 +111,15 @@ impl Persistence {
         }
     }
 
-    /// Takes over what another process has written since the last call.
-    fn follow(&self, snapshot: &Snapshot, now: Timestamp) {
+    /// Writes down what has changed here, and takes over what has changed elsewhere. Blocks on the
+    /// database.
+    pub fn catch_up(&self, snapshot: &Snapshot, now: Timestamp) {
+        self.record(snapshot, now);
+        self.follow(snapshot, now);
+    }
+
+    /// Takes over what another process has written since the last call. Blocks on the database.
+    pub fn follow(&self, snapshot: &Snapshot, now: Timestamp) {
         let since = self.known().version;
         let Ok(changes) = self.state.changes_since(since) else {
             return;

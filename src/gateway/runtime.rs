@@ -40,6 +40,8 @@ pub struct ProviderRuntime {
     pub extra_models: Vec<ExtraModel>,
     pub pool: Arc<Pool>,
     pub secrets: HashMap<CredentialId, Secret>,
+    /// Whose account it is, where known.
+    pub emails: HashMap<CredentialId, String>,
     pub models: Arc<ProviderModels>,
     pub first_token: Arc<FirstToken>,
     pub addresses: Addresses,

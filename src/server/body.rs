@@ -93,6 +93,28 @@ pub async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, BodyError> {
     Ok(gathered.unwrap_or_else(|| whole.freeze()))
 }
 
+/// What a client is told of a body that could not be read.
+pub fn refusal(error: BodyError, limit: u64) -> ErrorReply {
+    let new = |status, code, message: String| {
+        ErrorReply::new(status, ErrorKind::InvalidRequest, code, message)
+    };
+    match error {
+        BodyError::Broken => new(
+            400,
+            "incomplete_body",
+            "the body broke off or is badly framed".to_owned(),
+        ),
+        BodyError::Slow => new(408, "body_timeout", "the body stopped coming".to_owned()),
+        BodyError::TooLarge => {
+            let message = format!(
+                "the body is larger than {} MiB (`[server] max_body`)",
+                limit >> 20
+            );
+            new(413, "body_too_large", message)
+        }
+    }
+}
+
 impl AnswerBody {
     /// A stream that holds the client's place, and that `abort` ends with an error event.
     pub fn relay(relay: Box<Relay>, permit: Permit, abort: CancellationToken) -> Self {

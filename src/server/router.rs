@@ -25,7 +25,14 @@ pub enum Route<'a> {
         gemini: bool,
     },
     Providers,
-    QuotaStats,
+    /// The pools' document; a POST refreshes first.
+    QuotaStats {
+        refresh: bool,
+    },
+    /// The trail of a request.
+    Request {
+        id: &'a str,
+    },
     Root,
     TokenCount,
 }
@@ -70,7 +77,10 @@ impl Route<'_> {
 
 /// Finds the route of a request. HEAD is answered as GET.
 pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError> {
-    let (found, allow) = find(path).ok_or(RouteError::Unknown)?;
+    let (mut found, allow) = find(path).ok_or(RouteError::Unknown)?;
+    if let Route::QuotaStats { refresh } = &mut found {
+        *refresh = *method == Method::POST;
+    }
     let permitted = match *method {
         Method::GET | Method::HEAD => allow.contains("GET"),
         Method::POST => allow.contains("POST"),
@@ -128,10 +138,14 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
         "/v1/models" => (Route::Models { gemini: false }, GET),
         "/v1beta/models" => (Route::Models { gemini: true }, GET),
         "/v1/providers" => (Route::Providers, GET),
-        "/v1/quota-stats" => (Route::QuotaStats, BOTH),
+        "/v1/quota-stats" => (Route::QuotaStats { refresh: false }, BOTH),
         "/v1/token-count" => (Route::TokenCount, POST),
         "/v1/cost-estimate" => (Route::CostEstimate, POST),
         _ => {
+            if let Some(id) = path.strip_prefix("/v1/requests/") {
+                let is_id = !id.is_empty() && !id.contains('/');
+                return is_id.then_some((Route::Request { id }, GET));
+            }
             let (rest, beta) = match path.strip_prefix("/v1beta/models/") {
                 Some(rest) => (rest, true),
                 None => (path.strip_prefix("/v1/models/")?, false),

@@ -23,6 +23,7 @@ mod listings;
 mod readme;
 mod responses_store;
 mod rotation;
+mod stats;
 mod streams;
 mod translations;
 mod trip;

@@ -8,13 +8,12 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialects::Dialect;
-use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::gateway::answer::{Answered, AnsweredBody};
 use crate::gateway::attempt;
 use crate::gateway::failure::DeadEnd;
 use crate::gateway::inbound::Inbound;
 use crate::ids::RequestId;
-use crate::server::body::{self, AnswerBody, BodyError};
+use crate::server::body::{self, AnswerBody};
 use crate::server::clients::Client;
 use crate::server::handlers::{Settings, Shared};
 use crate::server::limits::Permit;
@@ -47,7 +46,9 @@ pub(super) async fn handle(
     let (head, incoming) = request.into_parts();
     let body = match body::read(incoming, call.settings.max_body).await {
         Ok(body) => body,
-        Err(error) => return respond::error(dialect, &body_error(error, call.settings.max_body)),
+        Err(error) => {
+            return respond::error(dialect, &body::refusal(error, call.settings.max_body));
+        }
     };
     let array_stream = route.stream == Some(true) && !wants_events(head.uri.query());
     let strict = call.settings.strict_translation || head.headers.contains_key(STRICT);
@@ -113,27 +114,6 @@ fn failed(call: &Call<'_>, dialect: Dialect, dead_end: DeadEnd) -> Answer {
             .insert(ATTEMPTS, dead_end.trail.attempts.len().into());
     }
     answer
-}
-
-fn body_error(error: BodyError, limit: u64) -> ErrorReply {
-    let new = |status, code, message: String| {
-        ErrorReply::new(status, ErrorKind::InvalidRequest, code, message)
-    };
-    match error {
-        BodyError::Broken => new(
-            400,
-            "incomplete_body",
-            "the body broke off or is badly framed".to_owned(),
-        ),
-        BodyError::Slow => new(408, "body_timeout", "the body stopped coming".to_owned()),
-        BodyError::TooLarge => {
-            let message = format!(
-                "the body is larger than {} MiB (`[server] max_body`)",
-                limit >> 20
-            );
-            new(413, "body_too_large", message)
-        }
-    }
 }
 
 /// `?alt=sse`: Google's clients that can read events ask for them.

@@ -1,4 +1,4 @@
-//! What the gateway says of itself: health, models, providers.
+//! The gateway's own pages: health, models, providers, and the way to the reports.
 
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
@@ -8,10 +8,12 @@ use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::model_list;
 use crate::gateway::catalog::{self, entries};
+use crate::gateway::enriched::enrich;
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::{CredentialState, PoolSnapshot};
+use crate::server::body;
 use crate::server::clients::Client;
-use crate::server::handlers::{Settings, Shared};
+use crate::server::handlers::{Settings, Shared, estimate, stats};
 use crate::server::respond::{self, Answer};
 use crate::server::router::Route;
 use crate::time::Timestamp;
@@ -32,29 +34,36 @@ pub(super) fn open_page(shared: &Shared, settings: &Settings, route: &Route<'_>)
 /// The pages behind the client key.
 pub(super) async fn handle(
     shared: &Shared,
-    _settings: &Settings,
+    settings: &Settings,
     request: Request<Incoming>,
     route: &Route<'_>,
     client: &Client,
 ) -> Answer {
     let dialect = dialect_of(route, request.headers());
+    let query = request.uri().query();
     let snapshot = shared.gateway.snapshot();
     let may_use = |asked: &str, provider: &str, model: &str| client.may_use(asked, provider, model);
     match route {
         Route::Models { .. } => {
             refresh_stale(&snapshot).await;
-            respond::json(
-                StatusCode::OK,
-                model_list::write_list(dialect, &entries(&snapshot, &may_use)),
-            )
+            let mut entries = entries(&snapshot, &may_use);
+            if is_enriched(query) {
+                for entry in &mut entries {
+                    enrich(&snapshot, entry);
+                }
+            }
+            respond::json(StatusCode::OK, model_list::write_list(dialect, &entries))
         }
         Route::Model { id, .. } => {
             refresh_stale(&snapshot).await;
             let id = id.strip_prefix("models/").unwrap_or(id);
-            if let Some(entry) = entries(&snapshot, &may_use)
+            if let Some(mut entry) = entries(&snapshot, &may_use)
                 .into_iter()
                 .find(|entry| entry.id == id)
             {
+                if is_enriched(query) {
+                    enrich(&snapshot, &mut entry);
+                }
                 respond::json(StatusCode::OK, model_list::write_one(dialect, &entry))
             } else {
                 let message = format!("there is no model `{id}`");
@@ -64,8 +73,31 @@ pub(super) async fn handle(
             }
         }
         Route::Providers => respond::json(StatusCode::OK, providers(&snapshot)),
-        _ => not_yet("this page"),
+        Route::Metrics => stats::metrics(shared, settings),
+        Route::QuotaStats { refresh: false } => stats::quota_stats(shared, query).await,
+        Route::Request { id } => stats::request(shared, client, id).await,
+        Route::CostEstimate | Route::QuotaStats { refresh: true } | Route::TokenCount => {
+            let body = match body::read(request.into_body(), settings.max_body).await {
+                Ok(body) => body,
+                Err(error) => {
+                    let error = body::refusal(error, settings.max_body);
+                    return respond::error(dialect, &error);
+                }
+            };
+            match route {
+                Route::CostEstimate => estimate::cost_estimate(&snapshot, &body, &may_use),
+                Route::TokenCount => estimate::token_count(&body),
+                _ => stats::refresh(shared, &body).await,
+            }
+        }
+        Route::Dashboard | Route::Health | Route::Inference(_) | Route::Root => {
+            not_yet("this page")
+        }
     }
+}
+
+fn is_enriched(query: Option<&str>) -> bool {
+    stats::parameter(query, "enriched").is_some_and(|value| value == "true" || value == "1")
 }
 
 /// Whose SDK asks for models: its headers tell, where the path does not.

@@ -1,7 +1,9 @@
 //! One request in, one answer out: guard, route, authenticate, limit, hand over.
 
+mod estimate;
 mod inference;
 mod listing;
+mod stats;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,0 +1,163 @@
+//! `POST /v1/quota-stats`: what it may ask for, and doing it.
+
+use std::fmt;
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::gateway::Gateway;
+use crate::gateway::quota_stats::document::RefreshResult;
+use crate::gateway::runtime::ProviderRuntime;
+use crate::gateway::snapshot::Snapshot;
+use crate::near::did_you_mean;
+use crate::time::Timestamp;
+
+/// The body of the request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Request {
+    #[serde(default)]
+    pub action: Action,
+    #[serde(default)]
+    pub scope: Scope,
+    pub provider: Option<String>,
+    /// Its id, or the part behind the slash.
+    pub credential: Option<String>,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Ask the providers for their own numbers.
+    ForceRefresh,
+    /// Take over what other processes have written.
+    #[default]
+    Reload,
+}
+
+/// For whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    #[default]
+    All,
+    Credential,
+    Provider,
+}
+
+/// A request that cannot be followed: one sentence, and the field at fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRequest {
+    pub message: String,
+    pub param: &'static str,
+}
+
+impl Action {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ForceRefresh => "force_refresh",
+            Self::Reload => "reload",
+        }
+    }
+}
+
+impl Scope {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Credential => "credential",
+            Self::Provider => "provider",
+        }
+    }
+}
+
+/// Reads and checks a request; an empty body reloads everything.
+pub fn read(body: &[u8], snapshot: &Snapshot) -> Result<Request, BadRequest> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let request: Request = serde_json::from_slice(body).map_err(|error| BadRequest {
+        message: format!(
+            "the body is not `{{\"action\": \"reload\"|\"force_refresh\", \"scope\": \"all\"|\"provider\"|\
+             \"credential\", \"provider\": …, \"credential\": …}}`: {error}"
+        ),
+        param: "action",
+    })?;
+    if request.scope != Scope::All {
+        let name = request.provider.as_deref().unwrap_or_default();
+        let Some(runtime) = snapshot.providers.get(name) else {
+            let known = snapshot.providers.keys().map(String::as_str);
+            return Err(unknown("provider", name, known));
+        };
+        if request.scope == Scope::Credential {
+            let name = request.credential.as_deref().unwrap_or_default();
+            let members = runtime.pool.snapshot(Timestamp::now()).members;
+            let mut ids = members.iter().map(|member| &member.id);
+            if !ids.any(|id| id.as_str() == name || id.name() == name) {
+                let known = members.iter().map(|member| member.id.as_str());
+                return Err(unknown("credential", name, known));
+            }
+        }
+    }
+    Ok(request)
+}
+
+fn unknown<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> BadRequest {
+    let message = match (name, did_you_mean(name, known)) {
+        ("", _) => format!("this scope needs a `{what}`"),
+        (_, Some(question)) => format!("there is no {what} `{name}`; {question}"),
+        (_, None) => format!("there is no {what} `{name}`"),
+    };
+    BadRequest {
+        message,
+        param: what,
+    }
+}
+
+/// Does what was asked. Blocks while it reads the state.
+pub fn run(gateway: &Gateway, request: &Request) -> RefreshResult {
+    let started = Instant::now();
+    let snapshot = gateway.snapshot();
+    if let Some(persistence) = &gateway.persistence {
+        persistence.catch_up(&snapshot, Timestamp::now());
+    }
+    let mut result = RefreshResult {
+        action: request.action.as_str().to_owned(),
+        scope: request.scope.as_str().to_owned(),
+        provider: request.provider.clone(),
+        credential: request.credential.clone(),
+        success: true,
+        message: "what other processes have written counts here".to_owned(),
+        ..RefreshResult::default()
+    };
+    if request.action == Action::ForceRefresh {
+        let chosen = snapshot.providers.values().filter(|runtime| {
+            request.scope == Scope::All || request.provider.as_deref() == Some(runtime.id.as_str())
+        });
+        result.message = nothing_to_ask(chosen.map(|runtime| &**runtime));
+        result.credentials_refreshed = Some(0);
+        result.success_count = Some(0);
+        result.failed_count = Some(0);
+        result.errors = Some(Vec::new());
+    }
+    result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    result
+}
+
+/// None of the providers that take API keys can be asked for a quota (vendors' API references,
+/// read 2026-11-22): what is left of a limit comes with the headers of each answer.
+fn nothing_to_ask<'a>(chosen: impl Iterator<Item = &'a ProviderRuntime>) -> String {
+    let names: Vec<_> = chosen.map(|runtime| runtime.id.as_str()).collect();
+    match names.as_slice() {
+        [] => "there is no provider to ask".to_owned(),
+        [one] => format!("{one} has no endpoint for quotas: nothing was refreshed"),
+        several => format!(
+            "none of {} has an endpoint for quotas: nothing was refreshed",
+            several.join(", ")
+        ),
+    }
+}
+
+impl fmt::Display for BadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,133 @@
+//! The metrics that nobody counts because the pools know them: read when somebody asks.
+
+use std::collections::BTreeMap;
+
+use crate::gateway::Gateway;
+use crate::pool::{CredentialState, PoolSnapshot};
+use crate::telemetry::metrics::{Kind, Label, Reading};
+use crate::time::Timestamp;
+
+/// Writes all metrics of a gateway in Prometheus' text exposition.
+pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
+    let snapshot = gateway.snapshot();
+    let pools: Vec<PoolSnapshot> = snapshot
+        .providers
+        .values()
+        .map(|runtime| runtime.pool.snapshot(now))
+        .collect();
+    let is_state_up = gateway
+        .persistence
+        .as_ref()
+        .is_none_or(|persistence| persistence.state().health().failing.is_none());
+    gateway
+        .telemetry
+        .metrics
+        .write(&readings(&pools, is_state_up))
+}
+
+fn readings(pools: &[PoolSnapshot], is_state_up: bool) -> Vec<Reading<'_>> {
+    let each = |value: fn(&PoolSnapshot) -> u32| {
+        pools
+            .iter()
+            .map(|pool| (of(pool).to_vec(), f64::from(value(pool))))
+            .collect()
+    };
+    vec![
+        Reading {
+            name: "cooldowns_total",
+            help: "Cooldowns begun",
+            kind: Kind::Counter,
+            series: pools.iter().flat_map(cooldowns).collect(),
+        },
+        Reading {
+            name: "credentials",
+            help: "Credentials by state",
+            kind: Kind::Gauge,
+            series: pools.iter().flat_map(credentials).collect(),
+        },
+        Reading {
+            name: "leases",
+            help: "Requests under way upstream",
+            kind: Kind::Gauge,
+            series: each(|pool| pool.leases),
+        },
+        Reading {
+            name: "waiters",
+            help: "Requests waiting for a credential",
+            kind: Kind::Gauge,
+            series: each(|pool| pool.waiters),
+        },
+        Reading {
+            name: "state_backend_up",
+            help: "Whether the last write of the state succeeded",
+            kind: Kind::Gauge,
+            series: vec![(Vec::new(), f64::from(u8::from(is_state_up)))],
+        },
+        Reading {
+            name: "build_info",
+            help: "The version that runs",
+            kind: Kind::Gauge,
+            series: vec![(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+        },
+    ]
+}
+
+fn of(pool: &PoolSnapshot) -> [Label<'_>; 1] {
+    [("provider", pool.provider.as_str())]
+}
+
+fn cooldowns(pool: &PoolSnapshot) -> impl Iterator<Item = (Vec<Label<'_>>, f64)> {
+    pool.cooldowns.iter().map(|(reason, count)| {
+        let [provider] = of(pool);
+        (vec![provider, ("reason", reason.as_str())], as_f64(*count))
+    })
+}
+
+/// Every state, so that a series does not vanish when the last credential leaves it.
+fn credentials(pool: &PoolSnapshot) -> impl Iterator<Item = (Vec<Label<'_>>, f64)> {
+    let mut counts: BTreeMap<&str, u64> =
+        CredentialState::ALL.map(|state| (state.as_str(), 0)).into();
+    for member in &pool.members {
+        *counts.entry(member.state.as_str()).or_default() += 1;
+    }
+    counts.into_iter().map(|(state, count)| {
+        let [provider] = of(pool);
+        (vec![provider, ("state", state)], as_f64(count))
+    })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus counts in doubles; exact up to 2^53"
+)]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ProviderId;
+    use crate::pool::{Pool, Settings};
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn every_state_of_every_provider_has_a_series() {
+        let provider = ProviderId::parse("fake").expect("a valid name");
+        let pool = Pool::new(provider, Settings::default(), 1);
+        let pools = [pool.snapshot(Timestamp::from_secs(1))];
+        let text = Metrics::default().write(&readings(&pools, false));
+        for state in CredentialState::ALL {
+            let line = format!(
+                "llmproxy_credentials{{provider=\"fake\",state=\"{}\"}} 0",
+                state.as_str()
+            );
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+        assert!(text.contains("llmproxy_state_backend_up 0\n"), "{text}");
+        assert!(
+            text.contains("# TYPE llmproxy_cooldowns_total counter"),
+            "{text}"
+        );
+    }
+}
