@@ -136,6 +136,11 @@ impl Boot {
 
     /// The gateway over all this, its pools as the state knows them.
     pub fn gateway(&self) -> Result<Arc<Gateway>, Failure> {
+        Ok(Gateway::new(self.snapshot(None)?, Some(self.state())))
+    }
+
+    /// The state that all processes of this home share.
+    pub fn state(&self) -> State {
         let backend = match self.loaded.config.state.backend {
             storage::Backend::Memory => Backend::Memory,
             // Shared state comes with a later release; until then each instance keeps its own.
@@ -147,7 +152,7 @@ impl Boot {
         if let Some(notice) = notice {
             tracing::warn!("{} ({})", notice.text, notice.hint);
         }
-        Ok(Gateway::new(self.snapshot(None)?, Some(state)))
+        state
     }
 
     /// The snapshot to serve by; pools of the one before go on.

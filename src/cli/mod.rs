@@ -11,15 +11,19 @@ mod config;
 mod creds;
 mod doctor;
 pub mod exit;
+mod explain;
 mod logging;
 mod man;
 mod models;
 pub mod output;
 pub mod prompt;
 mod refusal;
+mod remote;
 mod serve;
+mod status;
 pub mod table;
 mod test_keys;
+mod usage;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -115,10 +119,13 @@ enum Command {
     Config(config::ConfigArgs),
     Creds(creds::CredsArgs),
     Doctor(doctor::DoctorArgs),
+    Explain(explain::ExplainArgs),
     Man(man::ManArgs),
     Models(models::ModelsArgs),
     Serve(serve::ServeArgs),
+    Status(status::StatusArgs),
     TestKeys(test_keys::TestKeysArgs),
+    Usage(usage::UsageArgs),
 }
 
 impl Command {
@@ -129,10 +136,13 @@ impl Command {
             Self::Config(args) => config::run(&args, context),
             Self::Creds(args) => creds::run(&args, context),
             Self::Doctor(args) => doctor::run(&args, context),
+            Self::Explain(args) => explain::run(&args, context),
             Self::Man(args) => man::run(&args, context),
             Self::Models(args) => models::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
+            Self::Status(args) => status::run(&args, context),
             Self::TestKeys(args) => test_keys::run(&args, context),
+            Self::Usage(args) => usage::run(&args, context),
         }
     }
 }

@@ -4,23 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method};
 
 use crate::cli::boot::{Boot, Core};
 use crate::cli::chat::prompt::Conversation;
 use crate::cli::exit::Failure;
-use crate::dialects::error::{ErrorReply, UpstreamError};
+use crate::cli::remote::Remote;
+use crate::dialects::error::ErrorReply;
 use crate::dialects::{Dialect, Operation};
 use crate::gateway::answer::AnsweredBody;
 use crate::gateway::attempt;
 use crate::gateway::inbound::Inbound;
 use crate::gateway::relay::Relay;
-use crate::gateway::upstream::{self, Limits, Outbound, ReplyBody, Url};
+use crate::gateway::upstream::ReplyBody;
 use crate::ids::RequestId;
 use crate::near::did_you_mean;
-
-/// How long a running gateway may take to answer: it keeps its own, shorter limits.
-const URL_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// How long the last counts may take to reach the disk.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,11 +26,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// An open way to a model.
 pub(super) enum Line {
     Own(Box<Core>),
-    Url {
-        client: upstream::Client,
-        base: String,
-        headers: HeaderMap,
-    },
+    Url(Remote),
 }
 
 /// An answer: whole, or piece by piece.
@@ -49,32 +43,7 @@ impl Line {
             let core = Core::start(boot, model.starts_with("demo/")).await?;
             return Ok(Self::Own(Box::new(core)));
         };
-        let client = upstream::client(None, Duration::from_secs(10)).map_err(|error| {
-            Failure::failed(
-                error.to_string(),
-                "check HTTPS_PROXY and the system's certificates",
-            )
-        })?;
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        if let Some(key) = boot.loaded.variables.get("LLMPROXY_API_KEY") {
-            let value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_| {
-                Failure::usage(
-                    "LLMPROXY_API_KEY holds characters no key has",
-                    "check the variable",
-                )
-            })?;
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        let base = url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
-        Ok(Self::Url {
-            client,
-            base,
-            headers,
-        })
+        Ok(Self::Url(Remote::new(url, &boot)?))
     }
 
     /// Sends one chat request.
@@ -85,23 +54,10 @@ impl Line {
     ) -> Result<Reply, Failure> {
         match self {
             Self::Own(core) => own(core, conversation.body(stream), &conversation.model).await,
-            Self::Url {
-                client,
-                base,
-                headers,
-            } => {
-                let outbound = Outbound {
-                    method: Method::POST,
-                    url: Url::parse(&format!("{base}/v1/chat/completions")).map_err(|_| {
-                        Failure::usage(
-                            format!("`{base}` is not an address"),
-                            "write --url http://127.0.0.1:8000",
-                        )
-                    })?,
-                    headers: headers.clone(),
-                    body: conversation.body(stream).into(),
-                };
-                remote(client, outbound, base).await
+            Self::Url(remote) => {
+                let body = conversation.body(stream).into();
+                let sent = remote.send(Method::POST, "/v1/chat/completions", body);
+                Ok(Reply::Remote(sent.await?.body))
             }
         }
     }
@@ -135,41 +91,6 @@ async fn own(core: &Core, body: String, model: &str) -> Result<Reply, Failure> {
         }),
         Err(dead_end) => Err(failure(&dead_end.error, core, model)),
     }
-}
-
-async fn remote(
-    client: &upstream::Client,
-    outbound: Outbound,
-    base: &str,
-) -> Result<Reply, Failure> {
-    let limits = Limits {
-        first_byte: URL_TIMEOUT,
-        idle: URL_TIMEOUT,
-        total: URL_TIMEOUT,
-    };
-    let mut reply = upstream::send(client, outbound, limits)
-        .await
-        .map_err(|error| {
-            Failure::failed(
-                format!("cannot reach the gateway at {base}: {error}"),
-                "start it with `llmproxy serve`, or leave --url out",
-            )
-        })?;
-    if reply.status.is_success() {
-        return Ok(Reply::Remote(reply.body));
-    }
-    let body = reply.body.read_prefix(64 << 10).await;
-    let parsed = UpstreamError::parse(Some(reply.status.as_u16()), &body).unwrap_or_default();
-    let message = if parsed.message.is_empty() {
-        reply.status.to_string()
-    } else {
-        parsed.message
-    };
-    let hint = match reply.status {
-        StatusCode::UNAUTHORIZED => "put one of the server's client keys in LLMPROXY_API_KEY",
-        _ => "`llmproxy explain` on the server's machine says more",
-    };
-    Err(Failure::failed(message, hint))
 }
 
 /// An error of our own gateway by its exit code: 3 where no credential can serve, else 1.

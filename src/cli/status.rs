@@ -1,0 +1,319 @@
+//! `llmproxy status`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::Context;
+use crate::cli::boot::Boot;
+use crate::cli::exit::Failure;
+use crate::cli::output::Style;
+use crate::cli::remote::Remote;
+use crate::cli::table::{Cell, Table};
+use crate::config::load::Flags;
+use crate::gateway::Gateway;
+use crate::gateway::quota_stats::document::{Credential, Document, Provider, Window};
+use crate::gateway::quota_stats::of_gateway;
+use crate::time::{Timestamp, humanize};
+
+/// How often `--watch` looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Back to the first column of the first line, and everything below cleared.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+
+/// Show every pool: credentials, cooldowns, windows and quotas
+///
+/// Reads the state that the server on this machine keeps; with --url the server itself is asked,
+/// which also knows what is under way.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  llmproxy status
+  llmproxy status --watch
+  llmproxy status --json | jq '.providers[].credentials[] | select(.state != \"ready\")'
+  LLMPROXY_API_KEY=… llmproxy status --url http://127.0.0.1:8000")]
+pub(super) struct StatusArgs {
+    /// Print what GET /v1/quota-stats answers
+    #[arg(long)]
+    json: bool,
+
+    /// Show it again and again
+    #[arg(long)]
+    watch: bool,
+
+    /// Ask a running gateway at this address (key: `LLMPROXY_API_KEY`)
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// Where the document comes from.
+enum Place {
+    Here(std::sync::Arc<Gateway>),
+    There(Remote),
+}
+
+/// Runs the command.
+pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
+    let boot = Boot::read(context, Flags::default())?;
+    context.block_on(show(args, context, boot))
+}
+
+async fn show(args: &StatusArgs, context: &Context, boot: Boot) -> Result<(), Failure> {
+    let place = if let Some(url) = &args.url {
+        Place::There(Remote::new(url, &boot)?)
+    } else {
+        if boot.has_nothing() && !args.json {
+            context
+                .printer
+                .note("there is no credential; `llmproxy creds add PROVIDER` adds one");
+        }
+        Place::Here(boot.gateway()?)
+    };
+    loop {
+        let document = place.document().await?;
+        if args.watch && context.printer.is_terminal() {
+            context.printer.write(CLEAR)?;
+        }
+        if args.json {
+            context.printer.json(&document)?;
+        } else {
+            print(context, &document)?;
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+impl Place {
+    async fn document(&self) -> Result<Document, Failure> {
+        match self {
+            Self::Here(gateway) => {
+                let now = Timestamp::now();
+                if let Some(persistence) = &gateway.persistence {
+                    persistence.follow(&gateway.snapshot(), now);
+                }
+                Ok(of_gateway(gateway, now))
+            }
+            Self::There(remote) => {
+                let body = remote.get("/v1/quota-stats").await?;
+                serde_json::from_slice(&body).map_err(|error| {
+                    Failure::failed(
+                        format!("that is no gateway's status: {error}"),
+                        "check the address behind --url",
+                    )
+                })
+            }
+        }
+    }
+}
+
+fn print(context: &Context, document: &Document) -> Result<(), Failure> {
+    let printer = &context.printer;
+    let now = document.timestamp;
+    for (at, provider) in document.providers.values().enumerate() {
+        if at > 0 {
+            printer.line("")?;
+        }
+        let name = printer.paint(Style::Bold, &provider.provider);
+        printer.line(&format!("{name}  {}", headline(provider, now)))?;
+        printer.table(&credentials(provider, now))?;
+        let windows = windows(provider, now);
+        if !windows.is_empty() {
+            printer.line("")?;
+            printer.table(&windows)?;
+        }
+    }
+    Ok(())
+}
+
+/// `sequential, 2 of 3 ready, 120 requests, $0.1200`, and what is out of the ordinary.
+fn headline(provider: &Provider, now: f64) -> String {
+    let credentials = || provider.credentials.values();
+    let ready = credentials().filter(|one| one.state == "ready").count();
+    let mut parts = vec![
+        provider.rotation_mode.clone(),
+        format!("{ready} of {} ready", provider.credential_count),
+        format!("{} requests", provider.total_requests),
+    ];
+    if let Some(cost) = provider.approx_cost {
+        parts.push(format!("${cost:.4}"));
+    }
+    let active: u32 = credentials().map(|one| one.active_requests).sum();
+    if active > 0 {
+        parts.push(format!("{active} under way"));
+    }
+    if provider.waiting_requests > 0 {
+        parts.push(format!("{} waiting", provider.waiting_requests));
+    }
+    if let Some(until) = provider.backoff_until {
+        parts.push(format!("backs off for {}", left(until, now)));
+    }
+    parts.join(", ")
+}
+
+fn credentials(provider: &Provider, now: f64) -> Table {
+    let mut table = Table::new()
+        .column("ID")
+        .column("STATE")
+        .column("KEY")
+        .column("TIER")
+        .number("REQUESTS")
+        .number("FAILED")
+        .number("TOKENS")
+        .number("ACTIVE")
+        .column("FOR")
+        .prose("REASON");
+    for credential in provider.credentials.values() {
+        let style = match credential.state.as_str() {
+            "ready" => Style::Good,
+            "cooling" | "exhausted" => Style::Warning,
+            "disabled" => Style::Dim,
+            _ => Style::Bad,
+        };
+        let until = credential.cooling_until;
+        let totals = &credential.totals;
+        table.row([
+            Cell::from(credential.stable_id.as_str()),
+            Cell::styled(&credential.state, style),
+            Cell::from(credential.accessor_masked.clone().unwrap_or_default()),
+            Cell::from(credential.tier.clone().unwrap_or_default()),
+            Cell::from(totals.request_count.to_string()),
+            Cell::styled(unless_zero(totals.failure_count), Style::Bad),
+            Cell::from(totals.total_tokens.to_string()),
+            Cell::from(unless_zero(credential.active_requests.into())),
+            Cell::from(until.map_or_else(String::new, |until| left(until, now))),
+            Cell::from(credential.state_reason.clone().unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+/// Windows with a limit; counting alone is no news.
+fn windows(provider: &Provider, now: f64) -> Table {
+    let mut table = Table::new()
+        .column("ID")
+        .column("MODELS")
+        .column("WINDOW")
+        .number("USED")
+        .number("LIMIT")
+        .number("LEFT")
+        .column("RESETS IN");
+    for credential in provider.credentials.values() {
+        for (class, name, window) in limited(credential) {
+            let resets = window.reset_at.map_or_else(String::new, |at| left(at, now));
+            let (used, limit) = match (window.limit, window.token_limit) {
+                (Some(limit), _) => (window.request_count, limit),
+                (None, limit) => (window.total_tokens, limit.unwrap_or(0)),
+            };
+            let room = limit.saturating_sub(used);
+            let style = if room == 0 {
+                Style::Warning
+            } else {
+                Style::Good
+            };
+            table.row([
+                Cell::from(credential.stable_id.as_str()),
+                Cell::from(class),
+                Cell::from(name),
+                Cell::from(used.to_string()),
+                Cell::from(limit.to_string()),
+                Cell::styled(room.to_string(), style),
+                Cell::from(resets),
+            ]);
+        }
+    }
+    table
+}
+
+fn limited(credential: &Credential) -> impl Iterator<Item = (&str, &str, &Window)> {
+    let groups = credential
+        .group_usage
+        .iter()
+        .map(|(class, usage)| (class, &usage.windows));
+    let models = credential
+        .model_usage
+        .iter()
+        .map(|(class, usage)| (class, &usage.windows));
+    groups
+        .chain(models)
+        .flat_map(|(class, windows)| {
+            windows
+                .iter()
+                .map(move |(name, window)| (class.as_str(), name.as_str(), window))
+        })
+        .filter(|(_, _, window)| window.limit.is_some() || window.token_limit.is_some())
+}
+
+/// How long until a time in seconds since the epoch; empty once it has come.
+fn left(until: f64, now: f64) -> String {
+    let seconds = (until - now).ceil();
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|left| !left.is_zero())
+        .map_or_else(String::new, humanize)
+}
+
+fn unless_zero(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => count.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn provider() -> Provider {
+        serde_json::from_value(json!({
+            "provider": "gemini", "rotation_mode": "sequential", "credential_count": 2,
+            "total_requests": 12, "approx_cost": 0.25, "waiting_requests": 3,
+            "credentials": {
+                "gemini/1": {
+                    "stable_id": "gemini/1", "state": "exhausted", "accessor_masked": "…abcd",
+                    "state_reason": "pro: quota", "cooling_until": 7300.0,
+                    "totals": {"request_count": 12, "failure_count": 1, "total_tokens": 900},
+                    "group_usage": {"pro": {"windows": {"daily": {
+                        "request_count": 10, "limit": 10, "reset_at": 7300.0
+                    }}}},
+                    "model_usage": {"flash": {"windows": {"daily": {"request_count": 2}}}},
+                },
+                "gemini/2": {"stable_id": "gemini/2", "state": "ready", "active_requests": 1},
+            },
+        }))
+        .expect("a provider")
+    }
+
+    #[test]
+    fn a_provider_is_summed_up_in_one_line() {
+        assert_eq!(
+            headline(&provider(), 100.0),
+            "sequential, 1 of 2 ready, 12 requests, $0.2500, 1 under way, 3 waiting"
+        );
+    }
+
+    #[test]
+    fn credentials_show_state_wait_and_reason() {
+        let text = credentials(&provider(), 100.0).render(None, false);
+        assert_eq!(
+            text,
+            "ID        STATE      KEY    REQUESTS  FAILED  TOKENS  ACTIVE  FOR  REASON\n\
+             gemini/1  exhausted  …abcd        12       1     900          2h   pro: quota\n\
+             gemini/2  ready                    0               0       1\n"
+        );
+    }
+
+    #[test]
+    fn only_windows_with_a_limit_are_shown() {
+        let text = windows(&provider(), 100.0).render(None, false);
+        assert_eq!(
+            text,
+            "ID        MODELS  WINDOW  USED  LIMIT  LEFT  RESETS IN\n\
+             gemini/1  pro     daily     10     10     0  2h\n"
+        );
+    }
+}
