@@ -1,6 +1,7 @@
 //! `POST /v1/quota-stats`: what it may ask for, and doing it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -11,6 +12,9 @@ use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
 use crate::near::did_you_mean;
 use crate::time::Timestamp;
+
+/// How long the last counts may take to reach the disk.
+const WRITE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The body of the request.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +34,7 @@ pub struct Request {
 pub enum Action {
     /// Ask the providers for their own numbers.
     ForceRefresh,
-    /// Take over what other processes have written.
+    /// Take over what other processes have written, and write down what they should know.
     #[default]
     Reload,
 }
@@ -116,16 +120,23 @@ fn unknown<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a s
 pub fn run(gateway: &Gateway, request: &Request) -> RefreshResult {
     let started = Instant::now();
     let snapshot = gateway.snapshot();
+    let mut written = Ok(());
     if let Some(persistence) = &gateway.persistence {
         persistence.catch_up(&snapshot, Timestamp::now());
+        written = persistence.state().flush(WRITE_PATIENCE);
     }
     let mut result = RefreshResult {
         action: request.action.as_str().to_owned(),
         scope: request.scope.as_str().to_owned(),
         provider: request.provider.clone(),
         credential: request.credential.clone(),
-        success: true,
-        message: "what other processes have written counts here".to_owned(),
+        success: written.is_ok(),
+        message: match &written {
+            Ok(()) => {
+                "what other processes have written counts here, and the other way round".to_owned()
+            }
+            Err(error) => error.to_string(),
+        },
         ..RefreshResult::default()
     };
     if request.action == Action::ForceRefresh {
