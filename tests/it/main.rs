@@ -21,6 +21,7 @@ mod http;
 mod lifecycle;
 mod listings;
 mod readme;
+mod reports;
 mod responses_store;
 mod rotation;
 mod stats;
