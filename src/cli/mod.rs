@@ -1,8 +1,8 @@
 //! The command line: one file a subcommand, each with its `Args` (whose doc comment is the help)
 //! and its `run`. Only this floor prints or prompts, and it does so through [`output::Printer`].
 //!
-//! A new subcommand is a file, its `mod` line, its [`Command`] variant and its arm in
-//! [`Command::run`].
+//! A new subcommand is a file, its `mod` line, its `Command` variant and its arm in
+//! `Command::run`.
 
 pub mod boot;
 mod chat;

@@ -1,6 +1,6 @@
 //! Which credential serves, and what a failure means.
 //!
-//! A pool stands for one provider. All rules are in [`state::State`], which is told the time and
+//! A pool stands for one provider. All rules are in `state::State`, which is told the time and
 //! its random seed and does no I/O; what is here is a mutex around it, leases that give themselves
 //! back, and the waking of those who wait. The lock is held for microseconds, never over an await.
 //!
