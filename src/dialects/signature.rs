@@ -26,6 +26,9 @@ const MARK: &str = "llmproxy/";
 /// that way, because Google's SDKs decode them to bytes and encode them again.
 pub(in crate::dialects) const WRAPPED_MARK: &str = "bGxtcHJveHkv";
 
+/// What Responses clients hold of signatures that sign no reasoning (`openai_responses::held`).
+const HELD: &[&str] = &["llmproxy/last/", "llmproxy/next/", "llmproxy/redacted/"];
+
 const CLAUDE: &str = "llmproxy/claude/";
 const GEMINI: &str = "llmproxy/gemini/";
 const OPENAI: &str = "llmproxy/openai/";
@@ -72,16 +75,22 @@ pub fn for_upstream(upstream: Dialect, signature: &str) -> Option<&str> {
 /// translated even to its own dialect, because no vendor knows the tag. A text that only speaks of
 /// tags does not count: a tag begins its JSON string.
 pub fn is_tagged(body: &[u8]) -> bool {
-    memchr::memmem::find_iter(body, MARK.as_bytes()).any(|at| {
+    // The wrapped form is base64, which no text speaks of; it may follow a mark of its holder.
+    begins_with_tag(body, MARK, &[CLAUDE, GEMINI, OPENAI])
+        || begins_with_tag(body, MARK, HELD)
+        // Some JSON writers escape slashes.
+        || begins_with_tag(body, r"llmproxy\/", &[r"llmproxy\/"])
+        || memchr::memmem::find(body, WRAPPED_MARK.as_bytes()).is_some()
+}
+
+fn begins_with_tag(body: &[u8], mark: &str, tags: &[&str]) -> bool {
+    memchr::memmem::find_iter(body, mark.as_bytes()).any(|at| {
         let is_start = match body.get(..at) {
             Some([.., before, b'"']) => *before != b'\\',
             _ => false,
         };
         let rest = body.get(at..).unwrap_or_default();
-        is_start
-            && [CLAUDE, GEMINI, OPENAI]
-                .iter()
-                .any(|tag| rest.starts_with(tag.as_bytes()))
+        is_start && tags.iter().any(|tag| rest.starts_with(tag.as_bytes()))
     })
 }
 
@@ -145,6 +154,7 @@ mod tests {
             assert!(tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'/'));
         }
         assert!(is_tagged(br#"{"signature":"llmproxy/gemini/QUJD"}"#));
+        assert!(is_tagged(br#"{"signature":"llmproxy\/gemini\/QUJD"}"#));
         for untagged in [
             r#"{"signature":"QUJD"}"#,
             r#"{"text":"see llmproxy/gemini/ there"}"#,

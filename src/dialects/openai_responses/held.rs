@@ -71,6 +71,9 @@ mod tests {
         assert_eq!(read(&last(&claude)), Held::Last(claude.clone()));
         assert_eq!(read(&next(&claude)), Held::Next(claude.clone()));
         assert_eq!(read(&redacted(&claude)), Held::Redacted(claude.clone()));
-        assert!(is_tagged(next(&claude).as_bytes()));
+        for held in [last(&claude), next(&claude), redacted("x")] {
+            let body = format!(r#"{{"encrypted_content":"{held}"}}"#);
+            assert!(is_tagged(body.as_bytes()), "{body}");
+        }
     }
 }
