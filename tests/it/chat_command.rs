@@ -139,6 +139,8 @@ async fn a_cooldown_outlives_the_process_and_ends_by_hand() {
         .run_beside(&["chat", "-m", "fake/m1", "hello"], "")
         .await;
     assert_ne!(cooled.code, 0, "{cooled:?}");
+    let row = &json(&home.run(&["creds", "list", "--json"]))[0];
+    assert_eq!(row["state"], "cooling", "{row}");
     // What one run learned counts in the next: the upstream would have answered this one.
     let still = home
         .run_beside(&["chat", "-m", "fake/m1", "hello"], "")
