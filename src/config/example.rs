@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn with_all_settings_in_force_it_is_valid() {
-        let known = ["gemini", "antigravity", "anthropic"].map(|id| KnownProvider {
+        let known = ["gemini", "antigravity", "anthropic", "demo"].map(|id| KnownProvider {
             id,
             aliases: &[],
             key_env: &[],
