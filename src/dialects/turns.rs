@@ -93,10 +93,12 @@ pub fn operator_note(text: &str) -> String {
 /// How many messages at the front of `messages` make one assistant turn.
 fn assistant_run(messages: &[Message]) -> usize {
     let mut run = 1;
-    while let (Some(this), Some(next)) = (messages.get(run - 1), messages.get(run)) {
-        if next.role != Role::Assistant || !calls(this) {
+    let mut has_calls = messages.first().is_some_and(calls);
+    while let Some(next) = messages.get(run) {
+        if next.role != Role::Assistant || !has_calls {
             break;
         }
+        has_calls |= calls(next);
         run += 1;
     }
     run
@@ -447,6 +449,8 @@ mod tests {
         let history = [
             asks(&["a"]),
             asks(&["b"]),
+            message(Role::Assistant, Vec::new()),
+            message(Role::Assistant, Vec::new()),
             answers("a", "1"),
             answers("b", "2"),
         ];

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::dialects::anthropic;
 use crate::dialects::embeddings::EmbeddingsRequest;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::head;
@@ -157,6 +158,9 @@ fn translate(
     losses: &mut Losses,
 ) -> Result<(Bytes, ReplyContext), ErrorReply> {
     let request = scanned.canonical()?;
+    if scanned.inbound.dialect == Dialect::Anthropic && dialect != Dialect::Anthropic {
+        anthropic::refuse_thread(&request)?;
+    }
     let to = CodecTarget::new(target.runtime.id.as_str(), &target.model);
     let body = Bytes::from(codec(dialect).write_request(&request, &to, losses)?);
     let context = ReplyContext {

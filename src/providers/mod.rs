@@ -411,5 +411,14 @@ mod tests {
             custom(Dialect::OpenAiChat).dialect_for(Operation::Chat, Dialect::OpenAiResponses, "m"),
             Some(Dialect::OpenAiChat)
         );
+        assert_eq!(
+            custom(Dialect::OpenAiResponses).dialect_for(
+                Operation::Completions,
+                Dialect::OpenAiChat,
+                "m"
+            ),
+            None,
+            "a server of Responses need not have text completions"
+        );
     }
 }

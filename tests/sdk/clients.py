@@ -11,7 +11,7 @@ import openai
 from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 
-from fake_upstream import JSON_TEXT
+from fake.script import JSON_TEXT
 
 CITY = {
     "type": "object",
@@ -122,6 +122,12 @@ class Chat:
             for call, answer in zip(reply.calls, answers, strict=True)
         ]
 
+    def complete(self, model, prompt, stream):
+        """A text completion, of the days before chats."""
+        answer = self.sdk.completions.create(model=model, prompt=prompt, stream=stream)
+        pieces = answer if stream else [answer]
+        return "".join(choice.text for piece in pieces for choice in piece.choices)
+
     def embed(self, model, texts, dimensions):
         answer = self.sdk.embeddings.create(model=model, input=texts, dimensions=dimensions)
         return [each.embedding for each in answer.data]
@@ -148,16 +154,25 @@ class Responses(Chat):
         if tools:
             name, description, schema_of = TOOL
             options["tools"] = [
-                {"type": "function", "name": name, "description": description,
-                 "parameters": schema_of, "strict": False}
+                {
+                    "type": "function",
+                    "name": name,
+                    "description": description,
+                    "parameters": schema_of,
+                    "strict": False,
+                }
             ]
         if think:
             options["reasoning"] = {"effort": "low", "summary": "auto"}
             options["include"] = ["reasoning.encrypted_content"]
         if schema:
             options["text"] = {
-                "format": {"type": "json_schema", "name": "answer", "schema": ANSWER,
-                           "strict": True}
+                "format": {
+                    "type": "json_schema",
+                    "name": "answer",
+                    "schema": ANSWER,
+                    "strict": True,
+                }
             }
         if stream:
             with self.sdk.responses.stream(model=model, input=history, **options) as events:
@@ -196,6 +211,26 @@ class Responses(Chat):
             {"type": "function_call_output", "call_id": call[0], "output": answer}
             for call, answer in zip(reply.calls, answers, strict=True)
         ]
+
+    def go_on(self, model, text, answers):
+        """A tool round trip of which the gateway keeps the first half."""
+        name, description, schema = TOOL
+        tool = {
+            "type": "function",
+            "name": name,
+            "description": description,
+            "parameters": schema,
+            "strict": False,
+        }
+        first = self.sdk.responses.create(model=model, input=text, tools=[tool])
+        calls = [item for item in first.output if item.type == "function_call"]
+        results = [
+            {"type": "function_call_output", "call_id": call.call_id, "output": answer}
+            for call, answer in zip(calls, answers, strict=True)
+        ]
+        return self.sdk.responses.create(
+            model=model, input=results, tools=[tool], previous_response_id=first.id
+        ).output_text
 
 
 class Anthropic:
@@ -265,6 +300,16 @@ class Anthropic:
             for call, answer in zip(reply.calls, answers, strict=True)
         ]
         return [*reply.history, {"role": "user", "content": blocks}]
+
+    def run_tools(self, model, text, tool):
+        """The SDK's own loop, which would have the server keep the conversation if it can."""
+        runner = self.sdk.beta.messages.tool_runner(
+            model=model,
+            max_tokens=100,
+            messages=self.start(text),
+            tools=[anthropic.beta_tool(tool)],
+        )
+        return runner.until_done().content[-1].text
 
     def count(self, model, text):
         counted = self.sdk.messages.count_tokens(model=model, messages=self.start(text))
@@ -351,6 +396,17 @@ class Gemini:
             for call, answer in zip(reply.calls, answers, strict=True)
         ]
         return [*reply.history, genai_types.Content(role="user", parts=parts)]
+
+    def run_tools(self, model, text, tool):
+        """The SDK's own loop, in a chat that keeps the pieces of each stream."""
+        config = genai_types.GenerateContentConfig(tools=[tool])
+        chat = self.sdk.chats.create(model=model, config=config)
+        return "".join(
+            part.text
+            for piece in chat.send_message_stream(text)
+            for part in piece.parts or []
+            if part.text
+        )
 
     def count(self, model, text):
         return self.sdk.models.count_tokens(model=model, contents=text).total_tokens

@@ -4,7 +4,9 @@ import functools
 import unittest
 
 import clients
-import fake_upstream as fake
+from fake import script
+from fake.embeddings import vector
+from fake.server import Fake
 from gateway import KEY, Gateway
 
 # Real names, for what the gateway knows of a model decides what it may ask of it.
@@ -21,9 +23,14 @@ KINDS = {
     "gemini": "gemini",
 }
 PATHS = {"openai": "/v1", "responses": "/v1", "anthropic": "", "gemini": ""}
-TOKENS = (fake.INPUT_TOKENS, fake.OUTPUT_TOKENS, fake.CACHED_TOKENS)
-CALLS = [("get_weather", fake.arguments(city)) for city in fake.CITIES]
+TOKENS = (script.INPUT_TOKENS, script.OUTPUT_TOKENS, script.CACHED_TOKENS)
+CALLS = [("get_weather", script.arguments(city)) for city in script.CITIES]
 DEGREES = ["21 degrees", "4 degrees"]
+
+
+def get_weather(city: str, unit: str = "C") -> str:
+    """Degrees of a city."""
+    return DEGREES[script.CITIES.index(city)]
 
 
 def config(url):
@@ -38,7 +45,7 @@ def config(url):
                 f"[providers.up_{name.replace('-', '_')}]\n"
                 f'kind = "{kind}"\n'
                 f'base_url = "{url}/{name}{PATHS[upstream]}"\n'
-                f'api_keys = ["{fake.KEY}"]\n'
+                f'api_keys = ["{script.KEY}"]\n'
             )
     return text
 
@@ -79,7 +86,7 @@ class Suite(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.fake = fake.Fake(MODELS)
+        cls.fake = Fake(MODELS)
         cls.addClassCleanup(cls.fake.stop)
         cls.gateway = Gateway(config(cls.fake.url))
         cls.addClassCleanup(cls.gateway.stop)
@@ -95,7 +102,7 @@ class Suite(unittest.TestCase):
     @every_way
     def test_a_plain_answer_arrives_whole(self, client, upstream, stream):
         reply = client.ask(model_of(upstream), client.start("[plain] hello"), stream)
-        self.assertEqual(reply.text, fake.TEXT)
+        self.assertEqual(reply.text, script.TEXT)
         self.assertEqual(reply.calls, [])
         self.assertEqual(reply.thought, "")
         self.assertEqual(reply.stop, client.stops["end"])
@@ -118,7 +125,7 @@ class Suite(unittest.TestCase):
         self.assertEqual(reply.stop, client.stops["tools"])
         history = client.results(reply, DEGREES)
         reply = client.ask(model, history, stream, tools=True)
-        self.assertEqual(reply.text, fake.FINAL)
+        self.assertEqual(reply.text, script.FINAL)
         self.assertEqual(reply.stop, client.stops["end"])
 
     @every_way
@@ -128,25 +135,40 @@ class Suite(unittest.TestCase):
             reply = client.ask(model, history, stream, tools=True)
             history = client.results(reply, DEGREES) if reply.calls else reply.history
             reply = client.ask(model, history, stream, tools=True)
-            self.assertEqual(reply.text, fake.FINAL)
+            self.assertEqual(reply.text, script.FINAL)
             history = reply.history + client.start("and tomorrow?")[-1:]
+
+    def test_the_sdks_own_tool_loops_come_to_the_end(self):
+        for name in ("anthropic", "gemini"):
+            for upstream in MODELS:
+                with self.subTest(client=name, upstream=upstream):
+                    client, model = self.client(name), model_of(upstream)
+                    said = client.run_tools(model, "[tools] weather?", get_weather)
+                    self.assertEqual(said, script.FINAL)
+
+    def test_a_kept_response_is_gone_on_from(self):
+        client = self.client("responses")
+        for upstream in MODELS.keys() - {"responses"}:  # that one would keep it itself
+            with self.subTest(upstream=upstream):
+                said = client.go_on(model_of(upstream), "[tools] weather?", DEGREES)
+                self.assertEqual(said, script.FINAL)
 
     @every_way
     def test_thinking_is_shown(self, client, upstream, stream):
         model = model_of(upstream)
         reply = client.ask(model, client.start("[think] hm"), stream, think=True)
-        self.assertEqual(reply.thought, fake.THOUGHT)
-        self.assertEqual(reply.text, fake.TEXT)
+        self.assertEqual(reply.thought, script.THOUGHT)
+        self.assertEqual(reply.text, script.TEXT)
 
     @every_way
     def test_a_thinking_model_gets_its_signature_back(self, client, upstream, stream):
         model = model_of(upstream)
         options = {"stream": stream, "tools": True, "think": True}
         reply = client.ask(model, client.start("[toolthink] weather?"), **options)
-        self.assertEqual(reply.thought, fake.THOUGHT)
+        self.assertEqual(reply.thought, script.THOUGHT)
         self.assertEqual([call[1:] for call in reply.calls], CALLS)
         reply = client.ask(model, client.results(reply, DEGREES), **options)
-        self.assertEqual(reply.text, fake.FINAL)
+        self.assertEqual(reply.text, script.FINAL)
 
     def test_a_client_that_keeps_no_signatures_is_served(self):
         client = self.client("chat")
@@ -155,13 +177,13 @@ class Suite(unittest.TestCase):
                 model, options = model_of(upstream), {"tools": True, "think": True}
                 reply = client.ask(model, client.start("[forgetful] weather?"), **options)
                 history = client.bare(client.results(reply, DEGREES))
-                self.assertEqual(client.ask(model, history, **options).text, fake.FINAL)
+                self.assertEqual(client.ask(model, history, **options).text, script.FINAL)
 
     @every_way
     def test_a_schema_reaches_the_upstream(self, client, upstream, stream):
         model = model_of(upstream)
         reply = client.ask(model, client.start("[json] weather?"), stream, schema=True)
-        self.assertEqual(reply.text, fake.JSON_TEXT)
+        self.assertEqual(reply.text, script.JSON_TEXT)
         self.assertIn("degrees", str(self.seen()))
 
     @every_way
@@ -205,18 +227,26 @@ class Suite(unittest.TestCase):
                     client = self.client(name)
                     count = client.count(model_of(upstream), "[plain] hello")
                     if upstream in ("anthropic", "gemini"):
-                        self.assertEqual(count, fake.COUNTED_TOKENS)
+                        self.assertEqual(count, script.COUNTED_TOKENS)
                     else:  # estimated
                         self.assertGreater(count, 0)
 
     def test_embeddings_arrive_in_order(self):
         texts = ["a", "four", "eleven char"]
-        expected = [fake.vector(text, 4) for text in texts]
+        expected = [vector(text, 4) for text in texts]
         for name in ("chat", "gemini"):
             for upstream in ("openai", "gemini"):
                 with self.subTest(client=name, upstream=upstream):
                     model = model_of(upstream, 1)
                     self.assertEqual(self.client(name).embed(model, texts, 4), expected)
+
+    def test_text_completions_work_with_every_upstream(self):
+        for upstream in MODELS:
+            for stream in (False, True):
+                with self.subTest(upstream=upstream, stream=stream):
+                    client = self.client("chat")
+                    said = client.complete(model_of(upstream), "[plain] hello", stream)
+                    self.assertEqual(said, script.TEXT)
 
     def test_models_are_listed(self):
         expected = {f"up_{upstream}/{name}" for upstream in MODELS for name in MODELS[upstream]}

@@ -21,7 +21,7 @@ use crate::dialects::{
     Codec, Dialect, ReplyContext, RequestHint, StreamReader, StreamWriter, Target,
 };
 
-pub use request::write_count_tokens;
+pub use request::{refuse_thread, write_count_tokens};
 
 /// The codec of Anthropic Messages.
 #[derive(Clone, Copy, Debug)]

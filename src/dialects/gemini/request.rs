@@ -73,15 +73,18 @@ fn messages(raw: &RawValue) -> Result<Vec<Message>, ReadError> {
     }
     let mut calls = Calls::of_history();
     let mut messages = Vec::new();
+    let mut last = Role::User;
     for content in contents(raw, "contents")? {
         let role = match content.role.as_deref() {
             Some("model" | "assistant") => Role::Assistant,
             Some("system" | "developer") => Role::System,
             _ => Role::User,
         };
-        if role == Role::Assistant {
+        // Google's SDK keeps each piece of a stream as a content of its own: they are one turn.
+        if role == Role::Assistant && last != Role::Assistant {
             calls.forget_waiting();
         }
+        last = role;
         let mut parts = Vec::with_capacity(content.parts.len());
         let mut results = Vec::new();
         for fields in content.parts {

@@ -31,7 +31,7 @@ impl Compatible {
         key_optional: true,
         offers: Offers {
             responses: true,
-            ..Offers::TEXT
+            ..Offers::EMBEDDINGS
         },
         ..Spec::compatible("openai_responses", "OpenAI Responses server")
     });

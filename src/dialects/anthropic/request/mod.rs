@@ -7,6 +7,7 @@ mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod tools;
 mod write;
 
@@ -15,4 +16,5 @@ pub(super) use history::write_signature_block;
 pub(super) use read::read;
 pub(super) use write::write;
 
+pub use thread::refuse_thread;
 pub use write::write_count_tokens;

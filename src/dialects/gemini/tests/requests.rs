@@ -487,6 +487,28 @@ fn responses_without_ids_find_their_calls() {
 }
 
 #[test]
+fn responses_find_their_calls_across_the_pieces_of_a_stream() {
+    let request = read(
+        r#"{"contents":[{"role":"user","parts":[{"text":"go"}]},
+        {"role":"model","parts":[{"functionCall":{"id":"one","name":"a"}}]},
+        {"role":"model","parts":[{"functionCall":{"id":"two","name":"a"}}]},
+        {"role":"model","parts":[{"text":""}]},
+        {"role":"user","parts":[{"functionResponse":{"name":"a","response":{"output":"1"}}},
+          {"functionResponse":{"name":"a","response":{"output":"2"}}}]}]}"#,
+    );
+    let results = request.messages.last().expect("results");
+    let ids: Vec<_> = results
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::ToolResult(result) => result.call_id.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids, ["one", "two"]);
+}
+
+#[test]
 fn what_only_other_dialects_know_is_named() {
     let mut request = request(vec![says("hi")]);
     request.extra.0.push(("logit_bias".into(), raw("{}")));

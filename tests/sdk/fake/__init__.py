@@ -1,0 +1,1 @@
+"""A fake upstream of all four dialects."""
