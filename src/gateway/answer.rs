@@ -342,9 +342,11 @@ impl Circumstances<'_> {
         };
         let mut failure = runtime.adapter.judge(&answer);
         failure.message = runtime.redact(&failure.message, self.secret);
+        // A page of HTML is no answer in any dialect: the client gets the gateway's own words.
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
         let body = match std::str::from_utf8(body) {
-            Ok(text) => Bytes::from(runtime.redact(text, self.secret)),
-            Err(_) => Bytes::new(),
+            Ok(text) if is_json => Bytes::from(runtime.redact(text, self.secret)),
+            Ok(_) | Err(_) => Bytes::new(),
         };
         let reply = LostReply {
             dialect: self.exchange.dialect,

@@ -239,7 +239,12 @@ fn bad_request(provider: &str, lost: Lost) -> (ErrorReply, Option<Box<LostReply>
         param: parsed.and_then(|error| error.param),
         retry_after: None,
     };
-    (error, lost.reply)
+    let passed = lost.reply.map(|mut reply| {
+        // A 429 that blames the request's size is judged a 413: told as 429 it would be retried.
+        reply.status = StatusCode::from_u16(status).unwrap_or(reply.status);
+        reply
+    });
+    (error, passed)
 }
 
 fn refused(
