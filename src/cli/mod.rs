@@ -20,6 +20,7 @@ pub mod prompt;
 mod refusal;
 mod remote;
 mod serve;
+mod simulate;
 mod status;
 pub mod table;
 mod test_keys;
@@ -123,6 +124,7 @@ enum Command {
     Man(man::ManArgs),
     Models(models::ModelsArgs),
     Serve(serve::ServeArgs),
+    Simulate(simulate::SimulateArgs),
     Status(status::StatusArgs),
     TestKeys(test_keys::TestKeysArgs),
     Usage(usage::UsageArgs),
@@ -140,6 +142,7 @@ impl Command {
             Self::Man(args) => man::run(&args, context),
             Self::Models(args) => models::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
+            Self::Simulate(args) => simulate::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::TestKeys(args) => test_keys::run(&args, context),
             Self::Usage(args) => usage::run(&args, context),

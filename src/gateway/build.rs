@@ -95,6 +95,31 @@ pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
     })
 }
 
+/// The pools of a configuration without anything that calls: for simulations.
+pub fn pools(
+    config: &Config,
+    credentials: &[Credential],
+    key: &FingerprintKey,
+) -> Vec<(ProviderId, pool::Settings, Vec<Member>)> {
+    let mut by_provider: BTreeMap<ProviderId, Vec<Member>> = BTreeMap::new();
+    for credential in credentials {
+        if let Ok(id) = ProviderId::parse(credential.id.provider()) {
+            by_provider
+                .entry(id)
+                .or_default()
+                .push(member(credential, key));
+        }
+    }
+    let unset = provider::Provider::default();
+    let pools = by_provider.into_iter().filter_map(|(id, members)| {
+        let settings = config.providers.get(&id).unwrap_or(&unset);
+        let adapter = adapter(&id, settings).ok().filter(|_| settings.enabled)?;
+        let rules = pool_settings(&id, config, adapter, settings);
+        Some((id, rules, members))
+    });
+    pools.collect()
+}
+
 /// Every provider with settings or credentials. Credentials of a provider that this version does
 /// not know (written by a later one) are left out: they must not keep the others from serving.
 fn configured(parts: &Parts<'_>) -> BTreeMap<ProviderId, provider::Provider> {

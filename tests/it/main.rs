@@ -11,6 +11,7 @@ mod creds_command;
 mod demo;
 mod dialects;
 mod doctor;
+mod endurance;
 mod errors;
 mod fake;
 mod fake_itself;

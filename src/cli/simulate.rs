@@ -1,0 +1,164 @@
+//! `llmproxy simulate`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::Context;
+use crate::cli::boot::Boot;
+use crate::cli::exit::Failure;
+use crate::cli::table::{Cell, Table};
+use crate::config::load::Flags;
+use crate::gateway::build;
+use crate::ids::ProviderId;
+use crate::pool::simulate::{self, Report, Workload};
+use crate::pool::{Member, Settings};
+use crate::time::{Timestamp, humanize, parse_duration};
+
+/// Play a workload against your own pools in virtual time
+///
+/// Shows when each credential would run dry by the windows and caps of the config, how long callers
+/// would wait and what share would be refused. Calls nobody, changes nothing.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  llmproxy simulate
+  llmproxy simulate --for 30d --rpm 20
+  llmproxy simulate --seed 7 --json | jq '.[].refused_share'")]
+pub(super) struct SimulateArgs {
+    /// Virtual time to play
+    #[arg(long = "for", value_name = "TIME", default_value = "7d", value_parser = parse_duration)]
+    span: Duration,
+
+    /// Requests a minute, coming at random
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    rpm: f64,
+
+    /// The same seed gives the same run
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+
+    /// Print a JSON array, an object a provider
+    #[arg(long)]
+    json: bool,
+}
+
+/// Virtual requests of one run: beyond, minutes of real time.
+const MAX_REQUESTS: f64 = 2_000_000.0;
+
+/// Runs the command.
+pub(super) fn run(args: &SimulateArgs, context: &Context) -> Result<(), Failure> {
+    let requests = args.rpm * args.span.as_secs_f64() / 60.0;
+    if !(args.rpm.is_finite() && args.rpm > 0.0 && requests <= MAX_REQUESTS) {
+        return Err(Failure::usage(
+            format!(
+                "{} requests a minute for {} cannot be played",
+                args.rpm,
+                humanize(args.span)
+            ),
+            "choose --rpm above 0, and with --for at most two million requests in all",
+        ));
+    }
+    let boot = Boot::read(context, Flags::default())?;
+    let pools = build::pools(
+        &boot.loaded.config,
+        &boot.credentials,
+        &boot.fingerprint_key,
+    );
+    if pools.is_empty() {
+        return Err(Failure::no_credential(
+            "there is no credential to play with",
+            "add one with `llmproxy creds add PROVIDER`",
+        ));
+    }
+    let deadline = boot.loaded.config.routing.deadline;
+    let reports: Vec<Report> = pools
+        .into_iter()
+        .map(|(provider, settings, members)| play(args, deadline, provider, settings, members))
+        .collect();
+    if args.json {
+        return context.printer.json(&reports);
+    }
+    reports
+        .iter()
+        .try_for_each(|report| print(args, context, report))
+}
+
+fn play(
+    args: &SimulateArgs,
+    deadline: Duration,
+    provider: ProviderId,
+    settings: Settings,
+    members: Vec<Member>,
+) -> Report {
+    let workload = Workload {
+        duration: args.span,
+        requests_per_minute: args.rpm,
+        seed: args.seed,
+        models: models(&settings),
+        deadline,
+        ..Workload::new("any", Timestamp::now())
+    };
+    simulate::run(&workload, provider, settings, members)
+}
+
+/// The models that limits speak of, one for each; any model where there are no limits.
+fn models(settings: &Settings) -> Vec<String> {
+    let windows = settings.windows.iter().flat_map(|window| &window.models);
+    let caps = settings.caps.iter().flat_map(|cap| &cap.models);
+    let named = windows.chain(caps).map(|name| {
+        // A quota group is played by one of its models.
+        let group = settings
+            .quota_groups
+            .iter()
+            .find(|group| group.name == *name);
+        group
+            .and_then(|group| group.models.first())
+            .unwrap_or(name)
+            .replace('*', "x")
+    });
+    let named: BTreeSet<String> = named.collect();
+    if named.is_empty() {
+        vec!["any".to_owned()]
+    } else {
+        named.into_iter().collect()
+    }
+}
+
+fn print(args: &SimulateArgs, context: &Context, report: &Report) -> Result<(), Failure> {
+    let millis = |millis: u64| humanize(Duration::from_millis(millis));
+    let summary = format!(
+        "{}: {} requests in {}, {} refused ({:.1} %); waits p50 {}, p99 {}, at most {}",
+        report.provider,
+        report.requests,
+        humanize(args.span),
+        report.refused,
+        report.refused_share * 100.0,
+        millis(report.waits.p50_ms),
+        millis(report.waits.p99_ms),
+        millis(report.waits.max_ms),
+    );
+    context.printer.line(&summary)?;
+    let mut table = Table::new()
+        .column("ID")
+        .number("REQUESTS")
+        .number("TOKENS")
+        .number("DRY")
+        .column("DRY IN ALL")
+        .column("FIRST DRY");
+    for credential in &report.credentials {
+        let first = credential
+            .spells
+            .first()
+            .map_or_else(String::new, |spell| spell.from.clone());
+        table.row([
+            Cell::from(credential.id.as_str()),
+            Cell::from(credential.requests.to_string()),
+            Cell::from(credential.tokens.to_string()),
+            Cell::from(credential.dry_spells.to_string()),
+            Cell::from(millis(credential.dry_ms)),
+            Cell::from(first),
+        ]);
+    }
+    context.printer.table(&table)
+}
