@@ -29,7 +29,6 @@ const SHARED: &[&str] = &["crate::telemetry::event"];
 
 /// Crates that stay in their rooms: the crate, and the beginnings of the paths that may use it.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("anyhow", &["cli/", "main.rs"]),
     ("clap", &["cli/"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
