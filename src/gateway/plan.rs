@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::alias::Strategy;
 use crate::config::models::Filtered;
 use crate::dialects::error::{ErrorKind, ErrorReply};
+use crate::gateway::build::DEMO;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
 use crate::ids::ProviderId;
@@ -132,7 +133,8 @@ fn unknown(snapshot: &Snapshot, name: &str) -> ErrorReply {
             return no_credentials(provider);
         }
         let configured = snapshot.providers.keys().map(String::as_str);
-        let known = configured.chain(providers::all().map(|known| known.spec().id));
+        let built_in = providers::all().map(|known| known.spec().id).chain([DEMO]);
+        let known = configured.chain(built_in);
         if let Some(question) = did_you_mean(provider, known) {
             return not_found(format!("there is no provider `{provider}`; {question}"));
         }

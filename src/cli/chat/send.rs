@@ -97,7 +97,11 @@ async fn own(core: &Core, body: String, model: &str) -> Result<Reply, Failure> {
 fn failure(error: &ErrorReply, core: &Core, model: &str) -> Failure {
     let message = error.message.clone();
     match error.code.as_deref() {
-        Some("no_credentials" | "credentials_refused") => {
+        Some("no_credentials") => {
+            let hint = "`llmproxy creds list` shows what there is";
+            Failure::no_credential(message, hint)
+        }
+        Some("credentials_refused") => {
             Failure::no_credential(message, "`llmproxy test-keys` checks every credential")
         }
         Some("all_credentials_cooling" | "all_credentials_busy") => Failure::no_credential(
