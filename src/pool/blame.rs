@@ -135,7 +135,7 @@ impl State {
         // Requests sent before the first refusal came back confirm nothing.
         let is_new = slot
             .cooldown
-            .as_ref()
+            .as_deref()
             .is_none_or(|rest| grant.acquired > rest.since);
         if is_new {
             slot.strikes = slot.strikes.saturating_add(1);
@@ -163,7 +163,7 @@ impl State {
         // What comes back from requests sent before the rest began tells nothing new.
         let is_new = entry
             .cooldown
-            .as_ref()
+            .as_deref()
             .is_none_or(|rest| grant.acquired > rest.since);
         if may_step && is_new {
             entry.ladder = entry.ladder.saturating_add(1);
@@ -188,7 +188,7 @@ impl State {
         let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
         let is_new = entry
             .cooldown
-            .as_ref()
+            .as_deref()
             .is_none_or(|rest| grant.acquired > rest.since);
         if may_step && is_new {
             entry.faults = entry.faults.saturating_add(1);
@@ -236,8 +236,8 @@ impl State {
         let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
         let slot = &self.slots[grant.slot as usize];
         let rest = match family {
-            Family::Forbidden => slot.cooldown.as_ref(),
-            Family::RateLimited | Family::Server => entry.cooldown.as_ref(),
+            Family::Forbidden => slot.cooldown.as_deref(),
+            Family::RateLimited | Family::Server => entry.cooldown.as_deref(),
         };
         let suspect = Suspect {
             slot: grant.slot,
@@ -291,10 +291,10 @@ impl State {
             entry.ladder = entry.ladder.saturating_sub(1);
             entry.faults = entry.faults.saturating_sub(1);
         }
-        if entry.cooldown.as_ref().is_some_and(came_of_it) {
+        if entry.cooldown.as_deref().is_some_and(came_of_it) {
             entry.cooldown = None;
         }
-        if slot.cooldown.as_ref().is_some_and(came_of_it) {
+        if slot.cooldown.as_deref().is_some_and(came_of_it) {
             slot.cooldown = None;
             slot.strikes = slot.strikes.saturating_sub(1);
             self.mark_slot(suspect.slot);
@@ -319,7 +319,7 @@ impl State {
             *self.rests.entry(reason).or_default() += 1;
         }
         let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
-        let until = entry.cooldown.as_ref().map_or(until, |rest| rest.until);
+        let until = entry.cooldown.as_deref().map_or(until, |rest| rest.until);
         self.bench(grant.class, grant.slot, until);
         self.mark_entry(grant.class, grant.slot, true);
         self.refresh_entry(grant.class, grant.slot);
@@ -394,7 +394,7 @@ impl State {
 
 /// Begins a rest or prolongs the one that holds. Returns whether it began.
 fn rest(
-    cooldown: &mut Option<Cooldown>,
+    cooldown: &mut Option<Box<Cooldown>>,
     reason: Reason,
     until: Timestamp,
     probe: Option<Probe>,
@@ -414,7 +414,7 @@ fn rest(
         _ => {
             let mut rest = Cooldown::new(reason, until, probe, now);
             rest.message = failure.message.as_str().into();
-            *cooldown = Some(rest);
+            *cooldown = Some(Box::new(rest));
             true
         }
     }

@@ -23,7 +23,7 @@ pub(super) fn apply(class: &mut Class, slot: u32, member: &Member, now: Timestam
     let used = counter.requests.saturating_sub(entry.cap_base);
     let is_capped = entry
         .cooldown
-        .as_ref()
+        .as_deref()
         .is_some_and(|rest| rest.reason == Reason::Cap && rest.holds(now));
     if used < limit {
         if is_capped {
@@ -35,7 +35,7 @@ pub(super) fn apply(class: &mut Class, slot: u32, member: &Member, now: Timestam
     let rests_longer = |entry: &Entry, until| {
         entry
             .cooldown
-            .as_ref()
+            .as_deref()
             .is_some_and(|rest| rest.until >= until)
     };
     let resets = || counter.room_under(limit, spec).unwrap_or(now);
@@ -50,7 +50,7 @@ pub(super) fn apply(class: &mut Class, slot: u32, member: &Member, now: Timestam
     if matches!(cooldown, CapCooldown::Fixed(_)) {
         entry.cap_base = counter.requests;
     }
-    entry.cooldown = Some(Cooldown::new(Reason::Cap, until, None, now));
+    entry.cooldown = Some(Box::new(Cooldown::new(Reason::Cap, until, None, now)));
     true
 }
 

@@ -49,7 +49,7 @@ pub(super) struct TierLane {
 /// What is known of one credential for one class.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
-    pub(super) cooldown: Option<Cooldown>,
+    pub(super) cooldown: Option<Box<Cooldown>>,
     /// Failures in a row that were its own: the place on the ladder.
     pub(super) ladder: u32,
     /// Faults of server or network in a row; only repeats count as its own.

@@ -61,8 +61,8 @@ fn standing(slot: &Slot, entry: Option<&Entry>, view: View<'_>) -> (Status, Time
     let mut status = Status::Eligible;
     let (mut due, mut wake, mut end) = (NEVER, now, now);
     let rests = [
-        slot.cooldown.as_ref(),
-        entry.and_then(|entry| entry.cooldown.as_ref()),
+        slot.cooldown.as_deref(),
+        entry.and_then(|entry| entry.cooldown.as_deref()),
     ];
     for rest in rests.into_iter().flatten().filter(|rest| rest.holds(now)) {
         due = due.min(rest.until);

@@ -46,7 +46,7 @@ impl State {
         let now = self.now;
         let (entry, windows) = self.classes[class as usize].entry_mut(slot);
         let full = entry.room_at(windows, now);
-        let rest = entry.cooldown.as_ref().map(|rest| rest.until);
+        let rest = entry.cooldown.as_deref().map(|rest| rest.until);
         if let Some(until) = full.max(rest) {
             self.bench(class, slot, until);
         }

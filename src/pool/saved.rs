@@ -274,7 +274,7 @@ fn save_slot(slot: &Slot) -> SavedCredential {
         credential: slot.member.id.to_string(),
         fingerprint: hex(slot.member.fingerprint),
         standing: slot.standing.clone(),
-        cooldown: slot.cooldown.as_ref().map(save_rest),
+        cooldown: slot.cooldown.as_deref().map(save_rest),
         strikes: slot.strikes,
         benched_ms: slot.benched.map(Timestamp::as_millis),
     }
@@ -292,7 +292,7 @@ fn save_entry(
         fingerprint: hex(slot.member.fingerprint),
         class: class.to_owned(),
         is_group,
-        cooldown: entry.cooldown.as_ref().map(save_rest),
+        cooldown: entry.cooldown.as_deref().map(save_rest),
         ladder: entry.ladder,
         faults: entry.faults,
         cap_base: entry.cap_base,
@@ -324,7 +324,7 @@ fn save_rest(rest: &Cooldown) -> SavedCooldown {
 }
 
 /// A rest as it was, but never longer from now than it was long.
-fn load_rest(saved: SavedCooldown, now: Timestamp) -> Option<Cooldown> {
+fn load_rest(saved: SavedCooldown, now: Timestamp) -> Option<Box<Cooldown>> {
     let (since, until) = (
         Timestamp::from_millis(saved.since_ms),
         Timestamp::from_millis(saved.until_ms),
@@ -341,7 +341,7 @@ fn load_rest(saved: SavedCooldown, now: Timestamp) -> Option<Cooldown> {
             taken: false,
         }
     });
-    rest.holds(now).then_some(rest)
+    rest.holds(now).then(|| Box::new(rest))
 }
 
 fn save_counter(counter: &Counter, spec: &WindowSpec) -> SavedWindow {

@@ -86,7 +86,7 @@ impl State {
             rest.reason != Reason::Cap && (!rest.holds(now) || grant.acquired > rest.since)
         };
         let mut is_news = false;
-        if entry.cooldown.as_ref().is_some_and(proves) {
+        if entry.cooldown.as_deref().is_some_and(proves) {
             entry.cooldown = None;
             is_news = true;
         }
@@ -97,7 +97,7 @@ impl State {
         }
         let slot = &mut self.slots[grant.slot as usize];
         let had = (slot.cooldown.is_some(), slot.strikes);
-        if slot.cooldown.as_ref().is_some_and(proves) {
+        if slot.cooldown.as_deref().is_some_and(proves) {
             slot.cooldown = None;
         }
         if slot.cooldown.is_none() {

@@ -211,7 +211,7 @@ impl Watch for Ledger {
         let Some(entry) = class.entry(grant.slot) else {
             return;
         };
-        let rest = entry.cooldown.as_ref();
+        let rest = entry.cooldown.as_deref();
         let rest = rest.filter(|rest| matches!(rest.reason, Reason::Cap | Reason::Quota));
         let full = entry.room_at(&class.windows, state.now);
         let Some(until) = full.max(rest.map(|rest| rest.until)) else {

@@ -20,7 +20,8 @@ pub(super) struct Slot {
     /// Place of its priority among all priorities of the pool, lowest number first.
     pub(super) priority_rank: u32,
     pub(super) standing: Standing,
-    pub(super) cooldown: Option<Cooldown>,
+    /// Boxed: most have none, and the small are quick to get.
+    pub(super) cooldown: Option<Box<Cooldown>>,
     /// Times in a row that the credential was refused as such.
     pub(super) strikes: u32,
     /// Since when it stands last in the fair cycle, where that counts whole credentials.

@@ -196,7 +196,7 @@ impl State {
             state_reason,
             link,
             cooling_until,
-            cooldown: self.rest_of(slot.cooldown.as_ref()),
+            cooldown: self.rest_of(slot.cooldown.as_deref()),
             active: slot.active,
             max_concurrent: slot.max,
             optimal_concurrent: slot.optimal,
@@ -244,7 +244,7 @@ impl State {
         ClassSnapshot {
             class: class.name.to_string(),
             is_group: class.is_group,
-            cooldown: self.rest_of(entry.cooldown.as_ref()),
+            cooldown: self.rest_of(entry.cooldown.as_deref()),
             windows: counted.chain(reported).collect(),
             cap,
             is_benched: self.settings.fair_cycle.tracking == Tracking::ModelGroup
@@ -277,7 +277,7 @@ impl State {
                 return (CredentialState::Expired, reason, None);
             }
         }
-        if let Some(rest) = self.rest_of(slot.cooldown.as_ref()) {
+        if let Some(rest) = self.rest_of(slot.cooldown.as_deref()) {
             let reason = describe(&rest, None);
             return (resting_state(rest.reason), Some(reason), Some(rest.until));
         }

@@ -176,8 +176,8 @@ impl State {
     fn is_good(&self, grant: Grant) -> bool {
         let slot = &self.slots[grant.slot as usize];
         let entry = self.classes[grant.class as usize].entry(grant.slot);
-        let entry = entry.and_then(|entry| entry.cooldown.as_ref());
-        let rests = [slot.cooldown.as_ref(), entry].into_iter().flatten();
+        let entry = entry.and_then(|entry| entry.cooldown.as_deref());
+        let rests = [slot.cooldown.as_deref(), entry].into_iter().flatten();
         let is_new = |rest: &Cooldown| {
             // Its own cap may be reached by this very request.
             rest.holds(self.now) && rest.reason != Reason::Cap && rest.since >= grant.acquired

@@ -22,7 +22,7 @@ use crate::providers::verdict::{Blame, Verdict};
 use crate::time::Timestamp;
 
 /// Seeds of a plain `cargo test`.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 4000;
 /// Every so many events the state is written down, read back and compared.
 const RESTORE_EVERY: u64 = 24;
 
@@ -67,7 +67,10 @@ impl Watch for Laws {
         let earlier = |rest: &&Cooldown| {
             rest.holds(state.now) && (rest.reason, rest.since) != (Reason::Cap, state.now)
         };
-        for rest in [&slot.cooldown, &entry.cooldown].into_iter().flatten() {
+        for rest in [slot.cooldown.as_deref(), entry.cooldown.as_deref()]
+            .into_iter()
+            .flatten()
+        {
             if earlier(&rest) {
                 assert!(grant.is_probe, "law 3: used while resting");
                 let probe = rest.probe.expect("law 3: a probe needs a door");
@@ -119,7 +122,7 @@ impl Watch for Laws {
         }
         let class = &state.classes[grant.class as usize];
         let charged = class.entry(grant.slot).is_some_and(|entry| {
-            let rest = entry.cooldown.as_ref();
+            let rest = entry.cooldown.as_deref();
             rest.is_some_and(|rest| rest.holds(state.now))
         });
         if matches!(next, Next::Again { .. })
@@ -149,14 +152,14 @@ impl Watch for Laws {
             assert!(slot.max == 0 || slot.active <= slot.max, "law 1");
             assert!(
                 slot.cooldown
-                    .as_ref()
+                    .as_deref()
                     .is_none_or(|rest| ends(rest, state.now)),
                 "law 4"
             );
         }
         for (index, class) in (0..).zip(&state.classes) {
             for entry in class.entries.iter().flatten() {
-                let rest = entry.cooldown.as_ref();
+                let rest = entry.cooldown.as_deref();
                 assert!(rest.is_none_or(|rest| ends(rest, state.now)), "law 4");
             }
             for TierLane { rule, queue, .. } in &class.lanes {
@@ -242,8 +245,8 @@ fn moments(state: &State, at: usize, class: u32) -> Vec<Timestamp> {
     let entry = u32::try_from(at).ok().and_then(|at| class.entry(at));
     let mut moments = vec![state.now, state.blast.backoff.until, class.backoff.until];
     let rests = [
-        slot.cooldown.as_ref(),
-        entry.and_then(|entry| entry.cooldown.as_ref()),
+        slot.cooldown.as_deref(),
+        entry.and_then(|entry| entry.cooldown.as_deref()),
     ];
     for rest in rests.into_iter().flatten() {
         moments.push(rest.until);
@@ -284,13 +287,14 @@ fn may_serve(
     let has_room = class.entry(at).is_none_or(|entry| {
         let mut entry = entry.clone();
         entry.roll(&class.windows, time);
-        entry.room_at(&class.windows, time).is_none() && entry.cooldown.as_ref().is_none_or(admits)
+        entry.room_at(&class.windows, time).is_none()
+            && entry.cooldown.as_deref().is_none_or(admits)
     });
     slot.standing == Standing::Usable
         && !slot.is_gone
         && rule.is_none_or(|rule| tier(&slot.member, rule))
         && (slot.max == 0 || slot.active < slot.max)
-        && slot.cooldown.as_ref().is_none_or(admits)
+        && slot.cooldown.as_deref().is_none_or(admits)
         && has_room
         && !memory.excludes(at)
 }
