@@ -14,9 +14,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::boot::{self, Boot};
 use crate::cli::exit::Failure;
 use crate::cli::{Context, Globals};
+use crate::config::Config;
 use crate::config::exposure::exposure;
 use crate::config::load::Flags;
 use crate::config::server::Server;
+use crate::config::storage::Backend;
 use crate::credentials::store::{Stamp, Store};
 use crate::gateway::{Gateway, catalog, persist};
 use crate::server::clients::Clients;
@@ -78,6 +80,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
     let boot = Boot::read(context, args.flags())?;
     check_exposure(&boot.loaded.config.server, args.insecure_no_auth)?;
+    check_built(context, &boot.loaded.config)?;
     // Its own runtime: Ctrl-C must drain here, not drop the work.
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         Failure::failed(
@@ -157,6 +160,59 @@ fn check_exposure(server: &Server, insecure: bool) -> Result<(), Failure> {
             exposure.hint(),
         )),
     }
+}
+
+/// Settings of features that are still to come. Plain HTTP where HTTPS was asked for is refused;
+/// the others are said to have no effect, so that nobody relies on them.
+fn check_built(context: &Context, config: &Config) -> Result<(), Failure> {
+    if config.server.tls.is_some() {
+        return Err(Failure::usage(
+            "[server] tls is not available yet, and plain HTTP is not what was asked for",
+            "put a TLS proxy in front (packaging/README.md says how) and remove `tls`",
+        ));
+    }
+    let has_budget = config
+        .server
+        .all_clients()
+        .any(|client| client.budget_usd.is_some());
+    let has_think_tags = config
+        .providers
+        .values()
+        .any(|provider| provider.think_tags);
+    for (is_set, key, instead) in [
+        (
+            config.state.backend == Backend::Redis,
+            "[state] backend = \"redis\"",
+            "each instance keeps its own state file",
+        ),
+        (
+            config.log.requests,
+            "[log] requests",
+            "`llmproxy explain` shows what happened to a request",
+        ),
+        (
+            has_budget,
+            "budget_usd",
+            "`llmproxy usage --by client` shows what each client spent",
+        ),
+        (
+            has_think_tags,
+            "think_tags",
+            "<think> tags stay in the answer",
+        ),
+        (
+            config.server.fetch_remote_media,
+            "fetch_remote_media",
+            "send media inline",
+        ),
+    ] {
+        if is_set {
+            context.printer.warn(&format!(
+                "{key} is not available yet and has no effect: {instead}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 async fn bind(server: &Server) -> Result<TcpListener, Failure> {
