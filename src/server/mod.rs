@@ -7,6 +7,7 @@ pub mod demo;
 pub mod guard;
 mod handlers;
 pub mod limits;
+mod raw_head;
 mod respond;
 pub mod router;
 
@@ -24,13 +25,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use crate::server::handlers::{Settings, Shared};
+use crate::server::raw_head::Watched;
 
 /// The whole header phase of a request; an idle timer alone cannot stop a dripping client.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Headers of a request, all together.
-const MAX_HEADER_BYTES: usize = 64 << 10;
-const MAX_HEADERS: usize = 100;
+/// hyper's buffer for reads and writes. Above what [`raw_head`] lets a head be, so that no head is
+/// refused without a word.
+const MAX_BUFFER: usize = 128 << 10;
 
 /// Streams a client may have open on one HTTP/2 connection.
 const MAX_H2_STREAMS: u32 = 256;
@@ -120,8 +122,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES);
+        .max_buf_size(MAX_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -129,16 +130,19 @@ async fn connection(
         .max_header_list_size(64 << 10)
         .keep_alive_interval(Duration::from_mins(1))
         .keep_alive_timeout(Duration::from_secs(20));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let (stream, mut refused) = Watched::new(stream);
+    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = shutdown.drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            connection.as_mut().await
         }
     };
-    if let Err(error) = result {
+    drop(connection);
+    if let Ok(refused) = refused.try_recv() {
+        refused.answer().await;
+    } else if let Err(error) = result {
         tracing::debug!(%peer, "connection from {peer} ended: {error}");
     }
     drop(permit);

@@ -155,7 +155,10 @@ async fn a_header_bomb_is_431() {
         .collect();
     let many = many.concat();
     let long = format!("x-long: {}\r\n", "a".repeat(1 << 20));
-    for bomb in [many, long] {
+    for (bomb, sentence) in [
+        (many, "the request has more than 100 headers"),
+        (long, "the request's headers are larger than 64 KiB"),
+    ] {
         let mut connection = gateway.connect().await;
         let head = format!(
             "GET /health HTTP/1.1\r\nhost: {}\r\n{bomb}\r\n",
@@ -165,6 +168,8 @@ async fn a_header_bomb_is_431() {
         let rest = connection.rest().await;
         let rest = String::from_utf8_lossy(&rest);
         assert!(rest.starts_with("HTTP/1.1 431"), "{rest}");
+        assert!(rest.contains(sentence), "{rest}");
+        assert!(rest.contains("\r\nx-request-id: "), "{rest}");
     }
     assert_unharmed(&upstream, &gateway).await;
 }
@@ -208,6 +213,7 @@ async fn ambiguous_framing_is_400_and_the_connection_closes() {
     let length = CHAT.len();
     for lines in [
         format!("content-length: {length}\r\ncontent-length: 3"),
+        format!("content-length: {length}\r\ncontent-length: {length}"),
         format!("content-length: {length}\r\ntransfer-encoding: chunked"),
         "content-length: -1".to_owned(),
         "content-length: 1e3".to_owned(),
@@ -224,6 +230,8 @@ async fn ambiguous_framing_is_400_and_the_connection_closes() {
         let rest = String::from_utf8_lossy(&rest);
         assert!(rest.starts_with("HTTP/1.1 400"), "{lines}: {rest}");
         assert_eq!(rest.matches("HTTP/1.1").count(), 1, "{lines}: {rest}");
+        assert!(rest.contains("invalid_request_error"), "{lines}: {rest}");
+        assert!(rest.contains("\r\nx-request-id: "), "{lines}: {rest}");
     }
     assert_unharmed(&upstream, &gateway).await;
 }
