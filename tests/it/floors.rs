@@ -34,6 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli/"]),
     ("dialoguer", &["cli/"]),
     ("directories", &["config/paths.rs"]),
+    ("httparse", &["server/"]),
     ("hyper", &["server/"]),
     ("hyper_util", &["server/"]),
     ("indicatif", &["cli/"]),
