@@ -271,7 +271,10 @@ fn given_keys(config: &Config) -> Vec<GivenKey> {
                 suffix: key.env_suffix.clone().filter(|suffix| !suffix.is_empty()),
                 tier: key.tier.clone(),
                 priority: key.priority,
-                proxy: None,
+                proxy: key
+                    .proxy
+                    .as_ref()
+                    .map(|proxy| proxy.secret().expose().to_owned()),
             });
         }
     }

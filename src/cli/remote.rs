@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::cli::boot::Boot;
 use crate::cli::exit::Failure;
 use crate::dialects::error::UpstreamError;
-use crate::gateway::upstream::{self, Limits, Outbound, Reply, Url};
+use crate::gateway::upstream::{self, Limits, Outbound, Reply, Url, Way};
 
 /// How long a running gateway may take to answer: it keeps its own, shorter limits.
 const TIMEOUT: Duration = Duration::from_mins(15);
@@ -26,12 +26,13 @@ pub(super) struct Remote {
 impl Remote {
     /// Takes the key from `LLMPROXY_API_KEY`; connects to nobody yet.
     pub(super) fn new(url: &str, boot: &Boot) -> Result<Self, Failure> {
-        let client = upstream::client(None, Duration::from_secs(10)).map_err(|error| {
-            Failure::failed(
-                error.to_string(),
-                "check HTTPS_PROXY and the system's certificates",
-            )
-        })?;
+        let client =
+            upstream::client(Way::Environment, Duration::from_secs(10)).map_err(|error| {
+                Failure::failed(
+                    error.to_string(),
+                    "check HTTPS_PROXY and the system's certificates",
+                )
+            })?;
         let mut headers = HeaderMap::new();
         headers.insert(
             header::CONTENT_TYPE,

@@ -205,7 +205,13 @@ impl Secrets<'_> {
         provider.api_keys.retain_mut(|key| {
             let at = format!("{path}.api_keys[{index}]");
             index += 1;
-            match self.resolve(&mut key.key) {
+            // Without its proxy the key must not go out.
+            let resolved = self.resolve(&mut key.key).and_then(|()| {
+                key.proxy
+                    .as_mut()
+                    .map_or(Ok(()), |proxy| self.resolve(proxy))
+            });
+            match resolved {
                 Ok(()) => true,
                 Err(error) => {
                     self.notes

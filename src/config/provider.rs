@@ -38,7 +38,8 @@ pub struct Provider {
     pub models: Vec<ExtraModel>,
     /// Headers to add to each upstream request. Values may be secrets.
     pub headers: BTreeMap<String, SecretRef>,
-    /// Proxy for upstream calls: `http://`, `https://` or `socks5://`; it may hold a password.
+    /// Proxy for upstream calls: `http://`, `https://`, `socks5://` (names are looked up here) or
+    /// `socks5h://` (by the proxy), or `direct`, past the environment's; it may hold a password.
     pub proxy: Option<SecretRef>,
     /// Base URLs in the order to try them; empty: the provider's own.
     #[serde(deserialize_with = "text::one_or_many")]
@@ -95,6 +96,25 @@ impl Default for Provider {
     }
 }
 
+/// In place of a proxy's address: straight to the provider, past the environment's proxy.
+pub const DIRECT: &str = "direct";
+
+/// Whether a text is the address of a proxy, or [`DIRECT`]. A user name and a password may stand in
+/// it.
+pub fn is_proxy(address: &str) -> bool {
+    if address == DIRECT {
+        return true;
+    }
+    let Ok(parsed) = address.parse::<http::Uri>() else {
+        return false;
+    };
+    let schemes = ["http", "https", "socks5", "socks5h"];
+    parsed
+        .scheme_str()
+        .is_some_and(|scheme| schemes.contains(&scheme))
+        && parsed.host().is_some_and(|host| !host.is_empty())
+}
+
 /// The dialect of a provider of the user's own.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -134,6 +154,8 @@ pub struct ApiKey {
     pub tier: Option<String>,
     /// Lower numbers are used first.
     pub priority: Option<u32>,
+    /// A proxy for calls with this key, instead of the provider's.
+    pub proxy: Option<SecretRef>,
     /// For keys found in the environment: what stood behind `_API_KEY_` in lower case (`2`,
     /// `prod`); empty for the name without a suffix. `None` for keys of the config file.
     #[serde(skip)]
@@ -148,6 +170,7 @@ impl ApiKey {
             label: None,
             tier: None,
             priority: None,
+            proxy: None,
             env_suffix: None,
         }
     }
@@ -250,7 +273,7 @@ impl<'de> Visitor<'de> for ApiKeyVisitor {
     type Value = ApiKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key, or a table { key = \"…\", label = \"…\", tier = \"…\", priority = 1 }")
+        f.write_str("a key, or a table { key = \"…\", label = \"…\", tier = \"…\", priority = 1, proxy = \"…\" }")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<ApiKey, E> {
@@ -265,6 +288,7 @@ impl<'de> Visitor<'de> for ApiKeyVisitor {
             label: Option<String>,
             tier: Option<String>,
             priority: Option<u32>,
+            proxy: Option<SecretRef>,
         }
 
         let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
@@ -273,6 +297,7 @@ impl<'de> Visitor<'de> for ApiKeyVisitor {
             label: table.label,
             tier: table.tier,
             priority: table.priority,
+            proxy: table.proxy,
             env_suffix: None,
         })
     }

@@ -16,10 +16,11 @@ use crate::config::provider::{self, Kind};
 use crate::credentials::Credential;
 use crate::dialects::Dialect;
 use crate::gateway::catalog::ProviderModels;
+use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::{Alias, Snapshot};
-use crate::gateway::upstream::{self, Addresses, ClientError, Limits};
+use crate::gateway::upstream::{Addresses, ClientError, Limits};
 use crate::ids::ProviderId;
 use crate::pool::{self, Member, Pool};
 use crate::providers::{self, Provider};
@@ -163,12 +164,13 @@ fn runtime(
         settings.base_url.clone()
     };
     let proxy = settings.proxy.as_ref().map(|proxy| proxy.secret().expose());
-    let client = upstream::client(proxy, parts.config.timeouts.connect).map_err(|source| {
-        BuildError::Client {
-            provider: id.to_string(),
-            source,
-        }
-    })?;
+    let clients =
+        Clients::new(proxy, &credentials, parts.config.timeouts.connect).map_err(|source| {
+            BuildError::Client {
+                provider: id.to_string(),
+                source,
+            }
+        })?;
     let previous = parts
         .previous
         .and_then(|previous| previous.providers.get(id.as_str()));
@@ -196,7 +198,7 @@ fn runtime(
         id: id.clone(),
         adapter,
         base_urls,
-        client,
+        clients,
         limits: Limits {
             first_byte: timeouts.first_byte,
             idle: timeouts.stream_idle,

@@ -13,7 +13,7 @@ use crate::gateway::failure::Lost;
 use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
-use crate::gateway::upstream::{Outbound, SendError, send};
+use crate::gateway::upstream::{Client, Outbound, SendError, send};
 use crate::ids::CredentialId;
 use crate::secret::Secret;
 
@@ -26,12 +26,23 @@ pub(super) struct Caller<'a> {
     pub exchange: &'a Exchange,
 }
 
+/// A credential's secret, and the client of its proxy.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    client: &'a Client,
+    secret: Option<&'a Secret>,
+}
+
 impl Caller<'_> {
     /// One call with one credential, up to the first content byte of a good answer. A base URL
     /// that cannot be reached or answers 5xx hands over to the next one.
     pub(super) async fn call(&self, credential: &CredentialId) -> Result<Ready, Lost> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let secret = runtime.secrets.get(credential);
+        let way = Way {
+            client: runtime.clients.of(credential),
+            secret,
+        };
         let headers = self.headers(secret);
         let mut outcome = Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
         for base in &runtime.base_urls {
@@ -43,7 +54,7 @@ impl Caller<'_> {
                 headers: headers.clone(),
                 body: exchange.body.clone(),
             };
-            outcome = self.send(outbound, secret).await;
+            outcome = self.send(outbound, way).await;
             match &outcome {
                 Err(lost) if lost.is_of_the_address() => {}
                 _ => break,
@@ -52,13 +63,14 @@ impl Caller<'_> {
         outcome
     }
 
-    async fn send(&self, outbound: Outbound, secret: Option<&Secret>) -> Result<Ready, Lost> {
+    async fn send(&self, outbound: Outbound, way: Way<'_>) -> Result<Ready, Lost> {
         if let Back::Embeddings(batches) = &self.exchange.back {
-            return self.embed(batches, outbound, secret).await;
+            return self.embed(batches, outbound, way).await;
         }
+        let Way { client, secret } = way;
         let runtime = &self.target.runtime;
         let first_byte_by = Instant::now() + runtime.limits.first_byte;
-        let reply = send(&runtime.client, outbound, runtime.limits)
+        let reply = send(client, outbound, runtime.limits)
             .await
             .map_err(Lost::unsent)?;
         self.circumstances(secret, first_byte_by).judge(reply).await
@@ -69,7 +81,7 @@ impl Caller<'_> {
         &self,
         batches: &Batches,
         outbound: Outbound,
-        secret: Option<&Secret>,
+        Way { client, secret }: Way<'_>,
     ) -> Result<Ready, Lost> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let mut gathered: Option<EmbeddingsReply> = None;
@@ -80,7 +92,7 @@ impl Caller<'_> {
                 ..outbound.clone()
             };
             let first_byte_by = Instant::now() + runtime.limits.first_byte;
-            let reply = send(&runtime.client, outbound, runtime.limits)
+            let reply = send(client, outbound, runtime.limits)
                 .await
                 .map_err(Lost::unsent)?;
             let circumstances = self.circumstances(secret, first_byte_by);

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod build;
 mod call;
 pub mod catalog;
+pub mod clients;
 pub mod cost;
 pub mod count;
 pub mod enriched;

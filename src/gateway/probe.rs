@@ -57,7 +57,7 @@ pub async fn call(
     let mut failure = None;
     for base in &runtime.base_urls {
         let outbound = outbound(runtime, base, secret, call)?;
-        match send(&runtime.client, outbound, limits).await {
+        match send(runtime.client_for(secret), outbound, limits).await {
             Ok(mut reply) => {
                 let body = reply.body.read_all(MAX_LIST_BYTES).await?;
                 return Ok(ProbeReply {

@@ -10,6 +10,7 @@ use crate::config::provider::ExtraModel;
 use crate::config::routing::TemperatureZero;
 use crate::dialects::fields::Raw;
 use crate::gateway::catalog::ProviderModels;
+use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::upstream::{Addresses, Client, Limits, SendError, Url};
 use crate::ids::{CredentialId, ProviderId};
@@ -26,7 +27,7 @@ pub struct ProviderRuntime {
     pub adapter: &'static dyn Provider,
     /// Addresses in the order to try them.
     pub base_urls: Vec<String>,
-    pub client: Client,
+    pub clients: Clients,
     pub limits: Limits,
     /// `headers` of the config.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -53,6 +54,15 @@ impl ProviderRuntime {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
+    }
+
+    /// The client for calls with this secret: the one of its credential's proxy.
+    pub fn client_for(&self, secret: Option<&Secret>) -> &Client {
+        let holder = secret.and_then(|secret| {
+            let mut secrets = self.secrets.iter();
+            secrets.find(|(_, own)| own.matches(secret.expose()))
+        });
+        holder.map_or_else(|| self.clients.common(), |(id, _)| self.clients.of(id))
     }
 
     /// The parsed form of an address of this provider.

@@ -4,17 +4,18 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame};
-pub use reqwest::{Client, Url};
+pub use reqwest::Url;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::provider::{DIRECT, is_proxy};
 use crate::ids::ProviderId;
 use crate::providers::verdict::Fault;
 
@@ -35,6 +36,21 @@ pub struct Limits {
     pub total: Duration,
 }
 
+/// An HTTP client that always takes the same way out. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: reqwest::Client,
+    /// The configured proxy, without user name and password.
+    proxy: Option<Arc<str>>,
+}
+
+impl Client {
+    /// What is underneath, for log-ins, which read answers of their own.
+    pub fn into_inner(self) -> reqwest::Client {
+        self.inner
+    }
+}
+
 /// A request ready to send.
 #[derive(Clone, Debug)]
 pub struct Outbound {
@@ -52,12 +68,34 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
-/// An HTTP client for one provider, through a proxy if one is named (else the environment's, if
-/// any). Connections are pooled among requests of the same client only.
-pub fn client(proxy: Option<&str>, connect: Duration) -> Result<Client, ClientError> {
+/// How calls leave this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// Straight to the provider.
+    Direct,
+    /// Through the environment's proxy, if it names one (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+    Environment,
+    /// Through this one, whatever the environment says.
+    Proxy(&'a str),
+}
+
+impl<'a> Way<'a> {
+    /// The way that a `proxy` of the config names; none is the environment's.
+    pub fn of(proxy: Option<&'a str>) -> Self {
+        match proxy {
+            None => Self::Environment,
+            Some(DIRECT) => Self::Direct,
+            Some(address) => Self::Proxy(address),
+        }
+    }
+}
+
+/// An HTTP client that takes this way. Connections are pooled among requests of the same client
+/// only.
+pub fn client(way: Way<'_>, connect: Duration) -> Result<Client, ClientError> {
     // Without a provider reqwest panics; a second installation is an error nobody needs to see.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
+    let mut builder = reqwest::Client::builder()
         // A redirect would carry `x-api-key` and the body to a host nobody configured.
         .redirect(reqwest::redirect::Policy::none())
         // The attempt loop counts retries; hidden ones would break its budget.
@@ -69,16 +107,36 @@ pub fn client(proxy: Option<&str>, connect: Duration) -> Result<Client, ClientEr
         .http2_keep_alive_timeout(Duration::from_secs(20))
         .http2_adaptive_window(true)
         .tcp_nodelay(true);
-    if let Some(address) = proxy {
-        let proxy = reqwest::Proxy::all(address).map_err(|_| ClientError::Proxy)?;
-        builder = builder.proxy(proxy);
-    } else if !environment_names_a_proxy() {
+    match way {
+        // reqwest takes any scheme, and dials nobody.
+        Way::Proxy(address) if !is_proxy(address) => return Err(ClientError::Proxy),
+        Way::Proxy(address) => {
+            let proxy = reqwest::Proxy::all(address).map_err(|_| ClientError::Proxy)?;
+            builder = builder.proxy(proxy);
+        }
         // Looking for one costs each request.
-        builder = builder.no_proxy();
+        Way::Environment if environment_names_a_proxy() => {}
+        Way::Direct | Way::Environment => builder = builder.no_proxy(),
     }
-    builder
+    let inner = builder
         .build()
-        .map_err(|error| ClientError::Build(plain(&error)))
+        .map_err(|error| ClientError::Build(plain(&error)))?;
+    let proxy = match way {
+        Way::Proxy(address) => Some(Arc::from(without_password(address))),
+        Way::Direct | Way::Environment => None,
+    };
+    Ok(Client { inner, proxy })
+}
+
+/// `socks5://127.0.0.1:1080`, whoever logs in there.
+fn without_password(address: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            format!("{scheme}://{host}")
+        }
+        None => String::new(),
+    }
 }
 
 fn environment_names_a_proxy() -> bool {
@@ -117,9 +175,12 @@ pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<
     *outbound.body_mut() = Some(request.body.into());
     let started = Instant::now();
     let head_by = started + limits.first_byte.min(limits.total);
-    let response = match timeout_at(head_by, client.execute(outbound)).await {
+    let response = match timeout_at(head_by, client.inner.execute(outbound)).await {
+        Ok(Ok(response)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            return Err(SendError::refused_by_proxy(client));
+        }
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(SendError::from_reqwest(&error)),
+        Ok(Err(error)) => return Err(SendError::from_reqwest(&error, client)),
         Err(_) => {
             return Err(SendError {
                 fault: Fault::Timeout,
@@ -254,7 +315,16 @@ impl SendError {
         }
     }
 
-    fn from_reqwest(error: &reqwest::Error) -> Self {
+    /// 407, which no vendor sends.
+    fn refused_by_proxy(client: &Client) -> Self {
+        let proxy = client.proxy.as_deref().unwrap_or("of the environment");
+        Self {
+            fault: Fault::Connect,
+            message: format!("the proxy {proxy} wants another user name or password (HTTP 407)"),
+        }
+    }
+
+    fn from_reqwest(error: &reqwest::Error, client: &Client) -> Self {
         let fault = if error.is_connect() {
             Fault::Connect
         } else if error.is_timeout() {
@@ -262,10 +332,13 @@ impl SendError {
         } else {
             Fault::Reset
         };
-        Self {
-            fault,
-            message: plain(error),
-        }
+        let message = match &client.proxy {
+            Some(proxy) if fault == Fault::Connect => {
+                format!("through the proxy {proxy}: {}", plain(error))
+            }
+            _ => plain(error),
+        };
+        Self { fault, message }
     }
 
     fn from_body(error: &reqwest::Error) -> Self {

@@ -21,6 +21,7 @@ mod harness;
 mod http;
 mod lifecycle;
 mod listings;
+mod proxies;
 mod readme;
 mod reports;
 mod responses_store;

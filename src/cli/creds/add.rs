@@ -6,6 +6,7 @@ use crate::cli::boot::Boot;
 use crate::cli::creds::{self, Named, login, verify};
 use crate::cli::exit::Failure;
 use crate::cli::{Context, prompt};
+use crate::config::provider::is_proxy;
 use crate::credentials::collect::{free_name, name_of_label};
 use crate::credentials::{Credential, Material, Source};
 use crate::ids::CredentialId;
@@ -35,6 +36,10 @@ pub(super) struct AddArgs {
     /// Lower numbers serve first
     #[arg(long, value_name = "N")]
     pub(super) priority: Option<u32>,
+
+    /// Proxy for its calls: http://, https:// or socks5://HOST:PORT, or "direct"
+    #[arg(long, value_name = "URL", value_parser = proxy)]
+    pub(super) proxy: Option<String>,
 
     /// Store it without asking the provider whether it works
     #[arg(long)]
@@ -94,7 +99,7 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
         confirm_replacement(&boot, id, &secret, args.yes)?;
     }
     if !args.no_verify {
-        verify::check(&boot, &named, &secret, context)?;
+        verify::check(&boot, &named, &secret, args.proxy.as_deref(), context)?;
     }
     let (credential, change) = store(&boot, &named, &secret, args)?;
     // A key that is added anew is no longer what was held against it.
@@ -120,6 +125,19 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
     context.printer.line(&line)?;
     tell_twins(&boot, &credential, &secret, context);
     Ok(())
+}
+
+/// A proxy's address as an argument. A password would stay in the shell's history.
+fn proxy(address: &str) -> Result<String, String> {
+    if !is_proxy(address) {
+        return Err("write http://HOST:PORT, socks5://HOST:PORT or direct".to_owned());
+    }
+    if address.contains('@') {
+        let instead = "a user name and password belong into the config: api_keys = [{ key = \"…\", \
+                       proxy = \"env:NAME\" }]";
+        return Err(instead.to_owned());
+    }
+    Ok(address.to_owned())
 }
 
 /// What storing a key changed.
@@ -236,6 +254,7 @@ fn store(
     credential.label = args.label.clone().or(credential.label);
     credential.tier = args.tier.clone().or(credential.tier);
     credential.priority = args.priority.or(credential.priority);
+    credential.proxy = args.proxy.clone().or(credential.proxy);
     let written = change.put(&credential).and_then(|()| match &what {
         Change::Renamed { from } => change.remove(from).map(drop),
         Change::Added | Change::Replaced | Change::Updated => Ok(()),

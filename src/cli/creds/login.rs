@@ -36,7 +36,7 @@ pub(super) fn run(
     context: &Context,
 ) -> Result<(), Failure> {
     let client = client(boot, named, spec, args)?;
-    let http = http(boot, named)?;
+    let http = http(boot, named, args.proxy.as_deref())?;
     let opener = Opener::new(args.open_cmd.as_deref());
     let open = |url: &str| opener.open(url);
     let log_in = async {
@@ -122,14 +122,14 @@ fn client(boot: &Boot, named: &Named, spec: &OAuthSpec, args: &AddArgs) -> Resul
     Ok(client)
 }
 
-/// The HTTP client of a provider's log-in, through its proxy.
-pub(super) fn http(boot: &Boot, named: &Named) -> Result<Http, Failure> {
+/// The HTTP client of a provider's log-in, through the account's proxy (`own`) or its provider's.
+pub(super) fn http(boot: &Boot, named: &Named, own: Option<&str>) -> Result<Http, Failure> {
     let config = &boot.loaded.config;
     let settings = config.providers.get(&named.id);
     let proxy = settings.and_then(|settings| settings.proxy.as_ref());
-    let proxy = proxy.map(|proxy| proxy.secret().expose());
-    upstream::client(proxy, config.timeouts.connect)
-        .map(Http::with)
+    let proxy = own.or(proxy.map(|proxy| proxy.secret().expose()));
+    upstream::client(upstream::Way::of(proxy), config.timeouts.connect)
+        .map(|client| Http::with(client.into_inner()))
         .map_err(|error| {
             Failure::failed(
                 format!("{}: {error}", named.id),
@@ -277,6 +277,7 @@ fn keep(
     credential.label = args.label.clone().or(credential.label);
     credential.tier = args.tier.clone().or(credential.tier);
     credential.priority = args.priority.or(credential.priority);
+    credential.proxy = args.proxy.clone().or(credential.proxy);
     change
         .put(&credential)
         .map_err(|error| creds::stored(&error))?;

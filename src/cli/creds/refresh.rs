@@ -80,7 +80,8 @@ fn refresh(boot: &Boot, credential: &Credential, context: &Context) -> Result<St
     let account = credential.account().cloned().unwrap_or_default();
     let client = Client::new(*spec, &overrides).of_account(&account);
     let store = (credential.source == Source::Store).then(|| boot.store.clone());
-    let live = LiveAccount::new(credential, client, login::http(boot, &named)?, store);
+    let http = login::http(boot, &named, credential.proxy.as_deref())?;
+    let live = LiveAccount::new(credential, client, http, store);
     let now = Timestamp::now();
     let Some(live) = live else {
         return Ok(format!("{id} is an API key"));

@@ -25,6 +25,7 @@ pub(super) fn check(
     boot: &Boot,
     named: &Named,
     secret: &Secret,
+    proxy: Option<&str>,
     context: &Context,
 ) -> Result<(), Failure> {
     let unverified = |sentence: String| {
@@ -35,7 +36,10 @@ pub(super) fn check(
     };
     let id =
         CredentialId::new(&named.id, "candidate").map_err(|error| unverified(error.to_string()))?;
-    let candidate = Credential::api_key(id, Source::Store, secret.clone());
+    let candidate = Credential {
+        proxy: proxy.map(str::to_owned),
+        ..Credential::api_key(id, Source::Store, secret.clone())
+    };
     let parts = Parts {
         config: &boot.loaded.config,
         credentials: slice::from_ref(&candidate),

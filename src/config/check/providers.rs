@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use crate::config::check::Checked;
 use crate::config::limits::Anchor;
 use crate::config::origin::{Note, Origin};
-use crate::config::provider::Provider;
+use crate::config::provider::{Provider, is_proxy};
 use crate::ids::{CredentialId, ProviderId};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -116,15 +116,26 @@ fn addresses(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
             );
         }
     }
-    if let Some(proxy) = &provider.proxy {
-        let schemes = ["http://", "https://", "socks5://", "socks5h://"];
-        let url = proxy.secret().expose();
+    let of_keys = provider
+        .api_keys
+        .iter()
+        .enumerate()
+        .filter_map(|(index, key)| {
+            let proxy = key.proxy.as_ref()?;
+            Some((format!("{path}.api_keys[{index}].proxy"), proxy))
+        });
+    let own = provider
+        .proxy
+        .iter()
+        .map(|proxy| (format!("{path}.proxy"), proxy));
+    for (at, proxy) in own.chain(of_keys) {
         // A disabled provider's references are not resolved.
-        if !url.is_empty() && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        let address = proxy.secret().expose();
+        if !address.is_empty() && !is_proxy(address) {
             checked.refuse(
-                format!("{path}.proxy"),
+                at,
                 "`proxy` is not the address of a proxy",
-                "write \"http://HOST:PORT\" or \"socks5://HOST:PORT\"",
+                "write \"http://HOST:PORT\", \"socks5://HOST:PORT\" or \"direct\"",
             );
         }
     }
@@ -367,6 +378,11 @@ mod tests {
             ("base_url = [\"https://a\", \"b\"]", ".base_url[1]"),
             ("oauth = { token_url = \"x y\" }", ".oauth.token_url"),
             ("proxy = \"ftp://x\"", ".proxy"),
+            ("proxy = \"socks5://\"", ".proxy"),
+            (
+                "api_keys = [\"a\", { key = \"b\", proxy = \"localhost:1080\" }]",
+                ".api_keys[1].proxy",
+            ),
             ("headers = { \"a b\" = \"c\" }", ".headers.a b"),
             ("headers = { \"Host\" = \"c\" }", ".headers.Host"),
             ("headers = { \"x-a\" = \"c\\nd\" }", ".headers.x-a"),

@@ -268,6 +268,11 @@ pub const KEYS: &[Key] = &[
         "Lower numbers are used first",
     ),
     key(
+        "providers.*.api_keys[].proxy",
+        Secret,
+        "Proxy for calls with this key, instead of the provider's",
+    ),
+    key(
         "providers.*.rotation",
         OneOf(&["sequential", "balanced", "expiring"]),
         "How the next credential is picked",
@@ -332,7 +337,7 @@ pub const KEYS: &[Key] = &[
     key(
         "providers.*.proxy",
         Secret,
-        "Proxy for upstream calls: http://, https:// or socks5://",
+        "Proxy for upstream calls: http://, https://, socks5://, socks5h://, or \"direct\"",
     ),
     key(
         "providers.*.think_tags",

@@ -7,6 +7,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod gemini;
 pub(crate) mod openai;
+pub(crate) mod proxy;
 pub(crate) mod reply;
 pub(crate) mod responses;
 pub(crate) mod script;
