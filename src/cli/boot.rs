@@ -162,6 +162,7 @@ impl Boot {
             credentials: &self.credentials,
             fingerprint_key: &self.fingerprint_key,
             cache_dir: Some(&self.paths.cache_dir),
+            store: Some(&self.store),
             previous,
             now: Timestamp::now(),
         };

@@ -158,20 +158,15 @@ async fn check(snapshot: &Snapshot, credential: &Credential, timeout: Duration) 
     let started = Instant::now();
     let provider = credential.id.provider().to_owned();
     let runtime = snapshot.providers.get(&provider);
-    let (status, models, detail) = match (runtime, credential.secret()) {
-        (Some(runtime), Some(secret)) => match probe::check(runtime, secret, timeout).await {
+    let (status, models, detail) = match runtime {
+        Some(runtime) => match probe::check(runtime, &credential.id, timeout).await {
             Ok(models) => (Status::Ok, models, None),
             Err(failure) => (status_of(failure.verdict), None, Some(failure.message)),
         },
-        (None, _) => (
+        None => (
             Status::Error,
             None,
             Some("the provider is switched off".to_owned()),
-        ),
-        (_, None) => (
-            Status::Invalid,
-            None,
-            Some("there is no secret stored".to_owned()),
         ),
     };
     Report {

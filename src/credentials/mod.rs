@@ -135,6 +135,12 @@ impl Credential {
         }
     }
 
+    /// The plan or tier: the user's word, else what the vendor said of the account.
+    pub fn tier(&self) -> Option<&str> {
+        let said = || self.account()?.extra.get("tier")?.as_str();
+        self.tier.as_deref().or_else(said)
+    }
+
     /// What stored state hangs on: for a key the key, for an account the account, since its tokens
     /// change every hour.
     pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {

@@ -6,9 +6,11 @@
 //! account's file lock across processes, the file read again once the lock is held, and the new
 //! tokens durable before anybody sees them. A refused token is never deleted.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -62,15 +64,24 @@ pub struct Token {
 pub struct LiveAccount {
     id: CredentialId,
     client: Client,
-    http: Http,
     /// `None` for an account of the environment: refreshed in memory only.
     store: Option<Store>,
     state: Mutex<LiveState>,
+    renewed: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// How many refreshes an account has had since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub renewed: u64,
+    pub failed: u64,
 }
 
 #[derive(Debug)]
 struct LiveState {
     account: Account,
+    http: Http,
     flight: Option<watch::Receiver<Option<Landed>>>,
     /// Refreshes that failed for the moment, in a row.
     failures: u32,
@@ -95,10 +106,12 @@ impl LiveAccount {
         Some(Arc::new(Self {
             id: credential.id.clone(),
             client,
-            http,
             store,
+            renewed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             state: Mutex::new(LiveState {
                 account,
+                http,
                 flight: None,
                 failures: 0,
                 pause: None,
@@ -116,13 +129,68 @@ impl LiveAccount {
         self.lock().account.clone()
     }
 
-    /// Takes over what another process, an import or a log-in wrote, if it is newer.
+    /// Whether the account is refreshed through this client.
+    pub fn uses(&self, client: &Client) -> bool {
+        self.client.is_same(client)
+    }
+
+    /// Whether its tokens are kept in the store.
+    pub const fn is_stored(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Sends through another HTTP client from now on.
+    pub fn reconnect(&self, http: Http) {
+        self.lock().http = http;
+    }
+
+    /// The refreshes so far.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            renewed: self.renewed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes over what another process, an import or a log-in wrote, if it is newer. Of the same
+    /// tokens the facts are taken over, and that they are refused.
     pub fn adopt(&self, account: &Account) {
         let mut state = self.lock();
-        if is_newer(account, &state.account) {
-            state.account = account.clone();
+        let known = &mut state.account;
+        if is_newer(account, known) {
+            *known = account.clone();
             state.failures = 0;
             state.pause = None;
+        } else if account.generation == known.generation {
+            known.extra.extend(account.extra.clone());
+            if known.expired_reason.is_none() {
+                known.expired_reason.clone_from(&account.expired_reason);
+            }
+        }
+    }
+
+    /// Keeps what was learned of the account: in memory at once, then in its file. A member that
+    /// is `null` is taken away.
+    pub async fn learn(self: &Arc<Self>, facts: Map<String, Value>, email: Option<String>) {
+        merge(&mut self.lock().account.extra, &facts);
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let id = self.id.clone();
+        let written = spawn_blocking(move || {
+            let change = store.change()?;
+            let Some(mut credential) = store.get(&id)? else {
+                return Ok(());
+            };
+            if let Material::OAuth(account) = &mut credential.material {
+                merge(&mut account.extra, &facts);
+            }
+            credential.email = credential.email.or(email);
+            change.put(&credential)
+        });
+        let written: Result<Result<(), StoreError>, _> = written.await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(credential = %self.id, "what was learned of {} is not on disk: {error}", self.id);
         }
     }
 
@@ -207,6 +275,11 @@ impl LiveAccount {
     fn land(&self, landed: &Landed, now: Timestamp) {
         let mut state = self.lock();
         state.flight = None;
+        let tally = match landed {
+            Ok(_) => &self.renewed,
+            Err(_) => &self.failed,
+        };
+        tally.fetch_add(1, Ordering::Relaxed);
         match landed {
             Ok(_) => {
                 state.failures = 0;
@@ -241,7 +314,8 @@ impl LiveAccount {
                 "the access token has ended and there is no refresh token".to_owned(),
             ));
         };
-        match exchange::refresh(&self.client, refresh_token, &self.http).await {
+        let http = self.lock().http.clone();
+        match exchange::refresh(&self.client, refresh_token, &http).await {
             Ok(tokens) => self.keep(account, tokens, now).await,
             Err(error) => self.refused(&account, error, now).await,
         }
@@ -396,6 +470,17 @@ impl LiveAccount {
 
     fn lock(&self) -> MutexGuard<'_, LiveState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts facts over what is known; `null` takes a member away.
+fn merge(known: &mut Map<String, Value>, facts: &Map<String, Value>) {
+    for (name, value) in facts {
+        if value.is_null() {
+            known.remove(name);
+        } else {
+            known.insert(name.clone(), value.clone());
+        }
     }
 }
 

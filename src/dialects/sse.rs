@@ -197,6 +197,22 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// An event made here, of the given data.
+    pub fn of_data(data: &[u8]) -> Self {
+        let mut raw = BytesMut::with_capacity(data.len() + 8);
+        for line in Lines(data) {
+            raw.extend_from_slice(b"data: ");
+            raw.extend_from_slice(line);
+            raw.extend_from_slice(b"\n");
+        }
+        raw.extend_from_slice(b"\n");
+        Self {
+            raw: raw.freeze(),
+            body_at: 0,
+            is_terminated: true,
+        }
+    }
+
     /// The event's name: the last `event:` field. Empty if there is none, or if it is not UTF-8.
     pub fn event(&self) -> &str {
         let name = self.fields().filter(|(name, _)| *name == b"event").last();

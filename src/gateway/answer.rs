@@ -25,8 +25,8 @@ use crate::gateway::reshape;
 use crate::gateway::sink::{ArrayFraming, Sink};
 use crate::gateway::upstream::{MAX_ANSWER_BYTES, Reply};
 use crate::ids::CredentialId;
-use crate::providers::Answer;
 use crate::providers::verdict::{Failure, Fault, Verdict};
+use crate::providers::{Answer, Provider};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -138,10 +138,7 @@ impl Circumstances<'_> {
         let headers = self.stream_headers(&reply.headers);
         let relay = relay::open(reply.body, sink, self.relay_context(), self.first_byte_by)
             .await
-            .map_err(|failure| Lost {
-                failure,
-                reply: None,
-            })?;
+            .map_err(Lost::judged)?;
         let body = ReadyBody::Stream(Box::new(relay));
         Ok(Ready {
             status,
@@ -175,19 +172,20 @@ impl Circumstances<'_> {
         if is_event_stream {
             return self.gathered(status, &reply.headers, body);
         }
+        let body = match self.envelope() {
+            Some(adapter) => adapter.unwrap(body),
+            None => body,
+        };
         let inspection = inspect(self.exchange.dialect, self.exchange.operation, &body);
         if inspection.error.is_some() {
             return Err(self.lost(status, &reply.headers, &body));
         }
         if body.is_empty() || inspection.empty {
             let failure = Failure::new(Verdict::Transient(Fault::Empty), "the answer is empty");
-            return Err(Lost {
-                failure: Failure {
-                    status: Some(status.as_u16()),
-                    ..failure
-                },
-                reply: None,
-            });
+            return Err(Lost::judged(Failure {
+                status: Some(status.as_u16()),
+                ..failure
+            }));
         }
         if !inspection.complete {
             let kind = content_type(&reply.headers);
@@ -250,7 +248,8 @@ impl Circumstances<'_> {
         stream: Bytes,
     ) -> Result<Ready, Lost> {
         let output_chars = stream.len() as u64;
-        let reply = match reshape::gather(stream, codec(self.exchange.dialect)) {
+        let codec_of_it = codec(self.exchange.dialect);
+        let reply = match reshape::gather(stream, codec_of_it, self.envelope()) {
             Ok(reply) => reply,
             Err(ReadError::Upstream(error)) => {
                 return Err(self.lost(status, headers, &Bytes::from(error.raw)));
@@ -292,6 +291,12 @@ impl Circumstances<'_> {
             },
             losses,
         })
+    }
+
+    /// Who opens the envelope that the answer comes in, if it does.
+    fn envelope(self) -> Option<&'static dyn Provider> {
+        let adapter = self.target.runtime.adapter;
+        adapter.spec().enveloped.then_some(adapter)
     }
 
     fn read_reply(self, status: StatusCode, body: &Bytes) -> Result<ChatReply, Lost> {
@@ -357,6 +362,7 @@ impl Circumstances<'_> {
         Lost {
             failure,
             reply: Some(Box::new(reply)),
+            rule: None,
         }
     }
 
@@ -379,6 +385,7 @@ impl Circumstances<'_> {
         let provider = self.target.runtime.id.to_string();
         RelayContext {
             keepalive: self.gateway.keepalive(),
+            envelope: self.envelope(),
             judge: Box::new(judge),
             explain: Box::new(move |failure| {
                 failure::of_failure(&provider, failure, Timestamp::now())

@@ -277,7 +277,10 @@ impl Trip<'_> {
             request = %id, %credential, verdict, status = lost.status(),
             "{credential} failed for request {id}: {verdict}: {}", lost.failure.message,
         );
-        let outcome = match rule_for(&self.snapshot.rules, target, lost) {
+        let rule = lost
+            .rule
+            .or_else(|| rule_for(&self.snapshot.rules, target, lost));
+        let outcome = match rule {
             Some(rule) => Outcome::Ruled {
                 rule,
                 failure: &lost.failure,

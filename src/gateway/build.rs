@@ -13,8 +13,12 @@ use crate::config::Config;
 use crate::config::limits::{Anchor as ConfigAnchor, CapCooldown as ConfigCapCooldown, Limit};
 use crate::config::models::Pattern;
 use crate::config::provider::{self, Kind};
-use crate::credentials::Credential;
+use crate::credentials::oauth::{self, Http};
+use crate::credentials::refresh::LiveAccount;
+use crate::credentials::store::Store;
+use crate::credentials::{Credential, Source};
 use crate::dialects::Dialect;
+use crate::gateway::accounts::{AccountInUse, Holder, Holders};
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
@@ -37,6 +41,8 @@ pub struct Parts<'a> {
     pub fingerprint_key: &'a FingerprintKey,
     /// Where model lists are cached; `None` keeps them in memory.
     pub cache_dir: Option<&'a Path>,
+    /// Where renewed tokens are kept; `None` keeps them in memory.
+    pub store: Option<&'a Store>,
     /// The snapshot in force, whose pools go on.
     pub previous: Option<&'a Snapshot>,
     pub now: Timestamp,
@@ -194,11 +200,13 @@ fn runtime(
         parts.now,
     );
     let timeouts = &parts.config.timeouts;
+    let holders = holders(parts, adapter, settings, &clients, &credentials);
     Ok(Some(ProviderRuntime {
         id: id.clone(),
         adapter,
         base_urls,
         clients,
+        is_elsewhere: !settings.base_url.is_empty(),
         limits: Limits {
             first_byte: timeouts.first_byte,
             idle: timeouts.stream_idle,
@@ -211,14 +219,7 @@ fn runtime(
         temperature_zero: parts.config.routing.temperature_zero,
         extra_models: settings.models.clone(),
         pool,
-        secrets: credentials
-            .iter()
-            .filter_map(|credential| Some((credential.id.clone(), credential.secret()?.clone())))
-            .collect(),
-        emails: credentials
-            .iter()
-            .filter_map(|credential| Some((credential.id.clone(), credential.email.clone()?)))
-            .collect(),
+        holders,
         models: previous.map_or_else(
             || Arc::new(ProviderModels::load(id, parts.cache_dir)),
             |previous| Arc::clone(&previous.models),
@@ -229,6 +230,50 @@ fn runtime(
         ),
         addresses: Addresses::default(),
     }))
+}
+
+/// The credentials to send with. An account that was in use before goes on with its tokens.
+fn holders(
+    parts: &Parts<'_>,
+    adapter: &'static dyn Provider,
+    settings: &provider::Provider,
+    clients: &Clients,
+    credentials: &[&Credential],
+) -> Holders {
+    let holders = credentials.iter().filter_map(|credential| {
+        let account = account(parts, adapter, settings, clients, credential);
+        let holder = Holder::new(credential, account)?;
+        Some((credential.id.clone(), Arc::new(holder)))
+    });
+    holders.collect()
+}
+
+/// The live account of a credential; `None` for keys, and where the provider has no log-in.
+fn account(
+    parts: &Parts<'_>,
+    adapter: &'static dyn Provider,
+    settings: &provider::Provider,
+    clients: &Clients,
+    credential: &Credential,
+) -> Option<Arc<AccountInUse>> {
+    let (account, spec) = (credential.account()?, adapter.spec().oauth?);
+    let oauth = oauth::Client::new(*spec, &settings.oauth).of_account(account);
+    let http = Http::with(clients.of(&credential.id).clone().into_inner());
+    let before = parts
+        .previous
+        .and_then(|previous| previous.providers.get(credential.id.provider()))
+        .and_then(|runtime| runtime.holders.get(&credential.id))
+        .and_then(|holder| holder.account())
+        .filter(|before| before.live.uses(&oauth) && before.goes_on_as(credential));
+    if let Some(before) = before {
+        before.live.reconnect(http);
+        return Some(Arc::clone(before));
+    }
+    let store = parts
+        .store
+        .filter(|_| credential.source == Source::Store)
+        .cloned();
+    LiveAccount::new(credential, oauth, http, store).map(AccountInUse::new)
 }
 
 /// The adapter of a provider: the built-in one of its name, else the one of its `kind`.
@@ -260,7 +305,10 @@ const fn dialect_of(kind: Kind) -> Dialect {
 
 fn member(credential: &Credential, key: &FingerprintKey) -> Member {
     let mut member = Member::new(credential.id.clone(), credential.fingerprint(key));
-    member.tier.clone_from(&credential.tier);
+    member.tier = credential.tier().map(str::to_owned);
+    member.expired = credential
+        .account()
+        .is_some_and(|account| account.expired_reason.is_some());
     member.priority = credential.priority.unwrap_or(member.priority);
     member.disabled = credential.disabled;
     member

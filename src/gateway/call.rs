@@ -7,15 +7,19 @@ use tokio::time::Instant;
 
 use crate::dialects::embeddings::{self, EmbeddingsReply};
 use crate::gateway::Gateway;
+use crate::gateway::accounts::{self, Pass, Unready};
 use crate::gateway::answer::{Circumstances, Ready, ReadyBody};
 use crate::gateway::exchange::{Back, Batches, Exchange};
 use crate::gateway::failure::Lost;
 use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
-use crate::gateway::upstream::{Client, Outbound, SendError, send};
+use crate::gateway::upstream::{Outbound, SendError, send};
 use crate::ids::CredentialId;
+use crate::providers::Outgoing;
+use crate::providers::verdict::Verdict;
 use crate::secret::Secret;
+use crate::time::Timestamp;
 
 /// A request for one target, ready to be sent with any of its credentials.
 #[derive(Clone, Copy)]
@@ -26,35 +30,68 @@ pub(super) struct Caller<'a> {
     pub exchange: &'a Exchange,
 }
 
-/// A credential's secret, and the client of its proxy.
-#[derive(Clone, Copy)]
-struct Way<'a> {
-    client: &'a Client,
-    secret: Option<&'a Secret>,
-}
-
 impl Caller<'_> {
-    /// One call with one credential, up to the first content byte of a good answer. A base URL
-    /// that cannot be reached or answers 5xx hands over to the next one.
-    pub(super) async fn call(&self, credential: &CredentialId) -> Result<Ready, Lost> {
+    /// One call with one credential, up to the first content byte of a good answer. An access
+    /// token that is refused is renewed and the call repeated, if it `may_renew`.
+    pub(super) async fn call(
+        &self,
+        credential: &CredentialId,
+        may_renew: bool,
+    ) -> Result<Ready, Lost> {
+        let runtime = &self.target.runtime;
+        let unready = |unready: Unready| unready.lost(Timestamp::now());
+        let pass = accounts::ready(runtime, credential)
+            .await
+            .map_err(unready)?
+            .ok_or_else(|| Lost::unsent(SendError::unconfigured(&runtime.id)))?;
+        let outcome = self.call_with(&pass).await;
+        let is_refused = |lost: &Lost| lost.failure.verdict == Verdict::Auth;
+        if !may_renew || !outcome.as_ref().is_err_and(is_refused) {
+            return outcome;
+        }
+        match accounts::renewed(runtime, credential, &pass)
+            .await
+            .map_err(unready)?
+        {
+            Some(renewed) => self.call_with(&renewed).await,
+            None => outcome,
+        }
+    }
+
+    /// One call. A base URL that cannot be reached or answers 5xx hands over to the next one.
+    async fn call_with(&self, pass: &Pass) -> Result<Ready, Lost> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
-        let secret = runtime.secrets.get(credential);
-        let way = Way {
-            client: runtime.clients.of(credential),
-            secret,
+        let view = pass.view();
+        let outgoing = Outgoing {
+            stream: self.scanned.stream,
+            translated: exchange.translated,
+            account: Some(&view),
+            session: self
+                .scanned
+                .session
+                .as_ref()
+                .and_then(|keys| keys.iter().last()),
+            entropy: fastrand::u64(..),
+            now: Timestamp::now(),
+            ..Outgoing::new(exchange.operation, exchange.dialect, &self.target.model)
         };
-        let headers = self.headers(secret);
+        let headers = self.headers(&pass.secret);
         let mut outcome = Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
-        for base in &runtime.base_urls {
-            let outbound = Outbound {
+        for base in runtime.bases(&view).iter() {
+            let mut outbound = Outbound {
                 method: Method::POST,
                 url: runtime
                     .parsed(&runtime.adapter.url(base, &exchange.path))
                     .map_err(Lost::unsent)?,
                 headers: headers.clone(),
-                body: exchange.body.clone(),
+                body: runtime.adapter.wrap(exchange.body.clone(), &outgoing),
             };
-            outcome = self.send(outbound, way).await;
+            if let Back::Embeddings(batches) = &exchange.back {
+                outcome = self.embed(batches, outbound, pass, &outgoing).await;
+            } else {
+                self.sign(&mut outbound, pass, &outgoing);
+                outcome = self.send(outbound, pass).await;
+            }
             match &outcome {
                 Err(lost) if lost.is_of_the_address() => {}
                 _ => break,
@@ -63,17 +100,21 @@ impl Caller<'_> {
         outcome
     }
 
-    async fn send(&self, outbound: Outbound, way: Way<'_>) -> Result<Ready, Lost> {
-        if let Back::Embeddings(batches) = &self.exchange.back {
-            return self.embed(batches, outbound, way).await;
-        }
-        let Way { client, secret } = way;
+    fn sign(&self, outbound: &mut Outbound, pass: &Pass, outgoing: &Outgoing<'_>) {
+        let adapter = self.target.runtime.adapter;
+        let (secret, headers) = (pass.secret.expose(), &mut outbound.headers);
+        adapter.sign(secret, outgoing, &outbound.body, headers);
+    }
+
+    async fn send(&self, outbound: Outbound, pass: &Pass) -> Result<Ready, Lost> {
         let runtime = &self.target.runtime;
         let first_byte_by = Instant::now() + runtime.limits.first_byte;
+        let client = runtime.clients.of(&pass.id);
         let reply = send(client, outbound, runtime.limits)
             .await
             .map_err(Lost::unsent)?;
-        self.circumstances(secret, first_byte_by).judge(reply).await
+        let circumstances = self.circumstances(&pass.secret, first_byte_by);
+        circumstances.judge(reply).await
     }
 
     /// Vectors of another dialect: one call after the other, one answer made of all.
@@ -81,21 +122,24 @@ impl Caller<'_> {
         &self,
         batches: &Batches,
         outbound: Outbound,
-        Way { client, secret }: Way<'_>,
+        pass: &Pass,
+        outgoing: &Outgoing<'_>,
     ) -> Result<Ready, Lost> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let mut gathered: Option<EmbeddingsReply> = None;
         let mut last = None;
+        let client = runtime.clients.of(&pass.id);
         for (range, body) in &batches.calls {
-            let outbound = Outbound {
-                body: body.clone(),
+            let mut outbound = Outbound {
+                body: runtime.adapter.wrap(body.clone(), outgoing),
                 ..outbound.clone()
             };
+            self.sign(&mut outbound, pass, outgoing);
             let first_byte_by = Instant::now() + runtime.limits.first_byte;
             let reply = send(client, outbound, runtime.limits)
                 .await
                 .map_err(Lost::unsent)?;
-            let circumstances = self.circumstances(secret, first_byte_by);
+            let circumstances = self.circumstances(&pass.secret, first_byte_by);
             let ready = circumstances.judge(reply).await?;
             let ReadyBody::Whole { body, .. } = &ready.body else {
                 continue;
@@ -130,7 +174,7 @@ impl Caller<'_> {
 
     fn circumstances<'b>(
         &'b self,
-        secret: Option<&'b Secret>,
+        secret: &'b Secret,
         first_byte_by: Instant,
     ) -> Circumstances<'b> {
         Circumstances {
@@ -138,12 +182,12 @@ impl Caller<'_> {
             scanned: self.scanned,
             target: self.target,
             exchange: self.exchange,
-            secret,
+            secret: Some(secret),
             first_byte_by,
         }
     }
 
-    fn headers(&self, secret: Option<&Secret>) -> HeaderMap {
+    fn headers(&self, secret: &Secret) -> HeaderMap {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let mut sent = headers::to_upstream(&self.scanned.inbound.headers);
         if exchange.dialect != self.scanned.inbound.dialect {
@@ -165,9 +209,7 @@ impl Caller<'_> {
         sent.insert(header::ACCEPT, HeaderValue::from_static(accept));
         runtime.adapter.headers(exchange.dialect, &mut sent);
         runtime.add_headers(&mut sent);
-        if let Some(secret) = secret {
-            runtime.adapter.authorise(secret.expose(), &mut sent);
-        }
+        runtime.adapter.authorise(secret.expose(), &mut sent);
         sent
     }
 }

@@ -11,14 +11,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dialects::model_list::ListedEntry;
+use crate::gateway::accounts::{self, Unready};
 use crate::gateway::plan::MayUse;
 use crate::gateway::probe::{self, ProbeReply};
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
-use crate::ids::ProviderId;
+use crate::ids::{CredentialId, ProviderId};
 use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::providers::{ListedModel, ModelPage};
-use crate::secret::Secret;
 use crate::time::Timestamp;
 
 /// A list older than this is fetched again when somebody asks for it.
@@ -112,8 +112,8 @@ pub async fn refresh(runtime: &ProviderRuntime, force: bool) -> Result<(), Failu
         return Ok(());
     }
     let mut failure = None;
-    for secret in candidates(runtime) {
-        match fetch(runtime, secret).await {
+    for credential in candidates(runtime) {
+        match fetch(runtime, credential.as_ref()).await {
             Ok(models) => {
                 let fetched_ms = Timestamp::now().as_millis();
                 runtime.models.store(Listing {
@@ -136,20 +136,16 @@ pub async fn refresh(runtime: &ProviderRuntime, force: bool) -> Result<(), Failu
     Err(failure)
 }
 
-/// Secrets worth trying, or one empty try for a provider that lists without a key.
-fn candidates(runtime: &ProviderRuntime) -> Vec<Option<&Secret>> {
+/// Credentials worth trying, or one empty try for a provider that lists without a key.
+fn candidates(runtime: &ProviderRuntime) -> Vec<Option<CredentialId>> {
     let public = runtime
         .adapter
         .list_models(None)
         .is_some_and(|call| !call.authorised);
-    if public || (runtime.secrets.is_empty() && runtime.adapter.spec().key_optional) {
+    if public || (runtime.holders.is_empty() && runtime.adapter.spec().key_optional) {
         return vec![None];
     }
-    runtime
-        .usable_secrets()
-        .take(CREDENTIALS_TRIED)
-        .map(Some)
-        .collect()
+    runtime.usable().take(CREDENTIALS_TRIED).map(Some).collect()
 }
 
 /// Every model a client may use, names from `[models]` first.
@@ -193,8 +189,14 @@ fn entry(id: String, provider: &str, model: ListedModel) -> ListedEntry {
 
 async fn fetch(
     runtime: &ProviderRuntime,
-    secret: Option<&Secret>,
+    credential: Option<&CredentialId>,
 ) -> Result<Vec<ListedModel>, Failure> {
+    let pass = match credential {
+        Some(credential) => accounts::ready(runtime, credential)
+            .await
+            .map_err(Unready::into_failure)?,
+        None => None,
+    };
     let mut models = Vec::new();
     let mut seen = HashSet::new();
     let mut page: Option<String> = None;
@@ -202,7 +204,7 @@ async fn fetch(
         let Some(call) = runtime.adapter.list_models(page.as_deref()) else {
             break;
         };
-        let reply = probe::call(runtime, secret, &call, LIST_TIMEOUT)
+        let reply = probe::call(runtime, pass.as_ref(), &call, LIST_TIMEOUT)
             .await
             .map_err(|error| Failure::new(Verdict::Transient(error.fault), error.message))?;
         let ModelPage {

@@ -28,6 +28,8 @@ pub struct Exchange {
     /// Below the base URL.
     pub path: String,
     pub body: Bytes,
+    /// `true` if the gateway wrote the body.
+    pub translated: bool,
     pub back: Back,
     /// What the request lost in translation.
     pub losses: Losses,
@@ -93,11 +95,10 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
     };
     refuse_losses(scanned, target, &losses)?;
     let outgoing = Outgoing {
-        operation,
-        dialect,
-        model: &target.model,
         stream: scanned.stream,
         translated: !verbatim,
+        now: Timestamp::now(),
+        ..Outgoing::new(operation, dialect, &target.model)
     };
     let body = match operation {
         Operation::Chat | Operation::Completions => {
@@ -117,6 +118,7 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
         dialect,
         path,
         body,
+        translated: !verbatim,
         back,
         losses,
     })

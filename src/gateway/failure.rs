@@ -14,7 +14,7 @@ use crate::gateway::plan::no_credentials;
 use crate::gateway::trail::{Outcome, Trail};
 use crate::gateway::upstream::SendError;
 use crate::ids::RequestId;
-use crate::pool::{Refusal, Stop};
+use crate::pool::{Refusal, Rule, Stop};
 use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::telemetry::{Ending, Finished};
 use crate::time::{Timestamp, humanize};
@@ -25,6 +25,8 @@ pub struct Lost {
     pub failure: Failure,
     /// Absent where there was no answer.
     pub reply: Option<Box<LostReply>>,
+    /// What is to become of the credential, where the verdict does not say.
+    pub rule: Option<Rule>,
 }
 
 /// An upstream's failed answer.
@@ -41,22 +43,34 @@ pub struct LostReply {
 impl Lost {
     /// No answer came.
     pub fn unsent(error: SendError) -> Self {
+        Self::judged(Failure::new(Verdict::Transient(error.fault), error.message))
+    }
+
+    /// A failure without an answer to pass on.
+    pub const fn judged(failure: Failure) -> Self {
         Self {
-            failure: Failure::new(Verdict::Transient(error.fault), error.message),
+            failure,
             reply: None,
+            rule: None,
+        }
+    }
+
+    /// A failure that means something else for the credential than its verdict would.
+    pub const fn ruled(failure: Failure, rule: Rule) -> Self {
+        Self {
+            failure,
+            reply: None,
+            rule: Some(rule),
         }
     }
 
     /// An answer came that is none.
     pub fn garbage(status: StatusCode, message: impl Into<String>) -> Self {
         let failure = Failure::new(Verdict::Transient(Fault::Garbage), message);
-        Self {
-            failure: Failure {
-                status: Some(status.as_u16()),
-                ..failure
-            },
-            reply: None,
-        }
+        Self::judged(Failure {
+            status: Some(status.as_u16()),
+            ..failure
+        })
     }
 
     /// The answer's status, or the one its body reports.

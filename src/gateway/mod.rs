@@ -1,6 +1,7 @@
 //! The trip of a request: plan, attempt, relay, failure; the model catalogue. Used by `server` and
 //! by the commands that need no server alike. Prints nothing and knows nothing of hyper's server.
 
+pub mod accounts;
 pub mod answer;
 pub mod attempt;
 pub mod build;

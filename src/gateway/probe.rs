@@ -1,14 +1,18 @@
 //! Calls that serve no client: key tests, model lists. One credential, one answer, no pool.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
+use crate::dialects::Operation;
+use crate::gateway::accounts::{self, Pass, Unready};
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::upstream::{Limits, Outbound, SendError, send};
+use crate::ids::CredentialId;
 use crate::providers::verdict::{Failure, Fault, Verdict};
-use crate::providers::{Answer, Call};
+use crate::providers::{Answer, Call, Outgoing};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -45,7 +49,7 @@ impl ProbeReply {
 /// Sends one call with one credential, trying each base URL until one can be reached.
 pub async fn call(
     runtime: &ProviderRuntime,
-    secret: Option<&Secret>,
+    pass: Option<&Pass>,
     call: &Call,
     timeout: Duration,
 ) -> Result<ProbeReply, SendError> {
@@ -55,9 +59,18 @@ pub async fn call(
         total: timeout,
     };
     let mut failure = None;
-    for base in &runtime.base_urls {
-        let outbound = outbound(runtime, base, secret, call)?;
-        match send(runtime.client_for(secret), outbound, limits).await {
+    let view = pass.map(Pass::view);
+    let bases = match &view {
+        Some(view) => runtime.bases(view),
+        None => Cow::Borrowed(&*runtime.base_urls),
+    };
+    let client = pass.map_or_else(
+        || runtime.clients.common(),
+        |pass| runtime.clients.of(&pass.id),
+    );
+    for base in bases.iter() {
+        let outbound = outbound(runtime, base, pass, call)?;
+        match send(client, outbound, limits).await {
             Ok(mut reply) => {
                 let body = reply.body.read_all(MAX_LIST_BYTES).await?;
                 return Ok(ProbeReply {
@@ -73,20 +86,21 @@ pub async fn call(
     Err(failure.unwrap_or_else(|| SendError::unconfigured(&runtime.id)))
 }
 
-/// Runs the provider's cheapest check on a secret. Returns how many models it can list, where that
-/// can be told.
+/// Runs the provider's cheapest check on a credential. Returns how many models it can list, where
+/// that can be told.
 pub async fn check(
     runtime: &ProviderRuntime,
-    secret: &Secret,
+    credential: &CredentialId,
     timeout: Duration,
 ) -> Result<Option<usize>, Failure> {
-    let tested = test_key(runtime, secret, timeout).await;
+    let pass = &pass(runtime, credential).await?;
+    let tested = test(runtime, pass, timeout).await;
     if let Err(failure) = &tested
         && !matches!(failure.status, Some(404 | 405))
     {
         return tested.map(|()| None);
     }
-    let listed = list(runtime, secret, timeout).await;
+    let listed = list(runtime, pass, timeout).await;
     match (tested, listed) {
         (Ok(()), listed) => Ok(listed.ok()),
         // The endpoint of the test is not there, as behind an address of the user's own.
@@ -98,38 +112,46 @@ pub async fn check(
 /// Sends the provider's key test and reads what it says.
 pub async fn test_key(
     runtime: &ProviderRuntime,
-    secret: &Secret,
+    credential: &CredentialId,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let reply = call(runtime, Some(secret), &runtime.adapter.key_test(), timeout)
+    test(runtime, &pass(runtime, credential).await?, timeout).await
+}
+
+async fn pass(runtime: &ProviderRuntime, credential: &CredentialId) -> Result<Pass, Failure> {
+    let ready = accounts::ready(runtime, credential).await;
+    ready.map_err(Unready::into_failure)?.ok_or_else(|| {
+        let message = "there is no secret stored";
+        Failure::new(Verdict::Auth, message)
+    })
+}
+
+async fn test(runtime: &ProviderRuntime, pass: &Pass, timeout: Duration) -> Result<(), Failure> {
+    let reply = call(runtime, Some(pass), &runtime.adapter.key_test(), timeout)
         .await
         .map_err(unsent)?;
     runtime
         .adapter
         .read_key_test(&reply.as_answer())
-        .map_err(|failure| shown(runtime, failure, secret))
+        .map_err(|failure| shown(runtime, failure, &pass.secret))
 }
 
 /// The number of models on the first page of the list.
-async fn list(
-    runtime: &ProviderRuntime,
-    secret: &Secret,
-    timeout: Duration,
-) -> Result<usize, Failure> {
+async fn list(runtime: &ProviderRuntime, pass: &Pass, timeout: Duration) -> Result<usize, Failure> {
     let Some(list) = runtime.adapter.list_models(None) else {
         return Err(Failure::new(
             Verdict::BadRequest,
             "the provider has no model list",
         ));
     };
-    let reply = call(runtime, Some(secret), &list, timeout)
+    let reply = call(runtime, Some(pass), &list, timeout)
         .await
         .map_err(unsent)?;
     if !reply.is_success() {
         return Err(shown(
             runtime,
             runtime.adapter.judge(&reply.as_answer()),
-            secret,
+            &pass.secret,
         ));
     }
     let page = runtime.adapter.read_models(&reply.body);
@@ -149,7 +171,7 @@ fn shown(runtime: &ProviderRuntime, mut failure: Failure, secret: &Secret) -> Fa
 fn outbound(
     runtime: &ProviderRuntime,
     base: &str,
-    secret: Option<&Secret>,
+    pass: Option<&Pass>,
     call: &Call,
 ) -> Result<Outbound, SendError> {
     let mut headers = HeaderMap::new();
@@ -168,15 +190,24 @@ fn outbound(
         .adapter
         .headers(runtime.adapter.spec().dialect, &mut headers);
     runtime.add_headers(&mut headers);
-    if let Some(secret) = secret.filter(|_| call.authorised) {
-        runtime.adapter.authorise(secret.expose(), &mut headers);
+    let body = call.body.clone().map_or_else(Bytes::new, Bytes::from);
+    if let Some(pass) = pass.filter(|_| call.authorised) {
+        let (secret, dialect) = (pass.secret.expose(), runtime.adapter.spec().dialect);
+        runtime.adapter.authorise(secret, &mut headers);
+        let view = pass.view();
+        let request = Outgoing {
+            account: Some(&view),
+            entropy: fastrand::u64(..),
+            now: Timestamp::now(),
+            ..Outgoing::new(Operation::Chat, dialect, "")
+        };
+        runtime.adapter.sign(secret, &request, &body, &mut headers);
     }
     let url = if call.path.starts_with("http://") || call.path.starts_with("https://") {
         call.path.clone()
     } else {
         runtime.adapter.url(base, &call.path)
     };
-    let body = call.body.clone().map_or_else(Bytes::new, Bytes::from);
     Ok(Outbound {
         method: call.method.clone(),
         url: runtime.parsed(&url)?,

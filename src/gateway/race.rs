@@ -32,7 +32,7 @@ impl Trip<'_> {
         target: &Target,
         exchange: &Exchange,
         ask: &mut Ask,
-        lease: Lease,
+        mut lease: Lease,
     ) -> Raced {
         let caller = Caller {
             gateway: self.gateway,
@@ -42,7 +42,13 @@ impl Trip<'_> {
         };
         let patience = self.snapshot.first_token_timeout;
         let started = Instant::now();
-        let mut first = Box::pin(attempt(caller, lease.credential().clone(), patience));
+        let may_renew = lease.may_refresh();
+        let mut first = Box::pin(attempt(
+            caller,
+            lease.credential().clone(),
+            may_renew,
+            patience,
+        ));
         let Some(hedge_after) = self.snapshot.hedge_after else {
             let outcome = first.await;
             return Raced {
@@ -58,7 +64,7 @@ impl Trip<'_> {
                 outcome,
             };
         }
-        let Some(beside) = target.runtime.pool.hedge(ask, &lease, Timestamp::now()) else {
+        let Some(mut beside) = target.runtime.pool.hedge(ask, &lease, Timestamp::now()) else {
             let outcome = first.await;
             return Raced {
                 lease,
@@ -67,7 +73,13 @@ impl Trip<'_> {
             };
         };
         let beside_started = Instant::now();
-        let mut second = Box::pin(attempt(caller, beside.credential().clone(), patience));
+        let may_renew = beside.may_refresh();
+        let mut second = Box::pin(attempt(
+            caller,
+            beside.credential().clone(),
+            may_renew,
+            patience,
+        ));
         let (lost, failed, left) = tokio::select! {
             outcome = &mut first => match outcome {
                 // Dropping the other lease gives it back and blames nobody.
@@ -102,12 +114,13 @@ impl Trip<'_> {
 async fn attempt(
     caller: Caller<'_>,
     credential: CredentialId,
+    may_renew: bool,
     patience: Option<Duration>,
 ) -> Result<Ready, Lost> {
     let Some(patience) = patience else {
-        return caller.call(&credential).await;
+        return caller.call(&credential, may_renew).await;
     };
-    timeout(patience, caller.call(&credential))
+    timeout(patience, caller.call(&credential, may_renew))
         .await
         .unwrap_or_else(|_| {
             let message = format!("no content within {}", humanize(patience));

@@ -15,10 +15,12 @@ use tokio::time::{Instant, Sleep, timeout_at};
 
 use crate::dialects::error::{ErrorReply, UpstreamError};
 use crate::dialects::loss::Losses;
-use crate::dialects::sse::Splitter;
+use crate::dialects::sse::{Frame, Splitter};
 use crate::dialects::usage::Usage;
+use crate::gateway::reshape::open_frame;
 use crate::gateway::sink::{Progress, Sink, StreamFault};
 use crate::gateway::upstream::{ReplyBody, SendError};
+use crate::providers::Provider;
 use crate::providers::verdict::{Failure, Fault, Verdict};
 
 /// Output gathered in one go before it is handed on, while the upstream has more ready.
@@ -73,8 +75,20 @@ pub type Explain = Box<dyn Fn(&Failure) -> ErrorReply + Send>;
 pub struct RelayContext {
     /// Silence after which a comment is sent; zero is never.
     pub keepalive: Duration,
+    /// Opens each event's envelope; `None` if the answer is in none.
+    pub envelope: Option<&'static dyn Provider>,
     pub judge: JudgeInStream,
     pub explain: Explain,
+}
+
+impl RelayContext {
+    /// The frame as the spec's dialect has it.
+    fn opened(&self, frame: Frame) -> Frame {
+        match self.envelope {
+            Some(adapter) => open_frame(frame, adapter),
+            None => frame,
+        }
+    }
 }
 
 /// A stream that has shown its first content.
@@ -122,7 +136,7 @@ pub async fn open(
             Ok(None) => {
                 if let Some(frame) = splitter.finish() {
                     let progress = sink
-                        .feed(frame, &mut out)
+                        .feed(context.opened(frame), &mut out)
                         .map_err(|fault| judged(fault, &context))?;
                     has_content |= progress == Progress::Content;
                 }
@@ -141,7 +155,7 @@ pub async fn open(
                 Failure::new(Verdict::Transient(Fault::Garbage), error.to_string())
             })?;
             match sink
-                .feed(frame, &mut out)
+                .feed(context.opened(frame), &mut out)
                 .map_err(|fault| judged(fault, &context))?
             {
                 Progress::Content => has_content = true,
@@ -277,7 +291,7 @@ impl Relay {
                 continue;
             }
             let fed = match frame {
-                Ok(frame) => self.sink.feed(frame, &mut self.out),
+                Ok(frame) => self.sink.feed(self.context.opened(frame), &mut self.out),
                 Err(error) => Err(StreamFault::Garbage(error.to_string())),
             };
             if let Err(fault) = fed {
@@ -309,7 +323,7 @@ impl Relay {
             }
         } else {
             if let Some(frame) = self.splitter.finish()
-                && let Err(fault) = self.sink.feed(frame, &mut self.out)
+                && let Err(fault) = self.sink.feed(self.context.opened(frame), &mut self.out)
             {
                 let failure = judged(fault, &self.context);
                 return self.break_off(failure);

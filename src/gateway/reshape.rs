@@ -6,9 +6,10 @@ use bytes::Bytes;
 use crate::dialects::chat::{ChatReply, Choice, Part, Text, Thinking, ToolCall};
 use crate::dialects::error::ReadError;
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
-use crate::dialects::sse::Splitter;
+use crate::dialects::sse::{Frame, Splitter};
 use crate::dialects::usage::Usage;
 use crate::dialects::{Codec, StreamWriter};
+use crate::providers::Provider;
 
 /// A whole answer as the events of a stream.
 pub fn events(reply: ChatReply) -> Vec<Event> {
@@ -52,17 +53,37 @@ pub fn write_all(events: &[Event], writer: &mut dyn StreamWriter) -> Bytes {
     out.into()
 }
 
+/// A frame with its payload out of the vendor's envelope; what holds no payload stays as it is.
+pub fn open_frame(frame: Frame, adapter: &dyn Provider) -> Frame {
+    if frame.is_comment_only() {
+        return frame;
+    }
+    let payload = Bytes::copy_from_slice(&frame.data());
+    Frame::of_data(&adapter.unwrap(payload))
+}
+
 /// A whole event stream gathered into one answer.
-pub fn gather(stream: Bytes, codec: &dyn Codec) -> Result<ChatReply, ReadError> {
+///
+/// `envelope` opens each event's payload first.
+pub fn gather(
+    stream: Bytes,
+    codec: &dyn Codec,
+    envelope: Option<&'static dyn Provider>,
+) -> Result<ChatReply, ReadError> {
+    let opened = |frame| match envelope {
+        Some(adapter) => open_frame(frame, adapter),
+        None => frame,
+    };
     let mut splitter = Splitter::default();
     splitter.push(stream);
     let mut reader = codec.stream_reader();
     let mut events = Vec::new();
     while let Some(frame) = splitter.next() {
-        let frame = frame.map_err(|error| ReadError::Json(error.to_string()))?;
+        let frame = opened(frame.map_err(|error| ReadError::Json(error.to_string()))?);
         reader.read(frame.event(), &frame.data(), &mut events)?;
     }
     if let Some(frame) = splitter.finish() {
+        let frame = opened(frame);
         reader.read(frame.event(), &frame.data(), &mut events)?;
     }
     reader.finish(&mut events)?;

@@ -1,6 +1,6 @@
 //! One provider ready to serve: its adapter, addresses, secrets, pool and models.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -9,12 +9,14 @@ use crate::config::models::{Filtered, Pattern, filter};
 use crate::config::provider::ExtraModel;
 use crate::config::routing::TemperatureZero;
 use crate::dialects::fields::Raw;
+use crate::gateway::accounts::Holders;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
-use crate::gateway::upstream::{Addresses, Client, Limits, SendError, Url};
+use crate::gateway::upstream::{Addresses, Limits, SendError, Url};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::{CredentialState, Pool};
+use crate::providers::account::AccountView;
 use crate::providers::redact::redact;
 use crate::providers::{ListedModel, Provider};
 use crate::secret::Secret;
@@ -27,6 +29,8 @@ pub struct ProviderRuntime {
     pub adapter: &'static dyn Provider,
     /// Addresses in the order to try them.
     pub base_urls: Vec<String>,
+    /// `true` if the user named them: then no account has another one.
+    pub is_elsewhere: bool,
     pub clients: Clients,
     pub limits: Limits,
     /// `headers` of the config.
@@ -40,9 +44,8 @@ pub struct ProviderRuntime {
     /// `models` of the config.
     pub extra_models: Vec<ExtraModel>,
     pub pool: Arc<Pool>,
-    pub secrets: HashMap<CredentialId, Secret>,
-    /// Whose account it is, where known.
-    pub emails: HashMap<CredentialId, String>,
+    /// The credentials themselves, by id.
+    pub holders: Holders,
     pub models: Arc<ProviderModels>,
     pub first_token: Arc<FirstToken>,
     pub addresses: Addresses,
@@ -54,15 +57,6 @@ impl ProviderRuntime {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
-    }
-
-    /// The client for calls with this secret: the one of its credential's proxy.
-    pub fn client_for(&self, secret: Option<&Secret>) -> &Client {
-        let holder = secret.and_then(|secret| {
-            let mut secrets = self.secrets.iter();
-            secrets.find(|(_, own)| own.matches(secret.expose()))
-        });
-        holder.map_or_else(|| self.clients.common(), |(id, _)| self.clients.of(id))
     }
 
     /// The parsed form of an address of this provider.
@@ -137,17 +131,24 @@ impl ProviderRuntime {
         models
     }
 
-    /// Secrets of credentials that are not known to be refused, ready ones first, for calls outside
-    /// the pool.
-    pub fn usable_secrets(&self) -> impl Iterator<Item = &Secret> {
+    /// The addresses that an account (or key) is to use, in the order to try them.
+    pub fn bases(&self, account: &AccountView<'_>) -> Cow<'_, [String]> {
+        if !self.is_elsewhere
+            && let Some(own) = self.adapter.base_for(account)
+        {
+            return Cow::Owned(vec![own]);
+        }
+        Cow::Borrowed(&self.base_urls)
+    }
+
+    /// Credentials that are not known to be refused, ready ones first, for calls outside the pool.
+    pub fn usable(&self) -> impl Iterator<Item = CredentialId> {
         let mut members = self.pool.snapshot(Timestamp::now()).members;
         members.retain(|member| {
             use CredentialState::{Cooling, Exhausted, Ready};
             matches!(member.state, Cooling | Exhausted | Ready)
         });
         members.sort_by_key(|member| member.state != CredentialState::Ready);
-        members
-            .into_iter()
-            .filter_map(|member| self.secrets.get(&member.id))
+        members.into_iter().map(|member| member.id)
     }
 }

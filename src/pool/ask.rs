@@ -117,13 +117,14 @@ pub enum Outcome<'a> {
         /// Content had reached the client: same blame, no replay.
         after_content: bool,
     },
-    /// The attempt failed and a rule of the user's (`[[routing.errors]]`) decides.
+    /// The attempt failed and a rule of the user's (`[[routing.errors]]`) decides, or the gateway,
+    /// which could not even begin.
     Ruled { rule: Rule, failure: &'a Failure },
     /// A whole answer came.
     Success { usage: Option<Usage> },
 }
 
-/// What a user's own rule does with a failure.
+/// What a rule, mostly a user's own, does with a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// `cool:60s`: the (credential, model class) rests so long; next credential.
@@ -132,6 +133,9 @@ pub enum Rule {
     Dead,
     /// `fail`: answer at once, blame nobody.
     Fail,
+    /// The credential as a whole rests so long, since its access token cannot be renewed; next
+    /// credential.
+    Rest(Duration),
     /// `retry`: same credential after a backoff, then the next; blame nobody.
     Retry,
     /// `rotate`: next credential, blame nobody.

@@ -110,6 +110,10 @@ impl State {
                 self.return_probe(grant);
                 Charge::Request
             }
+            Rule::Rest(wait) => {
+                let until = self.now + wait.max(SHORTEST);
+                self.rest_slot(grant, Reason::Token, until, None, failure)
+            }
             Rule::Retry => {
                 self.return_probe(grant);
                 Charge::Provider {

@@ -38,6 +38,8 @@ pub enum Reason {
     RateLimit,
     /// A rule of the user's.
     Rule,
+    /// An account's access token could not be renewed for the moment.
+    Token,
     /// Errors of server or network, again and again.
     Transient,
 }
@@ -53,6 +55,7 @@ impl Reason {
             Self::Quota => "quota",
             Self::RateLimit => "rate_limit",
             Self::Rule => "rule",
+            Self::Token => "token",
             Self::Transient => "transient",
         }
     }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::ids::CredentialId;
+use crate::providers::verdict::{Failure, Verdict};
 use crate::time::Timestamp;
 
 use super::caps;
 use super::class::Entry;
+use super::cooldown::{Cooldown, Reason};
 use super::select::Order;
 use super::settings::{Member, Settings, WindowSpec};
 use super::slot::{Slot, Standing};
@@ -112,6 +114,58 @@ impl State {
         self.refresh_slot(at);
         if *state == UserState::Enabled {
             return self.reset(credential, None, now);
+        }
+        true
+    }
+
+    /// Takes a judgement that came without a lease. Returns whether the credential is known.
+    pub(super) fn condemn(
+        &mut self,
+        credential: &CredentialId,
+        failure: &Failure,
+        now: Timestamp,
+    ) -> bool {
+        self.observe(now);
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let (message, link) = (failure.message.clone(), failure.link.clone());
+        match failure.verdict {
+            Verdict::ActionNeeded => {
+                self.set_standing(at, Standing::ActionNeeded { message, link });
+            }
+            Verdict::Banned | Verdict::Dead => {
+                self.set_standing(at, Standing::Dead { message, link });
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Lets a credential rest as a whole. Returns whether it is known.
+    pub(super) fn rest_until(
+        &mut self,
+        credential: &CredentialId,
+        message: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.observe(now);
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let slot = &mut self.slots[at as usize];
+        if slot
+            .cooldown
+            .as_deref()
+            .is_none_or(|rest| rest.until < until)
+        {
+            let mut rest = Cooldown::new(Reason::Token, until, None, now);
+            rest.message = message.into();
+            slot.cooldown = Some(Box::new(rest));
+            *self.rests.entry(Reason::Token).or_default() += 1;
+            self.mark_slot(at);
+            self.refresh_slot(at);
         }
         true
     }

@@ -34,6 +34,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::dialects::usage::Usage;
 use crate::ids::{CredentialId, ProviderId};
+use crate::providers::verdict::Failure;
 use crate::secret::Fingerprint;
 use crate::time::Timestamp;
 
@@ -222,6 +223,25 @@ impl Pool {
     /// pool has the credential.
     pub fn set_state(&self, credential: &CredentialId, state: &UserState, now: Timestamp) -> bool {
         self.with(|pool| pool.set_state(credential, state, now))
+    }
+
+    /// Takes a judgement of a credential that came without a lease, as from the first steps with an
+    /// account: dead, or to be verified. Other verdicts change nothing. Returns whether the pool
+    /// has the credential.
+    pub fn condemn(&self, credential: &CredentialId, failure: &Failure, now: Timestamp) -> bool {
+        self.with(|state| state.condemn(credential, failure, now))
+    }
+
+    /// Lets a credential rest as a whole until its access token can be renewed. Returns whether the
+    /// pool has the credential.
+    pub fn rest(
+        &self,
+        credential: &CredentialId,
+        message: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.with(|state| state.rest_until(credential, message, until, now))
     }
 
     /// Takes a provider's word about a limit of a model (or quota group): rate-limit headers,

@@ -324,6 +324,7 @@ const fn resting_state(reason: Reason) -> CredentialState {
         | Reason::NotAllowed
         | Reason::RateLimit
         | Reason::Rule
+        | Reason::Token
         | Reason::Transient => CredentialState::Cooling,
     }
 }

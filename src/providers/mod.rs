@@ -4,9 +4,11 @@
 //! [`Call`] that the gateway sends. A new OpenAI-compatible vendor is one row in [`compatible`];
 //! anything else is one file, its `mod` line and its place in `NATIVE`.
 
+pub mod account;
 pub mod anthropic;
 pub mod base_url;
 pub mod catalog_data;
+pub mod code_assist;
 pub mod compatible;
 pub mod gemini;
 pub mod hints;
@@ -29,6 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 
 use crate::dialects::{Dialect, Operation};
+use crate::providers::account::{AccountView, Bootstrap, QuotaReading};
 use crate::providers::anthropic::Anthropic;
 use crate::providers::compatible::Compatible;
 use crate::providers::gemini::Gemini;
@@ -147,6 +150,47 @@ pub trait Provider: Sync {
         adapt::by_quirks(body, request, &self.spec().quirks)
     }
 
+    /// The base URL that this account is to use (Qwen's `resource_url`); `None`: the spec's. A
+    /// configured `base_url` always wins.
+    fn base_for(&self, _account: &AccountView<'_>) -> Option<String> {
+        None
+    }
+
+    /// Puts the adapted body into the vendor's envelope (Code Assist:
+    /// `{model, project, request: {…}}`). Called after [`Provider::adapt`], for every attempt.
+    fn wrap(&self, body: Bytes, _request: &Outgoing<'_>) -> Bytes {
+        body
+    }
+
+    /// Takes one whole answer, or the payload of one event of a stream, out of the envelope
+    /// (`{"response": {…}}`) into the spec's dialect. What is in none (an error) comes back as it
+    /// is. Called only where [`Spec::enveloped`] is set.
+    fn unwrap(&self, payload: Bytes) -> Bytes {
+        payload
+    }
+
+    /// Sets headers that depend on body, time or secret (iFlow's HMAC, `x-goog-user-project`).
+    /// Called last, for every attempt, with the body as it is sent.
+    fn sign(&self, _secret: &str, _request: &Outgoing<'_>, _body: &[u8], _headers: &mut HeaderMap) {
+    }
+
+    /// The first steps with a fresh account: find its project, tier, key. `None` where there are
+    /// none, or where the facts already hold what they bring. Asked before every attempt, so the
+    /// answer must be cheap.
+    fn bootstrap(&self, _account: &AccountView<'_>) -> Option<Box<dyn Bootstrap>> {
+        None
+    }
+
+    /// The requests that tell the account's quota.
+    fn quota_calls(&self, _account: &AccountView<'_>) -> Vec<Call> {
+        Vec::new()
+    }
+
+    /// What the successful answer to the `which`-th of [`Provider::quota_calls`] says.
+    fn read_quota(&self, _which: usize, _body: &[u8], _now: Timestamp) -> Vec<QuotaReading> {
+        Vec::new()
+    }
+
     /// Judges a failed answer: a status that is no success, or an error object inside a 200.
     fn judge(&self, answer: &Answer<'_>) -> Failure {
         judge::by_signals(self.spec(), answer)
@@ -190,6 +234,31 @@ pub struct Outgoing<'a> {
     pub stream: bool,
     /// `true` if the gateway wrote the body, `false` if it is the client's own.
     pub translated: bool,
+    /// Whose request it is; `None` in [`Provider::adapt`], whose result serves all accounts.
+    pub account: Option<&'a AccountView<'a>>,
+    /// A hash of the conversation, the same from turn to turn where that can be told.
+    pub session: Option<u64>,
+    /// Fresh random bits for each attempt, to make ids of.
+    pub entropy: u64,
+    /// When the attempt is made.
+    pub now: Timestamp,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request that the gateway wrote, with nothing known beyond its kind and model.
+    pub fn new(operation: Operation, dialect: Dialect, model: &'a str) -> Self {
+        Self {
+            operation,
+            dialect,
+            model,
+            stream: false,
+            translated: true,
+            account: None,
+            session: None,
+            entropy: 0,
+            now: Timestamp::default(),
+        }
+    }
 }
 
 /// An upstream's answer as far as it is needed to judge it.

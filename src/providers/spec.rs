@@ -41,6 +41,9 @@ pub struct Spec {
     pub is_oauth: bool,
     /// How one logs in, where it is done with accounts.
     pub oauth: Option<&'static OAuthSpec>,
+    /// `true` if answers come in an envelope that [`Provider::unwrap`](super::Provider::unwrap)
+    /// opens.
+    pub enveloped: bool,
     /// What the vendor has beside chat.
     pub offers: Offers,
     /// How its models are listed.
@@ -187,6 +190,7 @@ impl Spec {
             quota_groups: &[],
             is_oauth: false,
             oauth: None,
+            enveloped: false,
             offers: Offers::NONE,
             listing: Listing::Path("/models"),
             key_test: KeyTest::List,

@@ -45,6 +45,7 @@ pub(super) fn check(
         credentials: slice::from_ref(&candidate),
         fingerprint_key: &boot.fingerprint_key,
         cache_dir: None,
+        store: None,
         previous: None,
         now: Timestamp::now(),
     };
@@ -64,7 +65,8 @@ pub(super) fn check(
         spinner.enable_steady_tick(Duration::from_millis(100));
         spinner
     });
-    let asked = context.block_on(async { Ok(probe::test_key(runtime, secret, PATIENCE).await) });
+    let asked =
+        context.block_on(async { Ok(probe::test_key(runtime, &candidate.id, PATIENCE).await) });
     if let Some(spinner) = spinner {
         spinner.finish_and_clear();
     }

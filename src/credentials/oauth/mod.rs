@@ -91,6 +91,14 @@ impl Client {
         self
     }
 
+    /// Whether tokens come from the same place by the same client.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let secret = |client: &Self| client.client_secret.as_ref().map(|s| s.expose().to_owned());
+        self.client_id == other.client_id
+            && self.token_url == other.token_url
+            && secret(self) == secret(other)
+    }
+
     /// `true` if the secret is needed and was found nowhere.
     pub fn lacks_secret(&self) -> bool {
         self.spec.needs_secret && self.client_secret.is_none()

@@ -61,6 +61,17 @@ fn check(stream: &str, expected: &[(&str, &str)]) {
 /// The format tests of <https://github.com/web-platform-tests/wpt/tree/master/eventsource>, read
 /// 2026-11-22, with the one difference that the last event needs no blank line.
 #[test]
+fn an_event_made_here_reads_back_as_its_data() {
+    for data in ["{}", "one\ntwo", "{\"a\":\n1}"] {
+        let mut splitter = Splitter::new();
+        splitter.push(Frame::of_data(data.as_bytes()).raw);
+        let frame = splitter.next().expect("one").expect("short");
+        assert_eq!(frame.data(), data.as_bytes());
+        assert!(splitter.finish().is_none());
+    }
+}
+
+#[test]
 fn whatwg_streams_are_read_as_the_standard_says() {
     let long = "x".repeat(2048);
     let comments =

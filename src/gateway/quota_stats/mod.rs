@@ -127,15 +127,13 @@ fn credential(
 ) -> Credential {
     let fingerprint = member.fingerprint.to_string();
     let cost = |class: &str| costs.get(&(fingerprint.clone(), class.to_owned())).copied();
+    let holder = runtime.holders.get(&member.id);
     let mut credential = Credential {
         stable_id: member.id.to_string(),
-        accessor_masked: runtime
-            .secrets
-            .get(&member.id)
-            .map(crate::secret::Secret::last4),
+        accessor_masked: holder.and_then(|holder| holder.last4()),
         full_path: member.id.to_string(),
         identifier: member.id.name().to_owned(),
-        email: runtime.emails.get(&member.id).cloned(),
+        email: holder.and_then(|holder| holder.email.clone()),
         tier: member.tier.clone(),
         priority: member.priority,
         active_requests: member.active,
@@ -247,6 +245,7 @@ fn cooldown(rest: &CooldownSnapshot, now: Timestamp) -> Cooldown {
             | Reason::NotAllowed
             | Reason::Quota
             | Reason::RateLimit
+            | Reason::Token
             | Reason::Transient => "provider",
         }
         .to_owned(),

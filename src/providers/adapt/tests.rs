@@ -9,11 +9,8 @@ use crate::providers::{all, find};
 /// The body as the vendor gets it.
 fn adapted(vendor: &str, model: &str, body: &str) -> String {
     let request = Outgoing {
-        operation: Operation::Chat,
-        dialect: Dialect::OpenAiChat,
-        model,
-        stream: false,
         translated: false,
+        ..Outgoing::new(Operation::Chat, Dialect::OpenAiChat, model)
     };
     let vendor = find(vendor).unwrap_or_else(|| panic!("{vendor} is built in"));
     let bytes = vendor.adapt(Bytes::copy_from_slice(body.as_bytes()), &request);
@@ -230,11 +227,9 @@ fn a_body_without_quirks_is_the_same_bytes_everywhere() {
         "messages":[{"role":"user","content":"\u0041 the developer wrote"}], "temperature": 0.70, "n":12345678901234567890123 }"#;
     for provider in all() {
         let request = Outgoing {
-            operation: Operation::Chat,
-            dialect: provider.spec().dialect,
-            model: "m",
             stream: true,
             translated: false,
+            ..Outgoing::new(Operation::Chat, provider.spec().dialect, "m")
         };
         // Cohere refuses `n`, and says so.
         if provider.spec().id == "cohere" {
@@ -256,11 +251,8 @@ fn a_body_without_quirks_is_the_same_bytes_everywhere() {
 fn embedding_models_that_must_know_are_told_what_the_text_is() {
     let embed = |model, body: &'static str| {
         let request = Outgoing {
-            operation: Operation::Embeddings,
-            dialect: Dialect::OpenAiChat,
-            model,
-            stream: false,
             translated: false,
+            ..Outgoing::new(Operation::Embeddings, Dialect::OpenAiChat, model)
         };
         let vendor = find("nvidia_nim").expect("built in");
         vendor.adapt(Bytes::from_static(body.as_bytes()), &request)

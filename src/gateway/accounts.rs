@@ -1,0 +1,330 @@
+//! Credentials in use: the key to send, or an account's token kept fresh, with what its adapter
+//! may know of it.
+//!
+//! An account is made ready before each attempt: its token is renewed if it has ended, and its
+//! first steps are taken if they have not been. What fails here is told to the pool as the state
+//! it means: a new log-in, a page its owner must open, or a rest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::credentials::refresh::{LiveAccount, RefreshError, Token};
+use crate::credentials::{Account, Credential, Material};
+use crate::gateway::failure::Lost;
+use crate::gateway::probe;
+use crate::gateway::runtime::ProviderRuntime;
+use crate::ids::CredentialId;
+use crate::pool::{Rule, UserState};
+use crate::providers::account::{AccountView, Step};
+use crate::providers::verdict::{Failure, Fault, Verdict};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// How long the first steps with an account may take; onboarding is a long-running operation of
+/// the vendor's that mostly ends within seconds.
+const FIRST_STEPS_PATIENCE: Duration = Duration::from_mins(5);
+
+/// Calls of one run of first steps: a machine that goes round in circles ends here.
+const MAX_STEPS: usize = 200;
+
+/// How long one of them may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An account whose OAuth client is refused rests so long: only a new configuration helps.
+const CLIENT_REST: Duration = Duration::from_mins(5);
+
+/// API keys have no facts.
+static NO_FACTS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
+/// A credential as attempts know it. Made anew with each snapshot; what lives on is in its proof.
+pub struct Holder {
+    pub id: CredentialId,
+    pub proof: Proof,
+    pub email: Option<String>,
+    /// The user's word; the vendor's is among the account's facts.
+    tier: Option<String>,
+}
+
+/// What a credential proves itself with.
+pub enum Proof {
+    Account(Arc<AccountInUse>),
+    Key(Secret),
+}
+
+/// An account while it is in use. Survives reloads.
+pub struct AccountInUse {
+    pub live: Arc<LiveAccount>,
+    /// What an account of the environment began with: another token is another account.
+    given: Option<Secret>,
+    /// Held while the first steps are taken, so that many requests take them once.
+    first_steps: tokio::sync::Mutex<()>,
+}
+
+/// All that one attempt needs of a credential.
+pub struct Pass {
+    pub id: CredentialId,
+    pub secret: Secret,
+    generation: u64,
+    account: Option<Box<Account>>,
+    email: Option<String>,
+    tier: Option<String>,
+}
+
+impl AccountInUse {
+    /// An account that begins to be used.
+    pub fn new(live: Arc<LiveAccount>) -> Arc<Self> {
+        Arc::new(Self {
+            given: live.account().refresh_token,
+            live,
+            first_steps: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Whether a credential, read again, is this account: then its tokens are taken over if they
+    /// are newer.
+    pub fn goes_on_as(&self, credential: &Credential) -> bool {
+        let Some(account) = credential.account() else {
+            return false;
+        };
+        let text = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
+        if !self.live.is_stored() && text(&self.given) != text(&account.refresh_token) {
+            return false;
+        }
+        self.live.adopt(account);
+        true
+    }
+}
+
+impl Holder {
+    /// A credential; `account` is the live one where it is an account, without which it cannot
+    /// serve.
+    pub fn new(credential: &Credential, account: Option<Arc<AccountInUse>>) -> Option<Self> {
+        let proof = match &credential.material {
+            Material::ApiKey(secret) => Proof::Key(secret.clone()),
+            Material::OAuth(_) => Proof::Account(account?),
+        };
+        Some(Self {
+            id: credential.id.clone(),
+            proof,
+            email: credential.email.clone(),
+            tier: credential.tier.clone(),
+        })
+    }
+
+    /// The account behind it.
+    pub const fn account(&self) -> Option<&Arc<AccountInUse>> {
+        match &self.proof {
+            Proof::Account(account) => Some(account),
+            Proof::Key(_) => None,
+        }
+    }
+
+    /// `…abcd` for a key, nothing for an account.
+    pub fn last4(&self) -> Option<String> {
+        match &self.proof {
+            Proof::Account(_) => None,
+            Proof::Key(secret) => Some(secret.last4()),
+        }
+    }
+
+    fn pass(&self, token: Option<Token>) -> Option<Pass> {
+        let (secret, generation, account) = match &self.proof {
+            Proof::Key(secret) => (secret.clone(), 0, None),
+            Proof::Account(account) => {
+                let token = token?;
+                let account = Box::new(account.live.account());
+                (token.secret, token.generation, Some(account))
+            }
+        };
+        Some(Pass {
+            id: self.id.clone(),
+            secret,
+            generation,
+            account,
+            email: self.email.clone(),
+            tier: self.tier.clone(),
+        })
+    }
+}
+
+impl Pass {
+    /// What the adapter may know.
+    pub fn view(&self) -> AccountView<'_> {
+        let facts = self
+            .account
+            .as_ref()
+            .map_or(&*NO_FACTS, |account| &account.extra);
+        let said = || facts.get("tier").and_then(Value::as_str);
+        AccountView {
+            facts,
+            email: self.email.as_deref(),
+            tier: self.tier.as_deref().or_else(said),
+            generation: self.generation,
+            kind_is_account: self.account.is_some(),
+        }
+    }
+}
+
+/// Why a credential could not even be made ready.
+#[derive(Debug)]
+pub enum Unready {
+    /// The first steps ended so; settled like an answer of the vendor's.
+    Refused(Failure),
+    /// There is no token.
+    Token(RefreshError),
+}
+
+impl Unready {
+    /// Tells the pool what it means, where no lease does.
+    pub fn tell(&self, runtime: &ProviderRuntime, credential: &CredentialId, now: Timestamp) {
+        let pool = &runtime.pool;
+        match self {
+            Self::Refused(failure) => {
+                pool.condemn(credential, failure, now);
+            }
+            Self::Token(RefreshError::NeedsLogin(_)) => {
+                pool.set_state(credential, &UserState::Expired, now);
+            }
+            Self::Token(error) => {
+                pool.rest(credential, &error.to_string(), again_at(error, now), now);
+            }
+        }
+    }
+
+    /// The failed attempt that it is.
+    pub fn lost(self, now: Timestamp) -> Lost {
+        match self {
+            Self::Refused(failure) => Lost::judged(failure),
+            Self::Token(error) => {
+                let rule = match &error {
+                    RefreshError::NeedsLogin(_) => Rule::Rotate,
+                    RefreshError::Client(_) | RefreshError::Later { .. } => {
+                        Rule::Rest(now.until(again_at(&error, now)))
+                    }
+                };
+                let failure = Failure::new(Verdict::Auth, error.to_string());
+                Lost::ruled(failure, rule)
+            }
+        }
+    }
+
+    /// The failure in words, for reports.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::Refused(failure) => failure,
+            Self::Token(error @ RefreshError::Later { .. }) => {
+                Failure::new(Verdict::Transient(Fault::Server), error.to_string())
+            }
+            Self::Token(error) => Failure::new(Verdict::Auth, error.to_string()),
+        }
+    }
+}
+
+/// When another refresh makes sense.
+fn again_at(error: &RefreshError, now: Timestamp) -> Timestamp {
+    match error {
+        RefreshError::Client(_) | RefreshError::NeedsLogin(_) => now + CLIENT_REST,
+        RefreshError::Later { until, .. } => *until,
+    }
+}
+
+/// Makes a credential ready for one attempt: a token that is good now, and the first steps taken.
+pub async fn ready(runtime: &ProviderRuntime, id: &CredentialId) -> Result<Option<Pass>, Unready> {
+    let Some(holder) = runtime.holders.get(id) else {
+        return Ok(None);
+    };
+    let Some(account) = holder.account() else {
+        return Ok(holder.pass(None));
+    };
+    let token = account.live.token(Timestamp::now()).await;
+    let token = token.map_err(|error| unready(runtime, id, error))?;
+    let pass = holder.pass(Some(token));
+    let Some(pass) = pass else { return Ok(None) };
+    if runtime.adapter.bootstrap(&pass.view()).is_none() {
+        return Ok(Some(pass));
+    }
+    first_steps(runtime, holder, account).await
+}
+
+/// A newer token after the vendor refused the one of `pass`; `None` for keys.
+pub async fn renewed(
+    runtime: &ProviderRuntime,
+    id: &CredentialId,
+    pass: &Pass,
+) -> Result<Option<Pass>, Unready> {
+    let Some(holder) = runtime.holders.get(id) else {
+        return Ok(None);
+    };
+    let Some(account) = holder.account() else {
+        return Ok(None);
+    };
+    let token = account.live.renew(pass.generation, Timestamp::now()).await;
+    let token = token.map_err(|error| unready(runtime, id, error))?;
+    Ok(holder.pass(Some(token)))
+}
+
+fn unready(runtime: &ProviderRuntime, id: &CredentialId, error: RefreshError) -> Unready {
+    tracing::warn!(credential = %id, "{id} has no fresh token: {error}");
+    let unready = Unready::Token(error);
+    if matches!(unready, Unready::Token(RefreshError::NeedsLogin(_))) {
+        unready.tell(runtime, id, Timestamp::now());
+    }
+    unready
+}
+
+/// Takes the first steps, once for all who wait for them.
+async fn first_steps(
+    runtime: &ProviderRuntime,
+    holder: &Holder,
+    account: &AccountInUse,
+) -> Result<Option<Pass>, Unready> {
+    let _one = account.first_steps.lock().await;
+    let deadline = Instant::now() + FIRST_STEPS_PATIENCE;
+    let token = account.live.token(Timestamp::now()).await;
+    let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
+    let Some(pass) = holder.pass(Some(token)) else {
+        return Ok(None);
+    };
+    let Some(mut machine) = runtime.adapter.bootstrap(&pass.view()) else {
+        return Ok(Some(pass));
+    };
+    let mut reply = None;
+    for _ in 0..MAX_STEPS {
+        let answer = reply.as_ref().map(probe::ProbeReply::as_answer);
+        match machine.next(answer.as_ref(), Timestamp::now()) {
+            Step::Call(call) => {
+                let called = probe::call(runtime, Some(&pass), &call, STEP_TIMEOUT).await;
+                reply = called.ok();
+            }
+            Step::Pause(wait) if Instant::now() + wait < deadline => {
+                tokio::time::sleep(wait).await;
+                reply = None;
+            }
+            Step::Pause(_) => break,
+            Step::Done(facts) => {
+                let mut extra = facts.extra;
+                if let Some(tier) = facts.tier {
+                    extra.insert("tier".to_owned(), tier.into());
+                }
+                account.live.learn(extra, facts.email).await;
+                let token = account.live.token(Timestamp::now()).await;
+                let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
+                return Ok(holder.pass(Some(token)));
+            }
+            Step::Refused(mut failure) => {
+                failure.message = runtime.redact(&failure.message, Some(&pass.secret));
+                return Err(Unready::Refused(failure));
+            }
+        }
+    }
+    let verdict = Verdict::Transient(Fault::Timeout);
+    let message = "the account could not be set up in time";
+    Err(Unready::Refused(Failure::new(verdict, message)))
+}
+
+/// The holders of a provider, by id.
+pub type Holders = HashMap<CredentialId, Arc<Holder>>;
