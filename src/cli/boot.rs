@@ -30,6 +30,10 @@ use crate::server::demo::{self, Demo};
 use crate::state::{Backend, State};
 use crate::time::Timestamp;
 
+/// How the client keys begin that `llmproxy run` gives to its child. In the environment of that
+/// child they are no vendor's keys.
+pub const RUN_KEY_PREFIX: &str = "llmproxy-run-";
+
 /// Everything read from disk and environment, ready to make a snapshot of.
 pub struct Boot {
     pub paths: Paths,
@@ -259,7 +263,9 @@ pub fn given_credentials(config: &Config) -> Vec<Credential> {
 fn given_keys(config: &Config) -> Vec<GivenKey> {
     let mut given = Vec::new();
     for (provider, settings) in &config.providers {
-        for key in &settings.api_keys {
+        let is_ours = |secret: &Secret| secret.expose().starts_with(RUN_KEY_PREFIX);
+        let keys = settings.api_keys.iter();
+        for key in keys.filter(|key| !is_ours(SecretRef::secret(&key.key))) {
             given.push(GivenKey {
                 provider: provider.clone(),
                 source: if key.env_suffix.is_some() {

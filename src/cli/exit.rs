@@ -18,6 +18,8 @@ pub struct Failure {
 /// What an exit code stands for.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Kind {
+    /// The code of the program that was run for the user (`llmproxy run`), passed through.
+    Child(u8),
     /// The reader of our output went away (`| head`): a quiet exit 0.
     ClosedPipe,
     /// The operation failed: 1.
@@ -34,6 +36,7 @@ impl Kind {
     /// The process's exit code.
     pub const fn code(self) -> u8 {
         match self {
+            Self::Child(code) => code,
             Self::ClosedPipe => 0,
             Self::Failed => 1,
             Self::Usage => 2,
@@ -142,6 +145,7 @@ mod tests {
     #[test]
     fn each_kind_has_the_code_of_the_contract() {
         for (kind, code) in [
+            (Kind::Child(42), 42),
             (Kind::ClosedPipe, 0),
             (Kind::Failed, 1),
             (Kind::Usage, 2),

@@ -10,11 +10,23 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::cli::{Context, LogFormat};
 
-/// Starts logging; later calls in one process change nothing. A server tells of each request, other
-/// commands only of what went wrong: their result is what was asked for.
-pub(super) fn install(context: &Context, is_server: bool) {
-    let verbose = context.globals.verbose + u8::from(is_server);
-    let filter = targets(verbose, context.globals.quiet);
+/// What a command's log is to its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Only what went wrong: the result is what was asked for.
+    Command,
+    /// Only errors: the screen belongs to another program.
+    Guest,
+    /// A line a request.
+    Server,
+}
+
+/// Starts logging; later calls in one process change nothing.
+pub(super) fn install(context: &Context, role: Role) {
+    let asked = context.globals.verbose;
+    let verbose = asked.saturating_add(u8::from(role == Role::Server));
+    let is_quiet = context.globals.quiet || (role == Role::Guest && asked == 0);
+    let filter = targets(verbose, is_quiet);
     // A stderr that is gone must not make the logger write to stderr about it.
     let layer = fmt::layer()
         .with_writer(io::stderr)

@@ -18,8 +18,11 @@ mod models;
 pub mod output;
 pub mod prompt;
 mod refusal;
+mod reload;
 mod remote;
+mod run;
 mod serve;
+mod signals;
 mod simulate;
 mod status;
 pub mod table;
@@ -123,6 +126,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Man(man::ManArgs),
     Models(models::ModelsArgs),
+    Run(run::RunArgs),
     Serve(serve::ServeArgs),
     Simulate(simulate::SimulateArgs),
     Status(status::StatusArgs),
@@ -141,6 +145,7 @@ impl Command {
             Self::Explain(args) => explain::run(&args, context),
             Self::Man(args) => man::run(&args, context),
             Self::Models(args) => models::run(&args, context),
+            Self::Run(args) => run::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
             Self::Simulate(args) => simulate::run(&args, context),
             Self::Status(args) => status::run(&args, context),
@@ -206,8 +211,12 @@ pub fn main() -> ExitCode {
         printer: Printer::new(root.globals.color, root.globals.quiet),
         globals: root.globals,
     };
-    let is_server = matches!(root.command, Command::Serve(_));
-    logging::install(&context, is_server);
+    let role = match root.command {
+        Command::Run(_) => logging::Role::Guest,
+        Command::Serve(_) => logging::Role::Server,
+        _ => logging::Role::Command,
+    };
+    logging::install(&context, role);
     ended(&context.printer, root.command.run(&context))
 }
 

@@ -4,9 +4,11 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use dialoguer::console::Term;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::cli::exit::Failure;
@@ -173,6 +175,17 @@ impl Printer {
     /// `true` if progress bars and spinners may be drawn: stderr is a terminal and `-q` is not set.
     pub fn shows_progress(&self) -> bool {
         self.err.terminal && !self.quiet
+    }
+
+    /// A spinner on stderr for what may take longer than half a second; `None` off a terminal.
+    /// Whoever asked for it clears it.
+    pub fn spinner(&self, message: &str) -> Option<ProgressBar> {
+        self.shows_progress().then(|| {
+            let spinner = ProgressBar::new_spinner();
+            spinner.set_message(message.to_owned());
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            spinner
+        })
     }
 
     /// Columns of stdout's terminal; `None` for a pipe or file.

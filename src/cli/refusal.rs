@@ -1,4 +1,5 @@
-//! What clap has to say, in our form: help to stdout, usage errors as one sentence and one hint.
+//! What clap has to say, in our form: help to stdout, usage errors as one sentence and one hint;
+//! and what to say of a model that cannot be used.
 
 use std::ffi::OsString;
 
@@ -6,6 +7,9 @@ use clap::error::ErrorKind;
 
 use crate::cli::exit::{Failure, Kind};
 use crate::cli::output::{ColorWhen, Printer};
+use crate::dialects::error::ErrorReply;
+use crate::gateway::snapshot::Snapshot;
+use crate::near::did_you_mean;
 
 /// An argument this long with digits in it may be a key somebody typed by mistake.
 const SECRET_LIKE_CHARACTERS: usize = 16;
@@ -26,6 +30,22 @@ pub(super) fn answer(error: &clap::Error, printer: &Printer) -> Result<(), Failu
         }
         _ => Err(refused(&rendered.to_string())),
     }
+}
+
+/// Why a model that was asked for cannot be used: exit code 3 where no credential can serve it.
+pub(super) fn no_model(error: &ErrorReply, model: &str, snapshot: &Snapshot) -> Failure {
+    let message = error.message.clone();
+    if error.code.as_deref() == Some("no_credentials") {
+        return Failure::no_credential(message, "`llmproxy creds list` shows what there is");
+    }
+    let known = snapshot.listed_models();
+    let aliases = snapshot.aliases.keys().map(String::as_str);
+    let hint = did_you_mean(model, known.iter().map(String::as_str).chain(aliases));
+    let hint = hint.filter(|_| !message.contains("did you mean"));
+    Failure::failed(
+        message,
+        hint.unwrap_or_else(|| "`llmproxy models` lists what can be used".to_owned()),
+    )
 }
 
 /// `--color WHEN` as it stands in raw arguments, for what is printed before they are parsed.

@@ -2,24 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::boot::{self, Boot};
 use crate::cli::exit::Failure;
+use crate::cli::reload::{Reloader, Stamps};
+use crate::cli::signals::{self, Hangups, Stops};
 use crate::cli::{Context, Globals};
 use crate::config::Config;
 use crate::config::exposure::exposure;
 use crate::config::load::Flags;
 use crate::config::server::Server;
 use crate::config::storage::Backend;
-use crate::credentials::store::{Stamp, Store};
 use crate::gateway::{Gateway, catalog, persist};
 use crate::server::clients::Clients;
 use crate::server::demo::Demo;
@@ -29,9 +28,6 @@ use crate::server::{self, Settings, Shared, Shutdown};
 
 /// How long the last counts may take to reach the disk.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often files are looked at for changes that count "within a second".
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serve all providers behind one address
 ///
@@ -114,28 +110,37 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         limiter: Arc::new(Limiter::default()),
     });
     // Before the greeting: whoever reads it may send a signal at once.
-    let signals = Signals::listen()?;
+    let stops = Stops::listen().map_err(|error| signals::deaf(&error))?;
+    let hangups = Hangups::listen().map_err(|error| signals::deaf(&error))?;
     greet(context, &boot, address, demo.as_deref());
 
     let shutdown = Shutdown::default();
-    tokio::spawn(watch_signals(
-        shutdown.clone(),
-        signals.term,
-        signals.interrupt,
-    ));
+    tokio::spawn(watch_signals(shutdown.clone(), stops));
     tokio::spawn(refresh_models(Arc::clone(&gateway)));
     tokio::spawn(persist::run(Arc::clone(&gateway)));
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
+    let watches_files = !args.no_watch;
+    let (args, globals) = (args.clone(), context.globals.clone());
     let reloader = Reloader {
-        args: args.clone(),
         globals: context.globals.clone(),
-        demo,
+        watches_files,
+        read: Box::new(move || reread(&args, &globals, demo.as_deref())),
         shared: Arc::clone(&shared),
     };
-    tokio::spawn(reloader.run(Stamps::of(&boot), signals.hangup));
+    tokio::spawn(reloader.run(Stamps::of(&boot), hangups));
     server::run(listener, shared, max_connections, drain, shutdown).await;
     gateway.flush(FLUSH_PATIENCE);
     Ok(())
+}
+
+/// What is to be in force after something changed on disk.
+fn reread(args: &ServeArgs, globals: &Globals, demo: Option<&Demo>) -> Result<Boot, Failure> {
+    let mut boot = Boot::read_quietly(globals, args.flags())?;
+    check_exposure(&boot.loaded.config.server, args.insecure_no_auth)?;
+    if let Some(demo) = demo {
+        boot.add_demo(demo);
+    }
+    Ok(boot)
 }
 
 impl ServeArgs {
@@ -215,7 +220,8 @@ fn check_built(context: &Context, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn bind(server: &Server) -> Result<TcpListener, Failure> {
+/// Listens where the config says.
+pub(super) async fn bind(server: &Server) -> Result<TcpListener, Failure> {
     server::bind(&server.host, server.port)
         .await
         .map_err(|error| listen_failure(server, &error))
@@ -231,7 +237,8 @@ fn listen_failure(server: &Server, error: &io::Error) -> Failure {
     Failure::failed(format!("cannot listen on {host}:{port}: {error}"), hint)
 }
 
-fn settings(boot: &Boot) -> Settings {
+/// The `[server]` settings that requests are handled by.
+pub(super) fn settings(boot: &Boot) -> Settings {
     let server = &boot.loaded.config.server;
     Settings {
         clients: Clients::new(server),
@@ -274,50 +281,19 @@ The pool's view: curl http://{address}/v1/providers
     )
 }
 
-/// What the process listens to instead of dying of it.
-struct Signals {
-    term: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::failed(
-                    format!("cannot listen to signals: {error}"),
-                    "check the limits on open files (ulimit -n)",
-                )
-            })
-        };
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-}
-
 /// First signal: drain. Second: end at once.
-async fn watch_signals(shutdown: Shutdown, mut term: Signal, mut interrupt: Signal) {
-    let mut next = async || {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    next().await;
+async fn watch_signals(shutdown: Shutdown, mut stops: Stops) {
+    stops.next().await;
     tracing::info!(
         "draining: no new connections; running streams may finish (a second signal ends them)"
     );
     shutdown.drain.cancel();
-    next().await;
+    stops.next().await;
     shutdown.abort.cancel();
 }
 
 /// Fetches every provider's models soon after the start and then as they grow old.
-async fn refresh_models(gateway: Arc<Gateway>) {
+pub(super) async fn refresh_models(gateway: Arc<Gateway>) {
     loop {
         let snapshot = gateway.snapshot();
         for runtime in snapshot.providers.values() {
@@ -325,109 +301,5 @@ async fn refresh_models(gateway: Arc<Gateway>) {
             let _ = catalog::refresh(runtime, false).await;
         }
         tokio::time::sleep(Duration::from_mins(10)).await;
-    }
-}
-
-/// What tells that something changed on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamps {
-    files: Vec<(PathBuf, Option<SystemTime>)>,
-    store: Stamp,
-}
-
-impl Stamps {
-    fn of(boot: &Boot) -> Self {
-        let files = boot
-            .loaded
-            .files
-            .iter()
-            .map(|file| (file.clone(), modified(file)))
-            .collect();
-        Self {
-            files,
-            store: boot.store.stamp(),
-        }
-    }
-
-    fn now(&self, store: &Store) -> Self {
-        let files = self
-            .files
-            .iter()
-            .map(|(file, _)| (file.clone(), modified(file)))
-            .collect();
-        Self {
-            files,
-            store: store.stamp(),
-        }
-    }
-}
-
-fn modified(file: &PathBuf) -> Option<SystemTime> {
-    std::fs::metadata(file)
-        .and_then(|meta| meta.modified())
-        .ok()
-}
-
-/// Puts changed config and credentials in force.
-struct Reloader {
-    args: ServeArgs,
-    globals: Globals,
-    demo: Option<Arc<Demo>>,
-    shared: Arc<Shared>,
-}
-
-impl Reloader {
-    async fn run(self, mut stamps: Stamps, mut hangup: Signal) {
-        let this = Arc::new(self);
-        loop {
-            let asked = tokio::select! {
-                _ = hangup.recv() => true,
-                () = tokio::time::sleep(WATCH_INTERVAL) => false,
-            };
-            let (reloader, before) = (Arc::clone(&this), stamps.clone());
-            // Reading files blocks: not on the runtime's own threads.
-            let done = tokio::task::spawn_blocking(move || reloader.check(before, asked)).await;
-            if let Ok(after) = done {
-                stamps = after;
-            }
-        }
-    }
-
-    fn check(&self, before: Stamps, asked: bool) -> Stamps {
-        let Ok(paths) = boot::paths(&self.globals) else {
-            return before;
-        };
-        let store = Store::new(&paths.data_dir);
-        let now = before.now(&store);
-        let files_changed = now.files != before.files && !self.args.no_watch;
-        if !asked && !files_changed && now.store == before.store {
-            return before;
-        }
-        match self.reload() {
-            Ok(stamps) => {
-                tracing::info!("reloaded");
-                stamps
-            }
-            Err(failure) => {
-                tracing::error!(
-                    "reload failed, the old configuration stays: {}",
-                    failure.sentence()
-                );
-                now
-            }
-        }
-    }
-
-    fn reload(&self) -> Result<Stamps, Failure> {
-        let mut boot = Boot::read_quietly(&self.globals, self.args.flags())?;
-        check_exposure(&boot.loaded.config.server, self.args.insecure_no_auth)?;
-        if let Some(demo) = &self.demo {
-            boot.add_demo(demo);
-        }
-        let stamps = Stamps::of(&boot);
-        let previous = self.shared.gateway.snapshot();
-        self.shared.gateway.replace(boot.snapshot(Some(&previous))?);
-        self.shared.settings.store(Arc::new(settings(&boot)));
-        Ok(stamps)
     }
 }

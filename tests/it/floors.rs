@@ -42,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("redis", &["state/redis"]),
     ("reqwest", &["gateway/upstream.rs", "credentials/oauth/"]),
     ("rusqlite", &["state/sqlite"]),
+    ("rustix", &["cli/signals.rs"]),
     ("toml", &["config/"]),
     ("toml_edit", &["config/edit"]),
 ];

@@ -26,6 +26,7 @@ mod readme;
 mod reports;
 mod responses_store;
 mod rotation;
+mod run_command;
 mod stats;
 mod streams;
 mod translations;

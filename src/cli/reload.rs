@@ -1,0 +1,121 @@
+//! Puts changed config and credentials in force while a gateway runs: what another process adds,
+//! imports, disables or removes counts within a second.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::cli::Globals;
+use crate::cli::boot::{self, Boot};
+use crate::cli::exit::Failure;
+use crate::cli::serve::settings;
+use crate::cli::signals::Hangups;
+use crate::credentials::store::{Stamp, Store};
+use crate::server::Shared;
+
+/// How often files are looked at for changes that count "within a second".
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What tells that something changed on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamps {
+    files: Vec<(PathBuf, Option<SystemTime>)>,
+    store: Stamp,
+}
+
+impl Stamps {
+    /// The state of the disk that `boot` was read from.
+    pub(super) fn of(boot: &Boot) -> Self {
+        let files = boot
+            .loaded
+            .files
+            .iter()
+            .map(|file| (file.clone(), modified(file)))
+            .collect();
+        Self {
+            files,
+            store: boot.store.stamp(),
+        }
+    }
+
+    fn now(&self, store: &Store) -> Self {
+        let files = self
+            .files
+            .iter()
+            .map(|(file, _)| (file.clone(), modified(file)))
+            .collect();
+        Self {
+            files,
+            store: store.stamp(),
+        }
+    }
+}
+
+fn modified(file: &PathBuf) -> Option<SystemTime> {
+    std::fs::metadata(file)
+        .and_then(|meta| meta.modified())
+        .ok()
+}
+
+/// Reads again what changed, and replaces what is in force.
+pub(super) struct Reloader {
+    pub(super) globals: Globals,
+    /// Whether a changed file counts, and not only SIGHUP and the credential store.
+    pub(super) watches_files: bool,
+    /// Reads config and credentials, with what the command adds to them.
+    pub(super) read: Box<dyn Fn() -> Result<Boot, Failure> + Send + Sync>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Reloader {
+    /// Looks for changes until the runtime ends.
+    pub(super) async fn run(self, mut stamps: Stamps, mut hangups: Hangups) {
+        let this = Arc::new(self);
+        loop {
+            let asked = tokio::select! {
+                () = hangups.next() => true,
+                () = tokio::time::sleep(WATCH_INTERVAL) => false,
+            };
+            let (reloader, before) = (Arc::clone(&this), stamps.clone());
+            // Reading files blocks: not on the runtime's own threads.
+            let done = tokio::task::spawn_blocking(move || reloader.check(before, asked)).await;
+            if let Ok(after) = done {
+                stamps = after;
+            }
+        }
+    }
+
+    fn check(&self, before: Stamps, asked: bool) -> Stamps {
+        let Ok(paths) = boot::paths(&self.globals) else {
+            return before;
+        };
+        let store = Store::new(&paths.data_dir);
+        let now = before.now(&store);
+        let files_changed = now.files != before.files && self.watches_files;
+        if !asked && !files_changed && now.store == before.store {
+            return before;
+        }
+        match self.reload() {
+            Ok(stamps) => {
+                tracing::info!("reloaded");
+                stamps
+            }
+            Err(failure) => {
+                tracing::error!(
+                    "reload failed, the old configuration stays: {}",
+                    failure.sentence()
+                );
+                now
+            }
+        }
+    }
+
+    fn reload(&self) -> Result<Stamps, Failure> {
+        let boot = (self.read)()?;
+        let stamps = Stamps::of(&boot);
+        let previous = self.shared.gateway.snapshot();
+        self.shared.gateway.replace(boot.snapshot(Some(&previous))?);
+        self.shared.settings.store(Arc::new(settings(&boot)));
+        Ok(stamps)
+    }
+}
