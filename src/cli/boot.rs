@@ -161,9 +161,18 @@ impl Boot {
 
     /// The snapshot to serve by; pools of the one before go on.
     pub fn snapshot(&self, previous: Option<&Snapshot>) -> Result<Snapshot, Failure> {
+        self.snapshot_of(&self.credentials, previous)
+    }
+
+    /// A snapshot that has only these credentials.
+    pub fn snapshot_of(
+        &self,
+        credentials: &[Credential],
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Failure> {
         let parts = Parts {
             config: &self.loaded.config,
-            credentials: &self.credentials,
+            credentials,
             fingerprint_key: &self.fingerprint_key,
             cache_dir: Some(&self.paths.cache_dir),
             store: Some(&self.store),

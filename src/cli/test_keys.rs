@@ -1,5 +1,7 @@
 //! `llmproxy test-keys`.
 
+mod deep;
+
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,6 +15,7 @@ use crate::cli::boot::{Boot, Core};
 use crate::cli::exit::{Failure, Kind};
 use crate::cli::output::Style;
 use crate::cli::table::{Cell, Table};
+use crate::cli::test_keys::deep::{Deep, ModelReport};
 use crate::config::load::Flags;
 use crate::credentials::Credential;
 use crate::gateway::probe;
@@ -23,11 +26,13 @@ use crate::providers::verdict::{Fault, Verdict};
 /// Check every credential, side by side
 ///
 /// Each is checked with its provider's cheapest call. Exit code 0 if all are ok or only limited
-/// just now, 1 if not, 3 if there was nothing to check.
+/// just now, 1 if not, 3 if there was nothing to check. --deep asks each for real answers, at most
+/// seven small ones a model.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   llmproxy test-keys
   llmproxy test-keys gemini openai/work
+  llmproxy test-keys gemini --deep --model 'gemini-2.5-*'
   llmproxy test-keys --json | jq -r '.[] | select(.status != \"ok\") | .id'")]
 pub(super) struct TestKeysArgs {
     /// Providers or credential IDs to check (all by default)
@@ -45,6 +50,14 @@ pub(super) struct TestKeysArgs {
     /// Seconds to wait for one check
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+
+    /// Also try what its models do: chat, stream, tools, image, JSON schema, thinking
+    #[arg(long)]
+    deep: bool,
+
+    /// Models to try with --deep, with * wildcards (can be repeated) [default: the cheapest]
+    #[arg(long, value_name = "MODEL", requires = "deep")]
+    model: Vec<String>,
 }
 
 /// What was found out about one credential.
@@ -57,6 +70,9 @@ struct Report {
     /// How many models it can list.
     models: Option<usize>,
     detail: Option<String>,
+    /// What its models do, with --deep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deep: Option<Vec<ModelReport>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -130,12 +146,18 @@ async fn check_all(
 ) -> Result<(), Failure> {
     let core = Core::start(boot, false).await?;
     let snapshot = core.gateway.snapshot();
+    let deep = args.deep.then(|| Deep::new(&core.boot, args));
     let bar = progress(context, chosen.len());
     let timeout = Duration::from_secs(args.timeout);
     let checks = chosen.iter().map(|credential| {
-        let (snapshot, bar) = (&snapshot, &bar);
+        let (snapshot, bar, deep) = (&snapshot, &bar, &deep);
         async move {
-            let report = check(snapshot, credential, timeout).await;
+            let mut report = check(snapshot, credential, timeout).await;
+            if let Some(deep) = deep
+                && report.status == Status::Ok
+            {
+                report.deep = Some(deep.try_out(credential).await);
+            }
             bar.inc(1);
             report
         }
@@ -146,7 +168,10 @@ async fn check_all(
         .await;
     bar.finish_and_clear();
     print(args, context, &reports)?;
-    let fine = |report: &Report| matches!(report.status, Status::Ok | Status::RateLimited);
+    let fine = |report: &Report| {
+        let answers = report.deep.iter().flatten().all(ModelReport::answers);
+        matches!(report.status, Status::Ok | Status::RateLimited) && answers
+    };
     if reports.iter().all(fine) {
         Ok(())
     } else {
@@ -176,6 +201,7 @@ async fn check(snapshot: &Snapshot, credential: &Credential, timeout: Duration) 
         latency_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         models,
         detail: detail.filter(|text| !text.is_empty()),
+        deep: None,
     }
 }
 
@@ -227,7 +253,8 @@ fn print(args: &TestKeysArgs, context: &Context, reports: &[Report]) -> Result<(
             Cell::from(report.detail.clone().unwrap_or_default()),
         ]);
     }
-    context.printer.table(&table)
+    context.printer.table(&table)?;
+    deep::print(reports, context)
 }
 
 impl Status {

@@ -8,6 +8,7 @@ pub mod build;
 mod call;
 pub mod catalog;
 pub mod clients;
+pub mod conformance;
 pub mod cost;
 pub mod count;
 pub mod enriched;

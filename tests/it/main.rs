@@ -7,6 +7,7 @@ mod chat_command;
 mod client;
 mod commands;
 mod config;
+mod conformance;
 mod creds_command;
 mod demo;
 mod dialects;
