@@ -35,6 +35,7 @@ pub mod restore;
 pub mod schema;
 pub mod signature;
 pub mod sse;
+pub mod think;
 pub mod turns;
 pub mod usage;
 
