@@ -180,10 +180,6 @@ fn check_built(context: &Context, config: &Config) -> Result<(), Failure> {
         .server
         .all_clients()
         .any(|client| client.budget_usd.is_some());
-    let has_think_tags = config
-        .providers
-        .values()
-        .any(|provider| provider.think_tags);
     for (is_set, key, instead) in [
         (
             config.state.backend == Backend::Redis,
@@ -199,11 +195,6 @@ fn check_built(context: &Context, config: &Config) -> Result<(), Failure> {
             has_budget,
             "budget_usd",
             "`llmproxy usage --by client` shows what each client spent",
-        ),
-        (
-            has_think_tags,
-            "think_tags",
-            "<think> tags stay in the answer",
         ),
         (
             config.server.fetch_remote_media,

@@ -27,8 +27,7 @@ pub enum Piece {
 /// The state of one answer on its way through.
 #[derive(Clone, Debug, Default)]
 pub struct ThinkTags {
-    /// Between an opening tag and its end.
-    is_thinking: bool,
+    sort: Sort,
     /// Any tag was seen.
     has_tags: bool,
     /// Any text of the answer but white space went out.
@@ -38,6 +37,15 @@ pub struct ThinkTags {
     code: Code,
     /// The text pushed is all there is.
     is_whole: bool,
+}
+
+/// What the next text is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sort {
+    #[default]
+    Text,
+    /// Between an opening tag and its end.
+    Thinking,
 }
 
 /// Splits an answer that is there as a whole.
@@ -68,14 +76,14 @@ impl ThinkTags {
         while let Some(offset) = self.next_bracket(text, at) {
             at = offset;
             let rest = text.get(at..).unwrap_or_default();
-            match read_tag(rest, self.is_thinking) {
+            match read_tag(rest, self.sort) {
                 Tag::Cut if self.may_be_tag() => {
                     self.emit(text.get(start..at), out);
                     rest.clone_into(&mut self.held);
                     return;
                 }
                 Tag::Whole { closes, bytes } if self.may_be_tag() => {
-                    if closes && !self.is_thinking && !self.is_lone_end(text.get(start..at)) {
+                    if closes && self.sort == Sort::Text && !self.is_lone_end(text.get(start..at)) {
                         self.code.see(b'<');
                         at += 1;
                         continue;
@@ -86,7 +94,7 @@ impl ThinkTags {
                     }
                     at += bytes;
                     start = at;
-                    self.is_thinking = !closes;
+                    self.sort = if closes { Sort::Text } else { Sort::Thinking };
                     self.has_tags = true;
                     self.code = Code::default();
                 }
@@ -108,11 +116,16 @@ impl ThinkTags {
         self.emit(Some(&held), out);
     }
 
+    /// `true` while text is held back.
+    pub const fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Where the next `<` stands, from `at` on. Text passed over is looked at for code.
     fn next_bracket(&mut self, text: &str, at: usize) -> Option<usize> {
         let rest = text.as_bytes().get(at..)?;
         let found = memchr(b'<', rest);
-        if !self.is_thinking {
+        if self.sort == Sort::Text {
             let passed = rest.get(..found.unwrap_or(rest.len())).unwrap_or_default();
             for byte in passed {
                 self.code.see(*byte);
@@ -123,7 +136,7 @@ impl ThinkTags {
 
     /// `false` where a tag would be part of code.
     fn may_be_tag(&mut self) -> bool {
-        self.is_thinking || !self.code.contains_next()
+        self.sort == Sort::Thinking || !self.code.contains_next()
     }
 
     /// `true` if an end tag without a beginning means something here. `before` is the text not yet
@@ -137,7 +150,7 @@ impl ThinkTags {
         let Some(text) = text.filter(|text| !text.is_empty()) else {
             return;
         };
-        if self.is_thinking {
+        if self.sort == Sort::Thinking {
             if let Some(Piece::Thinking(last)) = out.last_mut() {
                 last.push_str(text);
             } else {
@@ -177,7 +190,7 @@ enum Tag {
 }
 
 /// Reads the tag that `text` begins with. Within reasoning only an end counts.
-fn read_tag(text: &str, is_thinking: bool) -> Tag {
+fn read_tag(text: &str, sort: Sort) -> Tag {
     const TAGS: [(&str, bool); 4] = [
         ("</think>", true),
         ("</thinking>", true),
@@ -187,7 +200,7 @@ fn read_tag(text: &str, is_thinking: bool) -> Tag {
     let text = text.as_bytes();
     let mut found = Tag::None;
     for (name, closes) in TAGS {
-        if is_thinking && !closes {
+        if sort == Sort::Thinking && !closes {
             continue;
         }
         let common = text.len().min(name.len());
@@ -265,11 +278,7 @@ impl Code {
         };
         let leads = std::mem::take(&mut self.leads);
         match self.fence {
-            Some((of, least)) => {
-                if leads && of == byte && length >= least {
-                    self.fence = None;
-                }
-            }
+            Some((of, least)) if leads && of == byte && length >= least => self.fence = None,
             None if leads && length >= 3 => self.fence = Some((byte, length)),
             None if byte == b'`' => {
                 self.span = match self.span {
@@ -278,7 +287,7 @@ impl Code {
                     None => Some(length),
                 };
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
 }

@@ -10,13 +10,15 @@ use tokio::time::Instant;
 use crate::dialects::chat::ChatReply;
 use crate::dialects::error::{ReadError, UpstreamError};
 use crate::dialects::loss::Losses;
+use crate::dialects::mend::Mender;
 use crate::dialects::observe::{self, inspect};
 use crate::dialects::usage::Usage;
-use crate::dialects::{ReplyContext, StreamWriter, codec};
+use crate::dialects::{Dialect, Operation, ReplyContext, StreamWriter, codec};
 use crate::gateway::Gateway;
 use crate::gateway::count;
 use crate::gateway::exchange::{Back, Exchange};
 use crate::gateway::failure::{self, Lost, LostReply};
+use crate::gateway::frames::{self, Frames};
 use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
@@ -136,9 +138,15 @@ impl Circumstances<'_> {
         };
         let status = reply.status;
         let headers = self.stream_headers(&reply.headers);
-        let relay = relay::open(reply.body, sink, self.relay_context(), self.first_byte_by)
-            .await
-            .map_err(Lost::judged)?;
+        let relay = relay::open(
+            reply.body,
+            Frames::new(self.mender()),
+            sink,
+            self.relay_context(),
+            self.first_byte_by,
+        )
+        .await
+        .map_err(Lost::judged)?;
         let body = ReadyBody::Stream(Box::new(relay));
         Ok(Ready {
             status,
@@ -170,10 +178,15 @@ impl Circumstances<'_> {
             .await
             .map_err(Lost::unsent)?;
         if is_event_stream {
-            return self.gathered(status, &reply.headers, body);
+            let stream = frames::mended(body, self.mender());
+            return self.gathered(status, &reply.headers, stream);
         }
         let body = match self.envelope() {
             Some(adapter) => adapter.unwrap(body),
+            None => body,
+        };
+        let body = match self.mender() {
+            Some(mut mender) => mender.whole(body),
             None => body,
         };
         let inspection = inspect(self.exchange.dialect, self.exchange.operation, &body);
@@ -297,6 +310,14 @@ impl Circumstances<'_> {
     fn envelope(self) -> Option<&'static dyn Provider> {
         let adapter = self.target.runtime.adapter;
         adapter.spec().enveloped.then_some(adapter)
+    }
+
+    /// What puts the provider's answer right; `None` where nothing needs it.
+    fn mender(self) -> Option<Mender> {
+        let mending = self.target.runtime.mending;
+        let is_chat = self.exchange.dialect == Dialect::OpenAiChat
+            && self.exchange.operation == Operation::Chat;
+        (is_chat && !mending.is_none()).then(|| Mender::new(mending))
     }
 
     fn read_reply(self, status: StatusCode, body: &Bytes) -> Result<ChatReply, Lost> {

@@ -18,6 +18,7 @@ use crate::credentials::refresh::LiveAccount;
 use crate::credentials::store::Store;
 use crate::credentials::{Credential, Source};
 use crate::dialects::Dialect;
+use crate::dialects::mend::Mending;
 use crate::gateway::accounts::{AccountInUse, Holder, Holders};
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
@@ -216,6 +217,10 @@ fn runtime(
         extra_body: extra_body(settings),
         allow_models: settings.allow_models.clone(),
         ignore_models: settings.ignore_models.clone(),
+        mending: Mending {
+            think_tags: adapter.spec().mending.think_tags || settings.think_tags,
+            ..adapter.spec().mending
+        },
         temperature_zero: parts.config.routing.temperature_zero,
         extra_models: settings.models.clone(),
         pool,

@@ -15,6 +15,7 @@ pub mod enriched;
 pub mod exchange;
 pub mod failure;
 pub mod first_token;
+pub mod frames;
 pub mod headers;
 pub mod inbound;
 mod overrides;

@@ -15,8 +15,9 @@ use tokio::time::{Instant, Sleep, timeout_at};
 
 use crate::dialects::error::{ErrorReply, UpstreamError};
 use crate::dialects::loss::Losses;
-use crate::dialects::sse::{Frame, Splitter};
+use crate::dialects::sse::Frame;
 use crate::dialects::usage::Usage;
+use crate::gateway::frames::Frames;
 use crate::gateway::reshape::open_frame;
 use crate::gateway::sink::{Progress, Sink, StreamFault};
 use crate::gateway::upstream::{ReplyBody, SendError};
@@ -94,7 +95,7 @@ impl RelayContext {
 /// A stream that has shown its first content.
 pub struct Relay {
     source: Option<ReplyBody>,
-    splitter: Splitter,
+    frames: Frames,
     sink: Sink,
     out: Output,
     context: RelayContext,
@@ -113,11 +114,11 @@ pub struct Relay {
 /// The failure returned has touched no byte of the client's: another credential may be tried.
 pub async fn open(
     mut source: ReplyBody,
+    mut frames: Frames,
     mut sink: Sink,
     context: RelayContext,
     first_byte: Instant,
 ) -> Result<Relay, Failure> {
-    let mut splitter = Splitter::default();
     let mut out = Output::default();
     let mut first_byte = Some(first_byte);
     let mut has_content = false;
@@ -134,7 +135,7 @@ pub async fn open(
         let chunk = match chunk {
             Ok(Some(chunk)) => chunk,
             Ok(None) => {
-                if let Some(frame) = splitter.finish() {
+                while let Some(frame) = frames.finish() {
                     let progress = sink
                         .feed(context.opened(frame), &mut out)
                         .map_err(|fault| judged(fault, &context))?;
@@ -145,12 +146,12 @@ pub async fn open(
                 if !has_content {
                     return Err(empty());
                 }
-                return Ok(Relay::new(None, splitter, sink, out, context));
+                return Ok(Relay::new(None, frames, sink, out, context));
             }
             Err(error) => return Err(failure_of(error)),
         };
-        splitter.push(chunk);
-        while let Some(frame) = splitter.next() {
+        frames.push(chunk);
+        while let Some(frame) = frames.next() {
             let frame = frame.map_err(|error| {
                 Failure::new(Verdict::Transient(Fault::Garbage), error.to_string())
             })?;
@@ -163,7 +164,7 @@ pub async fn open(
             }
         }
         if has_content {
-            return Ok(Relay::new(Some(source), splitter, sink, out, context));
+            return Ok(Relay::new(Some(source), frames, sink, out, context));
         }
         if sink.is_over() {
             return Err(empty());
@@ -202,7 +203,7 @@ fn failure_of(error: SendError) -> Failure {
 impl Relay {
     fn new(
         source: Option<ReplyBody>,
-        splitter: Splitter,
+        frames: Frames,
         sink: Sink,
         out: Output,
         context: RelayContext,
@@ -210,7 +211,7 @@ impl Relay {
         let now = Instant::now();
         let mut relay = Self {
             source,
-            splitter,
+            frames,
             sink,
             out,
             context,
@@ -284,8 +285,8 @@ impl Relay {
 
     fn take_chunk(&mut self, chunk: Bytes) {
         self.last_in = Instant::now();
-        self.splitter.push(chunk);
-        while let Some(frame) = self.splitter.next() {
+        self.frames.push(chunk);
+        while let Some(frame) = self.frames.next() {
             if self.sink.is_over() {
                 // Whatever follows the last frame is the upstream's mistake, not the client's.
                 continue;
@@ -318,15 +319,16 @@ impl Relay {
     /// The upstream closed: properly, or in the middle.
     fn close(&mut self) {
         if self.sink.is_over() {
-            if let Some(frame) = self.splitter.finish() {
+            while let Some(frame) = self.frames.finish() {
                 self.sink.rest(frame, &mut self.out);
             }
         } else {
-            if let Some(frame) = self.splitter.finish()
-                && let Err(fault) = self.sink.feed(self.context.opened(frame), &mut self.out)
-            {
-                let failure = judged(fault, &self.context);
-                return self.break_off(failure);
+            while let Some(frame) = self.frames.finish() {
+                let frame = self.context.opened(frame);
+                if let Err(fault) = self.sink.feed(frame, &mut self.out) {
+                    let failure = judged(fault, &self.context);
+                    return self.break_off(failure);
+                }
             }
             if let Err(fault) = self.sink.finish(&mut self.out) {
                 self.source = None;

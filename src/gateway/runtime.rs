@@ -9,6 +9,7 @@ use crate::config::models::{Filtered, Pattern, filter};
 use crate::config::provider::ExtraModel;
 use crate::config::routing::TemperatureZero;
 use crate::dialects::fields::Raw;
+use crate::dialects::mend::Mending;
 use crate::gateway::accounts::Holders;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
@@ -41,6 +42,8 @@ pub struct ProviderRuntime {
     pub ignore_models: Vec<Pattern>,
     /// What becomes of a temperature of exactly zero.
     pub temperature_zero: TemperatureZero,
+    /// What its answers need before anybody reads them.
+    pub mending: Mending,
     /// `models` of the config.
     pub extra_models: Vec<ExtraModel>,
     pub pool: Arc<Pool>,

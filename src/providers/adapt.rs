@@ -4,7 +4,6 @@
 //! telling names. Otherwise the members touched are replaced, and all others keep their bytes.
 
 mod messages;
-mod object;
 
 use std::borrow::Cow;
 
@@ -13,9 +12,9 @@ use memchr::memmem;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::dialects::edit::Members;
 use crate::dialects::{Dialect, Operation};
 use crate::providers::Outgoing;
-use crate::providers::adapt::object::Object;
 use crate::providers::quirks::{Quirks, Switch, Thinking, TokenLimit, ToolIds};
 
 /// The levels of `reasoning_effort`, weakest first.
@@ -48,7 +47,7 @@ fn embeddings(body: Bytes, model: &str, quirks: &Quirks) -> Bytes {
     if wanted.peek().is_none() {
         return body;
     }
-    let Some(mut members) = Object::parse(&body) else {
+    let Some(mut members) = Members::parse(&body) else {
         return body;
     };
     for (_, name, json) in wanted {
@@ -61,7 +60,7 @@ fn chat(body: Bytes, model: &str, quirks: &Quirks) -> Bytes {
     if !may_concern(&body, model, quirks) {
         return body;
     }
-    let Some(mut members) = Object::parse(&body) else {
+    let Some(mut members) = Members::parse(&body) else {
         return body;
     };
     rename_members(&mut members, quirks);
@@ -119,7 +118,7 @@ fn of_model<'a, T>(table: &'a [(&str, T)], model: &str) -> Option<&'a T> {
         .map(|(_, entry)| entry)
 }
 
-fn rename_members(members: &mut Object<'_>, quirks: &Quirks) {
+fn rename_members(members: &mut Members<'_>, quirks: &Quirks) {
     match quirks.token_limit {
         TokenLimit::Either => {}
         TokenLimit::MaxCompletionTokens => members.rename("max_tokens", "max_completion_tokens"),
@@ -130,14 +129,14 @@ fn rename_members(members: &mut Object<'_>, quirks: &Quirks) {
     }
 }
 
-fn drop_refused(members: &mut Object<'_>, model: &str, quirks: &Quirks) {
+fn drop_refused(members: &mut Members<'_>, model: &str, quirks: &Quirks) {
     for name in refused(model, quirks) {
         members.remove(name);
     }
 }
 
 /// Keeps stop sequences and temperature inside what the vendor takes.
-fn clamp(members: &mut Object<'_>, quirks: &Quirks) {
+fn clamp(members: &mut Members<'_>, quirks: &Quirks) {
     if let Some(limit) = quirks.max_stops
         && let Some(raw) = members.raw("stop")
         && let Ok(stops) = serde_json::from_str::<Vec<&RawValue>>(raw)
@@ -161,7 +160,7 @@ fn clamp(members: &mut Object<'_>, quirks: &Quirks) {
 }
 
 /// Puts `reasoning_effort` into the vendor's own words. A switch the client set itself stays.
-fn switch_thinking(members: &mut Object<'_>, thinking: Thinking) {
+fn switch_thinking(members: &mut Members<'_>, thinking: Thinking) {
     let Some(effort) = members
         .raw("reasoning_effort")
         .and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw).ok())
@@ -216,7 +215,7 @@ fn level(effort: &str, levels: &[&'static str]) -> Option<&'static str> {
 }
 
 /// `true` if the model will think, so that it demands the reasoning of earlier turns back.
-fn thinks(members: &Object<'_>, model: &str, quirks: &Quirks) -> bool {
+fn thinks(members: &Members<'_>, model: &str, quirks: &Quirks) -> bool {
     if quirks.needs_reasoning.is_empty() {
         return false;
     }

@@ -1,6 +1,7 @@
 //! What is known of a vendor, as data.
 
 use crate::dialects::Dialect;
+use crate::dialects::mend::Mending;
 use crate::providers::oauth::OAuthSpec;
 use crate::providers::quirks::Quirks;
 use crate::providers::signals::Signal;
@@ -56,6 +57,8 @@ pub struct Spec {
     pub signals: &'static [Signal],
     /// What its chat endpoint refuses or spells differently.
     pub quirks: Quirks,
+    /// What its answers need before anybody reads them; `think_tags` of the config adds to it.
+    pub mending: Mending,
 }
 
 /// How a credential is sent.
@@ -197,6 +200,7 @@ impl Spec {
             key_signs: &[],
             signals: &[],
             quirks: Quirks::NONE,
+            mending: Mending::NONE,
         }
     }
 }

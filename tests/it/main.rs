@@ -30,5 +30,6 @@ mod rotation;
 mod run_command;
 mod stats;
 mod streams;
+mod think_tags;
 mod translations;
 mod trip;

@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use crate::config::check::Checked;
 use crate::config::limits::Anchor;
 use crate::config::origin::{Note, Origin};
-use crate::config::provider::{Provider, is_proxy};
+use crate::config::provider::{Kind, Provider, is_proxy};
 use crate::ids::{CredentialId, ProviderId};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -234,6 +234,12 @@ fn request(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
                 "write it in one line",
             );
         }
+    }
+    if provider.think_tags && provider.kind.is_some_and(|kind| kind != Kind::OpenAi) {
+        let text = "has no effect: only providers of kind \"openai\" leave such tags in the text";
+        checked
+            .notes
+            .push(Note::warning(format!("{path}.think_tags"), text));
     }
     for name in ["model", "stream"] {
         if provider.extra_body.contains_key(name) {

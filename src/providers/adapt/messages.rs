@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ring::digest;
 use serde_json::value::RawValue;
 
-use super::object::Object;
+use crate::dialects::edit::Members;
 use crate::providers::quirks::{Quirks, ToolIds};
 
 /// What DeepSeek and Moonshot take for reasoning that is not there: empty text they refuse.
@@ -30,7 +30,7 @@ pub(super) fn adapt(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> 
 
 /// One message, if it changes.
 fn message_of(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
-    let mut message = Object::parse(raw.as_bytes())?;
+    let mut message = Members::parse(raw.as_bytes())?;
     let role = message.text("role")?;
     if quirks.no_developer_role && role == "developer" {
         message.set("role", "\"system\"".to_owned());
@@ -60,7 +60,7 @@ fn calls(raw: &str) -> Option<String> {
     let mut is_changed = false;
     let mut adapted = Vec::with_capacity(calls.len());
     for call in calls {
-        let changed = Object::parse(call.get().as_bytes()).and_then(|mut object| {
+        let changed = Members::parse(call.get().as_bytes()).and_then(|mut object| {
             shorten_id(&mut object, "id");
             object.into_changed()
         });
@@ -72,7 +72,7 @@ fn calls(raw: &str) -> Option<String> {
 
 /// Replaces an id that is not nine letters and digits by one computed from it: calls and results
 /// get the same without any memory of them.
-fn shorten_id(object: &mut Object<'_>, name: &str) {
+fn shorten_id(object: &mut Members<'_>, name: &str) {
     let Some(id) = object.text(name) else {
         return;
     };

@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use crate::dialects::fields::Fields;
 
 /// The members in their order; values are raw JSON.
-pub(super) struct Object<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Members<'a> {
     members: Vec<(String, Cow<'a, str>)>,
     is_changed: bool,
 }
 
-impl<'a> Object<'a> {
+impl<'a> Members<'a> {
     /// Reads an object; `None` for anything else.
-    pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
+    pub fn parse(json: &'a [u8]) -> Option<Self> {
         let fields = Fields::parse(json).ok()?;
         let members = fields
             .iter()
@@ -25,7 +26,7 @@ impl<'a> Object<'a> {
     }
 
     /// A member's raw value; `None` also for `null`, which asks for nothing.
-    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+    pub fn raw(&self, name: &str) -> Option<&str> {
         self.members
             .iter()
             .rev()
@@ -35,12 +36,12 @@ impl<'a> Object<'a> {
     }
 
     /// A member that is a string.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    pub fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.raw(name)?).ok()
     }
 
     /// Replaces a member's value, or adds the member at the end.
-    pub(super) fn set(&mut self, name: &str, json: String) {
+    pub fn set(&mut self, name: &str, json: String) {
         self.is_changed = true;
         match self.members.iter_mut().rev().find(|(key, _)| key == name) {
             Some((_, value)) => *value = Cow::Owned(json),
@@ -49,21 +50,21 @@ impl<'a> Object<'a> {
     }
 
     /// Adds a member that is not there yet.
-    pub(super) fn set_if_absent(&mut self, name: &str, json: String) {
+    pub fn set_if_absent(&mut self, name: &str, json: String) {
         if self.raw(name).is_none() {
             self.set(name, json);
         }
     }
 
     /// Takes a member out.
-    pub(super) fn remove(&mut self, name: &str) {
+    pub fn remove(&mut self, name: &str) {
         let before = self.members.len();
         self.members.retain(|(key, _)| key != name);
         self.is_changed |= self.members.len() != before;
     }
 
     /// Gives a member another name; where that is taken already, the member goes.
-    pub(super) fn rename(&mut self, from: &str, to: &str) {
+    pub fn rename(&mut self, from: &str, to: &str) {
         if self.raw(to).is_some() {
             self.remove(from);
             return;
@@ -79,10 +80,17 @@ impl<'a> Object<'a> {
     }
 
     /// The object as JSON if anything was changed.
-    pub(super) fn into_changed(self) -> Option<String> {
-        if !self.is_changed {
-            return None;
-        }
+    pub fn into_changed(self) -> Option<String> {
+        self.is_changed.then(|| self.to_json())
+    }
+
+    /// `true` if anything was changed.
+    pub const fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// The object as JSON.
+    pub fn to_json(&self) -> String {
         let bytes: usize = self
             .members
             .iter()
@@ -99,6 +107,6 @@ impl<'a> Object<'a> {
             json.push('{');
         }
         json.push('}');
-        Some(json)
+        json
     }
 }
