@@ -33,6 +33,7 @@ pub mod models;
 pub mod observe;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod recall;
 pub mod restore;
 pub mod schema;
 pub mod signature;

@@ -132,6 +132,24 @@ pub fn facts(model: &str) -> &'static Facts {
     ModelTable::builtin().facts(model)
 }
 
+/// What models share a maker's signatures: the name up to the major version, and all of Claude.
+/// `gemini-3-pro-preview` and `gemini-3.1-flash` are one family, `gemini-2.5-pro` is another.
+pub fn family(model: &str) -> String {
+    let name = plain_name(model);
+    if name.starts_with("claude") {
+        return "claude".to_owned();
+    }
+    let end = match name.find(|c: char| c.is_ascii_digit()) {
+        Some(at) => {
+            let rest = name.get(at..).unwrap_or_default();
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            at + digits
+        }
+        None => name.find('-').unwrap_or(name.len()),
+    };
+    name.get(..end).unwrap_or(&name).to_owned()
+}
+
 /// The name in the table's spelling: lower case, without vendor prefixes, `claude-opus-4-5`.
 fn plain_name(model: &str) -> String {
     let mut name = model
@@ -194,6 +212,23 @@ mod tests {
         ));
         assert_eq!(facts("some-model-7b"), &Facts::UNKNOWN);
         assert_eq!(facts(""), &Facts::UNKNOWN);
+    }
+
+    #[test]
+    fn a_family_shares_its_signatures() {
+        for (model, expected) in [
+            ("claude-opus-4-5", "claude"),
+            ("antigravity/claude-sonnet-4.5-thinking", "claude"),
+            ("gemini-3-pro-preview", "gemini-3"),
+            ("models/gemini-3.1-flash", "gemini-3"),
+            ("gemini-2.5-pro", "gemini-2"),
+            ("gpt-5.1-codex", "gpt-5"),
+            ("o3-mini", "o3"),
+            ("deepseek-reasoner", "deepseek"),
+            ("", ""),
+        ] {
+            assert_eq!(family(model), expected, "{model}");
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@
 
 use std::borrow::Cow;
 
-use crate::dialects::Dialect;
-use crate::dialects::chat::{ChatRequest, Message, Part};
+use crate::dialects::chat::ChatRequest;
+use crate::dialects::{Dialect, recall};
 
 /// What all tags begin with.
 const MARK: &str = "llmproxy/";
@@ -94,23 +94,29 @@ fn begins_with_tag(body: &[u8], mark: &str, tags: &[&str]) -> bool {
     })
 }
 
+/// `true` if an upstream's message says that it refuses a signature, or thinking for want of one.
+///
+/// Anthropic: "Invalid `signature` in `thinking` block", "Expected `thinking` or
+/// `redacted_thinking`, but found …", "`thinking` … blocks in the latest assistant message cannot
+/// be modified"; Gemini: "Thought signature is not valid", "Function call is missing a
+/// `thought_signature`", "Corrupted thought signature"; OpenAI: "The encrypted content … could not
+/// be verified". (Vendors' errors as their SDKs' issue trackers quote them, read 2026-11-22.)
+pub fn is_refusal(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let has = |text: &str| message.contains(text);
+    let is_thought = has("thinking") || has("thought") || has("reasoning");
+    (has("signature") && is_thought)
+        || has("signature.str")
+        || has("redacted_thinking")
+        || has("must contain thinking")
+        || (has("encrypted content") && (has("verified") || has("decrypt")))
+        || has("invalid_encrypted_content")
+}
+
 /// Takes all signatures out of a request, for the one retry after a vendor refused one: thinking
 /// that bore one and redacted thinking go, calls and texts stay.
 pub fn strip(request: &mut ChatRequest) {
-    for Message { parts, .. } in &mut request.messages {
-        parts.retain(|part| match part {
-            Part::RedactedThinking { .. } => false,
-            Part::Thinking(thinking) => thinking.signature.is_none(),
-            _ => true,
-        });
-        for part in parts {
-            match part {
-                Part::Text(text) => text.signature = None,
-                Part::ToolCall(call) => call.signature = None,
-                _ => {}
-            }
-        }
-    }
+    recall::drop_signatures(request, |_| true);
 }
 
 const fn tag_of(maker: Dialect) -> &'static str {
@@ -145,6 +151,42 @@ mod tests {
         let canonical = from_client(Dialect::Anthropic, "EqQB");
         assert_eq!(for_upstream(Dialect::Anthropic, &canonical), Some("EqQB"));
         assert_eq!(for_upstream(Dialect::Gemini, &canonical), None);
+    }
+
+    #[test]
+    fn refusals_of_signatures_are_told_from_other_errors() {
+        for (message, refuses) in [
+            (
+                "messages.1.content.0: Invalid `signature` in `thinking` block",
+                true,
+            ),
+            (
+                "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found \
+                 `tool_use`.",
+                true,
+            ),
+            ("Thought signature is not valid", true),
+            (
+                "Function call is missing a thought_signature in functionCall parts.",
+                true,
+            ),
+            (
+                "The encrypted content for item rs_1 could not be verified.",
+                true,
+            ),
+            (
+                "messages.1.content.0.thinking.signature.str: Input should be a valid string",
+                true,
+            ),
+            (
+                "thinking.budget_tokens: Input should be greater than 1024",
+                false,
+            ),
+            ("prompt is too long", false),
+            ("invalid request signature", false),
+        ] {
+            assert_eq!(is_refusal(message), refuses, "{message}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::gateway::plan::Target;
 use crate::gateway::relay::{self, Relay, RelayContext};
 use crate::gateway::reshape;
 use crate::gateway::sink::{ArrayFraming, Sink};
+use crate::gateway::thoughts::{Asked, Maker};
 use crate::gateway::upstream::{MAX_ANSWER_BYTES, Reply};
 use crate::ids::CredentialId;
 use crate::providers::verdict::{Failure, Fault, Verdict};
@@ -98,6 +99,7 @@ pub struct Circumstances<'a> {
     pub scanned: &'a Scanned<'a>,
     pub target: &'a Target,
     pub exchange: &'a Exchange,
+    pub credential: &'a CredentialId,
     pub secret: Option<&'a Secret>,
     /// When the first event of a stream must be there.
     pub first_byte_by: Instant,
@@ -330,6 +332,10 @@ impl Circumstances<'_> {
     fn write_reply(self, reply: &ChatReply, context: &ReplyContext, losses: &mut Losses) -> Bytes {
         let inbound = self.scanned.inbound;
         let body = inbound.codec().write_reply(reply, context, losses);
+        if let (Some(asked), [first, ..]) = (self.asked(context), reply.choices.as_slice()) {
+            let thoughts = &self.gateway.thoughts;
+            thoughts.remember(&asked, &first.parts, Timestamp::now());
+        }
         if let Some(keeper) = self.gateway.responses.keeper(self.scanned) {
             keeper.keep(&body, Timestamp::now());
         }
@@ -338,11 +344,26 @@ impl Circumstances<'_> {
 
     /// A writer of the client's stream; a response is kept when it ends.
     fn stream_writer(self, context: &ReplyContext) -> Box<dyn StreamWriter> {
-        let writer = self.scanned.inbound.stream_writer(context);
+        let mut writer = self.scanned.inbound.stream_writer(context);
+        if let Some(asked) = self.asked(context) {
+            writer = self.gateway.thoughts.watch(asked, writer);
+        }
         match self.gateway.responses.keeper(self.scanned) {
             Some(keeper) => keeper.keep_stream(writer),
             None => writer,
         }
+    }
+
+    /// Whose answer it is; `None` where the client's dialect is the upstream's, and so the client
+    /// holds signatures as well as the vendor expects.
+    fn asked(self, context: &ReplyContext) -> Option<Asked> {
+        let inbound = self.scanned.inbound;
+        let request = context.request.as_ref()?;
+        (self.exchange.dialect != inbound.dialect).then(|| Asked {
+            owner: Arc::clone(&inbound.owner),
+            request: Arc::clone(request),
+            maker: Maker::new(self.credential.clone(), &self.target.model),
+        })
     }
 
     /// What a writer needs where the request was not translated.

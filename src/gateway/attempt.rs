@@ -2,6 +2,7 @@
 //! answered or nobody can before the deadline.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::dialects::head::SessionKeys;
 use crate::gateway::Gateway;
 use crate::gateway::answer::Answered;
 use crate::gateway::count;
-use crate::gateway::exchange::{self};
+use crate::gateway::exchange::{self, Exchange, Wish};
 use crate::gateway::failure::{DeadEnd, Lost};
 use crate::gateway::inbound::{Inbound, Scanned};
 use crate::gateway::plan::{self, MayUse, Target};
@@ -22,6 +23,12 @@ use crate::gateway::snapshot::Snapshot;
 use crate::gateway::trail::{self, Attempt, Trail};
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
 use crate::time::Timestamp;
+
+/// After a failure that is the request's and can be mended. The lease is given back unsettled.
+const SAME_AGAIN: Next = Next::Again {
+    after: Duration::ZERO,
+    same_credential: true,
+};
 
 /// Serves one request: the whole trip up to the first content byte.
 ///
@@ -145,6 +152,17 @@ impl Trip<'_> {
         )
     }
 
+    /// Makes the conversation known to a target's pool, and notes who cannot serve there.
+    fn arrive(&mut self, target: &Target) {
+        let pool = &target.runtime.pool;
+        let session = self.scanned.session.as_ref();
+        if let Some(keys) = session.filter(|_| self.snapshot.affinity) {
+            pool.continue_session(&target.model, keys.iter(), Timestamp::now());
+        }
+        let passed_over = pool.passed_over(&target.model, Timestamp::now());
+        self.trail.visit(target, passed_over);
+    }
+
     async fn on_target(
         &mut self,
         target: &Target,
@@ -155,22 +173,19 @@ impl Trip<'_> {
                 .map(Box::new)
                 .map_err(|error| (TargetEnd::Unfit(error), Box::new(ask)));
         }
-        let exchange = match exchange::prepare(self.scanned, target) {
+        let mut wish = Wish {
+            scanned: self.scanned,
+            target,
+            thoughts: &self.gateway.thoughts,
+            unsigned: false,
+        };
+        let mut exchange = match exchange::prepare(wish) {
             Ok(exchange) => exchange,
             Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
         };
+        self.arrive(target);
         let pool = &target.runtime.pool;
-        if let Some(keys) = self
-            .scanned
-            .session
-            .as_ref()
-            .filter(|_| self.snapshot.affinity)
-        {
-            pool.continue_session(&target.model, keys.iter(), Timestamp::now());
-        }
         let mut last: Option<Lost> = None;
-        let passed_over = pool.passed_over(&target.model, Timestamp::now());
-        self.trail.visit(target, passed_over);
         loop {
             let lease = match pool.acquire(&mut ask, Timestamp::now()) {
                 Acquire::Lease(lease) => lease,
@@ -181,15 +196,12 @@ impl Trip<'_> {
                     continue;
                 }
                 Acquire::Refused(refusal) => {
-                    let provider = target.runtime.id.to_string();
-                    return Err((
-                        TargetEnd::Refused {
-                            provider,
-                            refusal,
-                            last,
-                        },
-                        Box::new(ask),
-                    ));
+                    let end = TargetEnd::Refused {
+                        provider: target.runtime.id.to_string(),
+                        refusal,
+                        last,
+                    };
+                    return Err((end, Box::new(ask)));
                 }
             };
             let raced = self.race(target, &exchange, &mut ask, lease).await;
@@ -218,7 +230,11 @@ impl Trip<'_> {
                     return Ok(Box::new(served.commit()));
                 }
                 Err(lost) => {
-                    let next = self.settle(target, lease, &mut ask, &lost);
+                    let next = if self.goes_unsigned(&mut wish, &mut exchange, &lost) {
+                        SAME_AGAIN
+                    } else {
+                        self.settle(target, lease, &mut ask, &lost)
+                    };
                     self.trail.attempts.push(Attempt::lost(
                         who,
                         &target.model,
@@ -248,6 +264,28 @@ impl Trip<'_> {
                 }
             }
         }
+    }
+
+    /// Makes the request anew without signatures, once, if the upstream refused one; it is not
+    /// sent again in later requests either. Nobody is blamed for a client's old thinking.
+    fn goes_unsigned(&self, wish: &mut Wish<'_>, exchange: &mut Exchange, lost: &Lost) -> bool {
+        if wish.unsigned || !lost.refuses_signature() {
+            return false;
+        }
+        wish.unsigned = true;
+        let inbound = self.scanned.inbound;
+        if let Ok(request) = self.scanned.canonical() {
+            let thoughts = &self.gateway.thoughts;
+            thoughts.forget(&inbound.owner, &request, Timestamp::now());
+        }
+        let Ok(unsigned) = exchange::prepare(*wish) else {
+            return false;
+        };
+        *exchange = unsigned;
+        let (provider, verdict) = (&wish.target.runtime.id, lost.failure.verdict);
+        let metrics = &self.gateway.telemetry.metrics;
+        metrics.attempt(provider.as_str(), verdict.as_str());
+        true
     }
 
     /// A token count for a provider that cannot count: estimated here, without any call.

@@ -84,7 +84,9 @@ impl Caller<'_> {
                     .parsed(&runtime.adapter.url(base, &exchange.path))
                     .map_err(Lost::unsent)?,
                 headers: headers.clone(),
-                body: runtime.adapter.wrap(exchange.body.clone(), &outgoing),
+                body: runtime
+                    .adapter
+                    .wrap(exchange.body_for(&pass.id).clone(), &outgoing),
             };
             if let Back::Embeddings(batches) = &exchange.back {
                 outcome = self.embed(batches, outbound, pass, &outgoing).await;
@@ -113,7 +115,7 @@ impl Caller<'_> {
         let reply = send(client, outbound, runtime.limits)
             .await
             .map_err(Lost::unsent)?;
-        let circumstances = self.circumstances(&pass.secret, first_byte_by);
+        let circumstances = self.circumstances(pass, first_byte_by);
         circumstances.judge(reply).await
     }
 
@@ -139,7 +141,7 @@ impl Caller<'_> {
             let reply = send(client, outbound, runtime.limits)
                 .await
                 .map_err(Lost::unsent)?;
-            let circumstances = self.circumstances(&pass.secret, first_byte_by);
+            let circumstances = self.circumstances(pass, first_byte_by);
             let ready = circumstances.judge(reply).await?;
             let ReadyBody::Whole { body, .. } = &ready.body else {
                 continue;
@@ -172,17 +174,14 @@ impl Caller<'_> {
         Ok(Ready { body, ..ready })
     }
 
-    fn circumstances<'b>(
-        &'b self,
-        secret: &'b Secret,
-        first_byte_by: Instant,
-    ) -> Circumstances<'b> {
+    fn circumstances<'b>(&'b self, pass: &'b Pass, first_byte_by: Instant) -> Circumstances<'b> {
         Circumstances {
             gateway: self.gateway,
             scanned: self.scanned,
             target: self.target,
             exchange: self.exchange,
-            secret: Some(secret),
+            credential: &pass.id,
+            secret: Some(&pass.secret),
             first_byte_by,
         }
     }

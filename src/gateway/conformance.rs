@@ -210,6 +210,7 @@ impl Trial<'_> {
         let inbound = Inbound {
             id: RequestId::random(),
             client: Arc::from("test-keys"),
+            owner: Arc::from("test-keys"),
             dialect: Dialect::OpenAiChat,
             operation: Operation::Chat,
             headers: HeaderMap::new(),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::dialects::anthropic;
+use crate::dialects::chat::ChatRequest;
 use crate::dialects::embeddings::EmbeddingsRequest;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::head;
@@ -18,6 +19,8 @@ use crate::gateway::count;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::overrides;
 use crate::gateway::plan::Target;
+use crate::gateway::thoughts::{Recalled, Thoughts};
+use crate::ids::CredentialId;
 use crate::providers::Outgoing;
 use crate::time::Timestamp;
 
@@ -27,7 +30,10 @@ pub struct Exchange {
     pub dialect: Dialect,
     /// Below the base URL.
     pub path: String,
-    pub body: Bytes,
+    /// What any credential is sent; [`Exchange::body_for`] knows the exception.
+    body: Bytes,
+    /// What the credential is sent that made the signatures of the conversation's thinking.
+    own: Option<(CredentialId, Bytes)>,
     /// `true` if the gateway wrote the body.
     pub translated: bool,
     pub back: Back,
@@ -52,22 +58,39 @@ pub struct Batches {
     pub calls: Vec<(Range<usize>, Bytes)>,
 }
 
+impl Exchange {
+    /// The body for a credential.
+    pub fn body_for(&self, credential: &CredentialId) -> &Bytes {
+        match &self.own {
+            Some((maker, body)) if maker == credential => body,
+            _ => &self.body,
+        }
+    }
+
+    /// The body that most credentials are sent, for its size.
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+/// What a request for a target is made of.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    pub scanned: &'a Scanned<'a>,
+    pub target: &'a Target,
+    pub thoughts: &'a Thoughts,
+    /// Whether thinking goes without its signatures, because the upstream refused one.
+    pub unsigned: bool,
+}
+
 /// Makes the request for a target.
-pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, ErrorReply> {
+pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
+    let Wish {
+        scanned, target, ..
+    } = wish;
     let (inbound, adapter) = (scanned.inbound, target.runtime.adapter);
     let asked = inbound.operation;
-    let (operation, dialect) = match adapter.dialect_for(asked, inbound.dialect, &target.model) {
-        Some(dialect) => (asked, dialect),
-        // A text completion is a chat of one message.
-        None if asked == Operation::Completions => {
-            let chat = adapter.dialect_for(Operation::Chat, inbound.dialect, &target.model);
-            (
-                Operation::Chat,
-                chat.ok_or_else(|| unsupported(asked, target))?,
-            )
-        }
-        None => return Err(unsupported(asked, target)),
-    };
+    let (operation, dialect) = spoken(scanned, target)?;
     if let Some(id) = &scanned.head.previous_response
         && dialect != inbound.dialect
     {
@@ -77,7 +100,9 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
     let mut losses = Losses::default();
     // A signature that the gateway tagged is for its maker only, and nobody else knows the tag.
     let is_tagged = operation == Operation::Chat && signature::is_tagged(&inbound.body);
-    let verbatim = operation == asked && dialect == inbound.dialect && !is_tagged;
+    let comes_back = operation == asked && dialect == inbound.dialect && !is_tagged;
+    let verbatim = comes_back && !wish.unsigned;
+    let mut own = None;
     let (body, back) = match operation {
         _ if verbatim => (splice(scanned, target), Back::Verbatim),
         Operation::Embeddings => embed(scanned, target, dialect, &mut losses)?,
@@ -86,11 +111,14 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
             Back::Count,
         ),
         Operation::Chat | Operation::Completions => {
-            let (body, context) = translate(scanned, target, dialect, &mut losses)?;
-            (
-                with_extra(body, target, dialect),
-                Back::Translated(Box::new(context)),
-            )
+            let translated = translate(wish, dialect, &mut losses)?;
+            own = translated.own;
+            let back = if comes_back {
+                Back::Verbatim
+            } else {
+                Back::Translated(Box::new(translated.context))
+            };
+            (translated.body, back)
         }
     };
     refuse_losses(scanned, target, &losses)?;
@@ -100,14 +128,16 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
         now: Timestamp::now(),
         ..Outgoing::new(operation, dialect, &target.model)
     };
-    let body = match operation {
-        Operation::Chat | Operation::Completions => {
-            let options = target.runtime.model_options(&target.model);
-            overrides::apply(body, dialect, options, target.runtime.temperature_zero)
-        }
-        Operation::CountTokens | Operation::Embeddings => body,
+    let finished = |body: Bytes| {
+        let body = match operation {
+            Operation::Chat | Operation::Completions => {
+                let options = target.runtime.model_options(&target.model);
+                overrides::apply(body, dialect, options, target.runtime.temperature_zero)
+            }
+            Operation::CountTokens | Operation::Embeddings => body,
+        };
+        adapter.adapt(body, &outgoing)
     };
-    let body = adapter.adapt(body, &outgoing);
     let mut path = adapter.path(operation, dialect, &target.model, scanned.stream);
     if verbatim && operation == Operation::Embeddings && !inbound.batch {
         // Adapters name the batch form, which translations use; a single text has its own verb.
@@ -117,11 +147,28 @@ pub fn prepare(scanned: &Scanned<'_>, target: &Target) -> Result<Exchange, Error
         operation,
         dialect,
         path,
-        body,
+        body: finished(body),
+        own: own.map(|(credential, body)| (credential, finished(body))),
         translated: !verbatim,
         back,
         losses,
     })
+}
+
+/// What the target is asked for, and in which dialect.
+fn spoken(scanned: &Scanned<'_>, target: &Target) -> Result<(Operation, Dialect), ErrorReply> {
+    let (inbound, adapter) = (scanned.inbound, target.runtime.adapter);
+    let asked = inbound.operation;
+    match adapter.dialect_for(asked, inbound.dialect, &target.model) {
+        Some(dialect) => Ok((asked, dialect)),
+        // A text completion is a chat of one message.
+        None if asked == Operation::Completions => {
+            let chat = adapter.dialect_for(Operation::Chat, inbound.dialect, &target.model);
+            let dialect = chat.ok_or_else(|| unsupported(asked, target))?;
+            Ok((Operation::Chat, dialect))
+        }
+        None => Err(unsupported(asked, target)),
+    }
 }
 
 /// The client's own body with the target's model name and the configured members.
@@ -153,26 +200,58 @@ fn extra(target: &Target) -> Vec<(&str, &RawValue)> {
         .collect()
 }
 
+/// A conversation in the upstream's dialect.
+struct Translated {
+    body: Bytes,
+    own: Option<(CredentialId, Bytes)>,
+    context: ReplyContext,
+}
+
 fn translate(
-    scanned: &Scanned<'_>,
-    target: &Target,
+    wish: Wish<'_>,
     dialect: Dialect,
     losses: &mut Losses,
-) -> Result<(Bytes, ReplyContext), ErrorReply> {
+) -> Result<Translated, ErrorReply> {
+    let Wish {
+        scanned, target, ..
+    } = wish;
+    let inbound = scanned.inbound;
     let request = scanned.canonical()?;
-    if scanned.inbound.dialect == Dialect::Anthropic && dialect != Dialect::Anthropic {
+    if inbound.dialect == Dialect::Anthropic && dialect != Dialect::Anthropic {
         anthropic::refuse_thread(&request)?;
     }
-    let to = CodecTarget::new(target.runtime.id.as_str(), &target.model);
-    let body = Bytes::from(codec(dialect).write_request(&request, &to, losses)?);
+    let provider = target.runtime.id.as_str();
+    let to = CodecTarget::new(provider, &target.model);
+    let write = |request: &ChatRequest, losses: &mut Losses| -> Result<Bytes, ErrorReply> {
+        let body = codec(dialect).write_request(request, &to, losses)?;
+        Ok(with_extra(Bytes::from(body), target, dialect))
+    };
+    let now = Timestamp::now();
+    let (body, own) = if wish.unsigned {
+        let mut bare = ChatRequest::clone(&request);
+        signature::strip(&mut bare);
+        (write(&bare, losses)?, None)
+    } else {
+        let thoughts = wish.thoughts;
+        match thoughts.recall(&inbound.owner, &request, provider, &target.model, now) {
+            None => (write(&request, losses)?, None),
+            Some(Recalled { own, plain }) => {
+                let own = match own {
+                    Some((maker, own)) => Some((maker, write(&own, &mut Losses::default())?)),
+                    None => None,
+                };
+                (write(&plain, losses)?, own)
+            }
+        }
+    };
     let context = ReplyContext {
         model: scanned.model.clone(),
-        created: Timestamp::now().as_millis() / 1000,
-        id_seed: scanned.inbound.id.0,
+        created: now.as_millis() / 1000,
+        id_seed: inbound.id.0,
         include_usage: request.include_usage,
         request: Some(request),
     };
-    Ok((body, context))
+    Ok(Translated { body, own, context })
 }
 
 fn embed(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorKind, ErrorReply, UpstreamError};
+use crate::dialects::{Dialect, signature};
 use crate::gateway::attempt::TargetEnd;
 use crate::gateway::plan::no_credentials;
 use crate::gateway::trail::{Outcome, Trail};
@@ -85,6 +85,14 @@ impl Lost {
         self.reply
             .as_ref()
             .is_some_and(|reply| memchr::memmem::find(&reply.body, text.as_bytes()).is_some())
+    }
+
+    /// `true` if the upstream refuses the request for a signature of thinking in it.
+    pub fn refuses_signature(&self) -> bool {
+        let failure = &self.failure;
+        failure.verdict == Verdict::BadRequest
+            && self.status() == Some(400)
+            && signature::is_refusal(&failure.message)
     }
 
     /// `true` for connection errors and 5xx, for which another base URL may do.

@@ -23,6 +23,9 @@ pub struct Inbound {
     pub id: RequestId,
     /// The client's name: separates sessions, counts and limits.
     pub client: Arc<str>,
+    /// Whose are the things kept for later requests (responses, signatures): a name that no other
+    /// client ever has, whatever becomes of the configuration.
+    pub owner: Arc<str>,
     pub dialect: Dialect,
     pub operation: Operation,
     /// The client's own headers; [`crate::gateway::headers`] decides which go on.

@@ -30,8 +30,10 @@ pub mod reshape;
 pub mod responses;
 pub mod runtime;
 pub mod settle;
+pub mod shelf;
 pub mod sink;
 pub mod snapshot;
+pub mod thoughts;
 pub mod trail;
 pub mod upstream;
 
@@ -43,6 +45,7 @@ use arc_swap::ArcSwap;
 use crate::gateway::persist::Persistence;
 use crate::gateway::responses::Responses;
 use crate::gateway::snapshot::Snapshot;
+use crate::gateway::thoughts::Thoughts;
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::time::Timestamp;
@@ -53,6 +56,8 @@ pub struct Gateway {
     pub telemetry: Telemetry,
     /// What clients may go on from by `previous_response_id`.
     pub responses: Responses,
+    /// Signatures of thinking, for clients that cannot hold them.
+    pub thoughts: Thoughts,
     /// `None` keeps everything in memory.
     pub persistence: Option<Arc<Persistence>>,
 }
@@ -69,6 +74,7 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             telemetry,
             responses: Responses::default(),
+            thoughts: Thoughts::default(),
             persistence,
         })
     }

@@ -116,7 +116,8 @@ fn reply(events: Vec<Event>) -> Result<ChatReply, ReadError> {
     Ok(reply)
 }
 
-fn add(answer: &mut Choice, kind: EventKind) {
+/// Adds a piece of a streamed answer to what there is of it.
+pub(super) fn add(answer: &mut Choice, kind: EventKind) {
     match kind {
         EventKind::Text(delta) => match answer.parts.last_mut() {
             Some(Part::Text(text)) => text.text.push_str(&delta),

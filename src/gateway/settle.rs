@@ -51,6 +51,7 @@ impl Served<'_> {
         let client = client.map_or(upstream, |request| request.dialect.as_str());
         metrics.losses(client, upstream, self.exchange.losses.len());
         metrics.losses(upstream, client, self.ready.losses.len());
+        let request_bytes = self.exchange.body().len();
         let mut losses = self.exchange.losses;
         losses.extend(&self.ready.losses);
         let closing = Closing {
@@ -62,7 +63,7 @@ impl Served<'_> {
             trail: self.trail,
             first_token,
             arrived: self.arrived,
-            request_bytes: self.exchange.body.len(),
+            request_bytes,
             crossing: (upstream, client),
         };
         let body = match self.ready.body {

@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::models::Pattern;
-use crate::secret::Secret;
+use crate::secret::{FingerprintKey, Secret};
 use crate::server::limits::ClientLimits;
+
+/// Sets the names of owners apart from other fingerprints. They stay in memory.
+const OWNERS: &[u8; 32] = b"llmproxy: who owns what is kept.";
 
 /// One client.
 #[derive(Debug)]
 pub struct Client {
     pub name: Arc<str>,
+    /// Made of the key: names like `key-1` go to another when the configuration changes.
+    pub owner: Arc<str>,
     key: Option<Secret>,
     /// The models it may use, with wildcards; empty is all.
     models: Vec<Pattern>,
@@ -27,12 +32,14 @@ pub struct Clients {
 impl Clients {
     /// The clients of a configuration.
     pub fn new(server: &config::server::Server) -> Self {
+        let owners = FingerprintKey::new(OWNERS);
         let known = server
             .all_clients()
             .filter(|client| !client.key.secret().is_empty())
             .map(|client| {
                 Arc::new(Client {
                     name: Arc::from(client.name.as_str()),
+                    owner: Arc::from(client.key.secret().fingerprint(&owners).to_string()),
                     key: Some(client.key.secret().clone()),
                     models: client.models.clone(),
                     limits: ClientLimits {
@@ -44,6 +51,7 @@ impl Clients {
             .collect();
         let anyone = Client {
             name: Arc::from("anyone"),
+            owner: Arc::from("anyone"),
             key: None,
             models: Vec::new(),
             limits: ClientLimits::default(),

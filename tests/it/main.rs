@@ -31,5 +31,6 @@ mod run_command;
 mod stats;
 mod streams;
 mod think_tags;
+mod thoughts;
 mod translations;
 mod trip;

@@ -74,6 +74,7 @@ async fn own(core: &Core, body: String, model: &str) -> Result<Reply, Failure> {
     let inbound = Inbound {
         id: RequestId::random(),
         client: Arc::from("chat"),
+        owner: Arc::from("chat"),
         dialect: Dialect::OpenAiChat,
         operation: Operation::Chat,
         headers: HeaderMap::new(),

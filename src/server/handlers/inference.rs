@@ -55,6 +55,7 @@ pub(super) async fn handle(
     let inbound = Inbound {
         id: call.id,
         client: Arc::clone(&call.client.name),
+        owner: Arc::clone(&call.client.owner),
         dialect,
         operation: route.operation,
         headers: head.headers,
