@@ -85,7 +85,19 @@ fn balanced_strictly(bencher: Bencher, size: u32) {
 /// Every pick is rate-limited, and rests until half of the others have had their turn.
 #[divan::bench(args = SIZES, sample_count = 1000)]
 fn rate_limited(bencher: Bencher, size: u32) {
+    limit_all(bencher, size, Settings::default());
+}
+
+/// The same in a fair cycle: every rest is a turn taken.
+#[divan::bench(args = SIZES, sample_count = 1000)]
+fn fair_cycle(bencher: Bencher, size: u32) {
     let mut settings = Settings::default();
+    settings.fair_cycle.enabled = true;
+    settings.fair_cycle.exhaustion_threshold = Duration::from_secs(1);
+    limit_all(bencher, size, settings);
+}
+
+fn limit_all(bencher: Bencher, size: u32, mut settings: Settings) {
     // Only the hint counts, however often it comes.
     settings.cooldown.steps = Vec::new();
     settings.cooldown.max = Duration::from_secs(1);
