@@ -45,6 +45,8 @@ pub enum Anchor {
     Rolling,
     /// At midnight UTC.
     UtcMidnight,
+    /// On Monday, midnight UTC.
+    Weekly,
 }
 
 /// `[[providers.NAME.caps]]`: stay under the provider's own limit.

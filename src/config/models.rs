@@ -42,7 +42,7 @@ impl Pattern {
 /// Greedy matching with one point to come back to, the last `*`: linear in practice, never worse
 /// than the product of the lengths. Bytes suffice: `?` alone could split a character, and takes
 /// the whole of it.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {

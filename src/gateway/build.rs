@@ -364,8 +364,13 @@ fn pool_settings(
                 .collect::<Vec<_>>(),
         )
     });
-    let mut groups: BTreeMap<String, Vec<String>> = built_in.collect();
-    groups.extend(settings.quota_groups.clone());
+    let built_in = built_in.filter(|(name, _)| !settings.quota_groups.contains_key(name));
+    // The user's come first: a model is in the first group that names it.
+    let groups = settings.quota_groups.clone().into_iter().chain(built_in);
+    let quota_groups = groups
+        .filter(|(_, models)| !models.is_empty())
+        .map(|(name, models)| pool::QuotaGroup { name, models })
+        .collect();
     let cooldown = &config.cooldown;
     pool::Settings {
         rotation: match settings.rotation {
@@ -379,11 +384,7 @@ fn pool_settings(
             optimal: settings.optimal_concurrent_per_key,
             multipliers: settings.priority_multipliers.clone(),
         },
-        quota_groups: groups
-            .into_iter()
-            .filter(|(_, models)| !models.is_empty())
-            .map(|(name, models)| pool::QuotaGroup { name, models })
-            .collect(),
+        quota_groups,
         windows: settings.windows.iter().map(window).collect(),
         caps: settings.caps.iter().map(cap).collect(),
         fair_cycle: pool::FairCycle {
@@ -433,6 +434,7 @@ fn window(window: &crate::config::limits::Window) -> pool::WindowSpec {
             ConfigAnchor::PacificMidnight => pool::Anchor::PacificMidnight,
             ConfigAnchor::Rolling => pool::Anchor::Rolling,
             ConfigAnchor::UtcMidnight => pool::Anchor::UtcMidnight,
+            ConfigAnchor::Weekly => pool::Anchor::Weekly,
         },
     }
 }

@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use crate::config::check::Checked;
 use crate::config::limits::Anchor;
+use crate::config::models::Pattern;
 use crate::config::origin::{Note, Origin};
 use crate::config::provider::{Kind, Provider, is_proxy};
 use crate::ids::{CredentialId, ProviderId};
@@ -306,6 +307,24 @@ fn groups(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
             }
         }
     }
+    // What a pattern of one group reaches, another cannot name.
+    for (group, models) in &provider.quota_groups {
+        for model in models.iter().filter(|model| !model.contains('*')) {
+            let reaches =
+                |pattern: &String| pattern != model && Pattern::new(pattern).matches(model);
+            let others = provider
+                .quota_groups
+                .iter()
+                .filter(|(other, _)| *other != group);
+            for (other, _) in others.filter(|(_, patterns)| patterns.iter().any(reaches)) {
+                checked.refuse(
+                    format!("{path}.quota_groups.{group}"),
+                    format!("`{model}` is in two groups, `{group}` and `{other}`"),
+                    "a model has one quota: leave it in one group",
+                );
+            }
+        }
+    }
 }
 
 fn windows(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
@@ -334,6 +353,13 @@ fn windows(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
                 format!("{at}.every"),
                 "a window that begins at midnight lasts whole days",
                 "write \"24h\" or \"7d\", or use anchor = \"first_use\"",
+            );
+        }
+        if window.anchor == Anchor::Weekly && window.every != 7 * DAY {
+            checked.refuse(
+                format!("{at}.every"),
+                "a weekly window lasts a week",
+                "write every = \"7d\", or use anchor = \"first_use\"",
             );
         }
         let scope = (&window.models, window.every, window.anchor);
@@ -409,12 +435,20 @@ mod tests {
                 ".quota_groups.b",
             ),
             (
+                "quota_groups = { a = [\"m-1\"], b = [\"m-*\"] }",
+                ".quota_groups.a",
+            ),
+            (
                 "windows = [{ requests = 1, every = \"0s\" }]",
                 ".windows[0].every",
             ),
             ("windows = [{ every = \"1h\" }]", ".windows[0]"),
             (
                 "windows = [{ requests = 1, every = \"5h\", anchor = \"utc_midnight\" }]",
+                ".windows[0].every",
+            ),
+            (
+                "windows = [{ requests = 1, every = \"24h\", anchor = \"weekly\" }]",
                 ".windows[0].every",
             ),
             (

@@ -421,7 +421,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "providers.*.windows[].anchor",
-        OneOf(&["first_use", "utc_midnight", "pacific_midnight", "rolling"]),
+        OneOf(&[
+            "first_use",
+            "utc_midnight",
+            "pacific_midnight",
+            "rolling",
+            "weekly",
+        ]),
         "When it begins",
     ),
     key(
