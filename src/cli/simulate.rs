@@ -19,7 +19,8 @@ use crate::time::{Timestamp, humanize, parse_duration};
 /// Play a workload against your own pools in virtual time
 ///
 /// Shows when each credential would run dry by the windows and caps of the config, how long callers
-/// would wait and what share would be refused. Calls nobody, changes nothing.
+/// would wait and what share would be refused. The run begins at the last midnight, UTC, with
+/// nothing used yet. Calls nobody, changes nothing.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   llmproxy simulate
@@ -97,9 +98,15 @@ fn play(
         seed: args.seed,
         models: models(&settings),
         deadline,
-        ..Workload::new("any", Timestamp::now())
+        ..Workload::new("any", today(Timestamp::now()))
     };
     simulate::run(&workload, provider, settings, members)
+}
+
+/// The last midnight, UTC: the same seed gives the same run all day, and windows begin whole.
+fn today(now: Timestamp) -> Timestamp {
+    let day = i64::try_from(Duration::from_hours(24).as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis() - now.as_millis().rem_euclid(day))
 }
 
 /// The models that limits speak of, one for each; any model where there are no limits.
@@ -125,20 +132,41 @@ fn models(settings: &Settings) -> Vec<String> {
     }
 }
 
+/// Why requests were refused, most frequent first.
+fn reasons(report: &Report) -> String {
+    let mut reasons: Vec<_> = report.refusals.iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words: Vec<_> = reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if words.is_empty() {
+        return String::new();
+    }
+    format!(": {}", words.join(", "))
+}
+
 fn print(args: &SimulateArgs, context: &Context, report: &Report) -> Result<(), Failure> {
     let millis = |millis: u64| humanize(Duration::from_millis(millis));
+    let models = report.models.join(", ");
     let summary = format!(
-        "{}: {} requests in {}, {} refused ({:.1} %); waits p50 {}, p99 {}, at most {}",
+        "{}: {} requests in {} for {models}: {} served, {} refused ({:.1} %){}",
         report.provider,
         report.requests,
         humanize(args.span),
+        report.served,
         report.refused,
         report.refused_share * 100.0,
+        reasons(report),
+    );
+    context.printer.line(&summary)?;
+    let waits = format!(
+        "Callers waited {} (median), {} (99 of 100), {} at most",
         millis(report.waits.p50_ms),
         millis(report.waits.p99_ms),
         millis(report.waits.max_ms),
     );
-    context.printer.line(&summary)?;
+    context.printer.line(&waits)?;
     let mut table = Table::new()
         .column("ID")
         .number("REQUESTS")

@@ -59,7 +59,6 @@ pub async fn serve(
         gateway,
         snapshot: &snapshot,
         scanned: &scanned,
-        deadline: Timestamp::now() + snapshot.deadline,
         arrived,
         trail: Trail::new(&scanned),
     };
@@ -98,7 +97,6 @@ pub(super) struct Trip<'a> {
     pub(super) gateway: &'a Arc<Gateway>,
     pub(super) snapshot: &'a Arc<Snapshot>,
     pub(super) scanned: &'a Scanned<'a>,
-    deadline: Timestamp,
     arrived: Instant,
     pub(super) trail: Trail,
 }
@@ -148,19 +146,35 @@ impl Trip<'_> {
         Ask::new(
             target.model.clone(),
             session.map(SessionKeys::newest),
-            self.deadline,
+            Timestamp::now() + self.time_left(),
         )
     }
 
-    /// Makes the conversation known to a target's pool, and notes who cannot serve there.
-    fn arrive(&mut self, target: &Target) {
-        let pool = &target.runtime.pool;
+    /// Makes the conversation known to a target's pool.
+    fn arrive(&self, target: &Target) {
         let session = self.scanned.session.as_ref();
         if let Some(keys) = session.filter(|_| self.snapshot.affinity) {
+            let pool = &target.runtime.pool;
             pool.continue_session(&target.model, keys.iter(), Timestamp::now());
         }
-        let passed_over = pool.passed_over(&target.model, Timestamp::now());
-        self.trail.visit(target, passed_over);
+    }
+
+    /// What is left of the request's deadline, whatever the wall clock does meanwhile.
+    fn time_left(&self) -> Duration {
+        self.snapshot
+            .deadline
+            .saturating_sub(self.arrived.elapsed())
+    }
+
+    /// Asks a target's pool for a credential.
+    fn acquire(&mut self, target: &Target, ask: &mut Ask) -> Acquire {
+        let now = Timestamp::now();
+        ask.deadline = now + self.time_left();
+        let acquired = target.runtime.pool.acquire(ask, now);
+        if let Some(passed_over) = ask.passed_over.take() {
+            self.trail.visit(target, passed_over);
+        }
+        acquired
     }
 
     async fn on_target(
@@ -187,11 +201,11 @@ impl Trip<'_> {
         let pool = &target.runtime.pool;
         let mut last: Option<Lost> = None;
         loop {
-            let lease = match pool.acquire(&mut ask, Timestamp::now()) {
+            let lease = match self.acquire(target, &mut ask) {
                 Acquire::Lease(lease) => lease,
                 Acquire::Wait(waiting) => {
                     let since = Instant::now();
-                    wait(waiting).await;
+                    wait(waiting, self.time_left()).await;
                     self.trail.waited(since.elapsed());
                     continue;
                 }
@@ -328,13 +342,15 @@ impl Trip<'_> {
                 after_content: false,
             },
         };
-        lease.settle(ask, outcome, Timestamp::now())
+        let now = Timestamp::now();
+        ask.deadline = now + self.time_left();
+        lease.settle(ask, outcome, now)
     }
 }
 
 /// Until a credential is set aside for the request, or it is time to ask again.
-async fn wait(waiting: Waiting) {
-    let longest = Timestamp::now().until(waiting.until());
+async fn wait(waiting: Waiting, time_left: Duration) {
+    let longest = Timestamp::now().until(waiting.until()).min(time_left);
     // Which of the two it was does not matter: asking again is what counts.
     let _ = tokio::time::timeout(longest, waiting.woken()).await;
 }

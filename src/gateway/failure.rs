@@ -295,18 +295,25 @@ fn refused(
         Refusal::NoCredentials => no_credentials(provider),
         Refusal::NotAllowed => {
             if let Some(lost) = last {
-                return bad_request(provider, as_not_found(lost));
+                let (error, reply) = bad_request(provider, as_not_found(lost));
+                let code = Some("model_not_found".into());
+                return (ErrorReply { code, ..error }, reply);
             }
             let message = format!("no credential of {provider} may use this model");
             ErrorReply::new(404, ErrorKind::InvalidRequest, "model_not_found", message)
         }
         Refusal::ProviderBackoff { until } => {
             let wait = now.until(until);
-            let message = format!(
-                "{provider} is failing; it is tried again in {}",
-                humanize(wait)
-            );
-            let error = ErrorReply::new(502, ErrorKind::Provider, "upstream_error", message);
+            // A request that met the trouble itself is told what it was.
+            let met = last.as_ref();
+            let met = met.map(|lost| of_failure(provider, &lost.failure, now));
+            let error = met.unwrap_or_else(|| {
+                let message = format!(
+                    "{provider} is failing; it is tried again in {}",
+                    humanize(wait)
+                );
+                ErrorReply::new(502, ErrorKind::Provider, "upstream_error", message)
+            });
             ErrorReply {
                 retry_after: Some(whole_seconds(wait)),
                 ..error

@@ -1,19 +1,17 @@
 //! The metrics that nobody counts because the pools know them: read when somebody asks.
 
-use std::collections::BTreeMap;
-
 use crate::gateway::Gateway;
-use crate::pool::{CredentialState, PoolSnapshot};
+use crate::pool::{CredentialState, PoolSummary};
 use crate::telemetry::metrics::{Kind, Label, Reading};
 use crate::time::Timestamp;
 
 /// Writes all metrics of a gateway in Prometheus' text exposition.
 pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
     let snapshot = gateway.snapshot();
-    let pools: Vec<PoolSnapshot> = snapshot
+    let pools: Vec<PoolSummary> = snapshot
         .providers
         .values()
-        .map(|runtime| runtime.pool.snapshot(now))
+        .map(|runtime| runtime.pool.summary(now))
         .collect();
     let is_state_up = gateway
         .persistence
@@ -25,8 +23,8 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
         .write(&readings(&pools, is_state_up))
 }
 
-fn readings(pools: &[PoolSnapshot], is_state_up: bool) -> Vec<Reading<'_>> {
-    let each = |value: fn(&PoolSnapshot) -> u32| {
+fn readings(pools: &[PoolSummary], is_state_up: bool) -> Vec<Reading<'_>> {
+    let each = |value: fn(&PoolSummary) -> u32| {
         pools
             .iter()
             .map(|pool| (of(pool).to_vec(), f64::from(value(pool))))
@@ -72,11 +70,11 @@ fn readings(pools: &[PoolSnapshot], is_state_up: bool) -> Vec<Reading<'_>> {
     ]
 }
 
-fn of(pool: &PoolSnapshot) -> [Label<'_>; 1] {
+fn of(pool: &PoolSummary) -> [Label<'_>; 1] {
     [("provider", pool.provider.as_str())]
 }
 
-fn cooldowns(pool: &PoolSnapshot) -> impl Iterator<Item = (Vec<Label<'_>>, f64)> {
+fn cooldowns(pool: &PoolSummary) -> impl Iterator<Item = (Vec<Label<'_>>, f64)> {
     pool.cooldowns.iter().map(|(reason, count)| {
         let [provider] = of(pool);
         (vec![provider, ("reason", reason.as_str())], as_f64(*count))
@@ -84,15 +82,11 @@ fn cooldowns(pool: &PoolSnapshot) -> impl Iterator<Item = (Vec<Label<'_>>, f64)>
 }
 
 /// Every state, so that a series does not vanish when the last credential leaves it.
-fn credentials(pool: &PoolSnapshot) -> impl Iterator<Item = (Vec<Label<'_>>, f64)> {
-    let mut counts: BTreeMap<&str, u64> =
-        CredentialState::ALL.map(|state| (state.as_str(), 0)).into();
-    for member in &pool.members {
-        *counts.entry(member.state.as_str()).or_default() += 1;
-    }
-    counts.into_iter().map(|(state, count)| {
+fn credentials(pool: &PoolSummary) -> impl Iterator<Item = (Vec<Label<'_>>, f64)> {
+    CredentialState::ALL.into_iter().map(|state| {
         let [provider] = of(pool);
-        (vec![provider, ("state", state)], as_f64(count))
+        let count = f64::from(pool.count(state));
+        (vec![provider, ("state", state.as_str())], count)
     })
 }
 
@@ -115,7 +109,7 @@ mod tests {
     fn every_state_of_every_provider_has_a_series() {
         let provider = ProviderId::parse("fake").expect("a valid name");
         let pool = Pool::new(provider, Settings::default(), 1);
-        let pools = [pool.snapshot(Timestamp::from_secs(1))];
+        let pools = [pool.summary(Timestamp::from_secs(1))];
         let text = Metrics::default().write(&readings(&pools, false));
         for state in CredentialState::ALL {
             let line = format!(

@@ -16,12 +16,15 @@ use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::upstream::{Addresses, Limits, SendError, Url};
 use crate::ids::{CredentialId, ProviderId};
-use crate::pool::{CredentialState, Pool};
+use crate::pool::Pool;
 use crate::providers::account::AccountView;
 use crate::providers::redact::redact;
 use crate::providers::{ListedModel, Provider};
 use crate::secret::Secret;
 use crate::time::Timestamp;
+
+/// Credentials looked at for a call outside the pool.
+const MOST_USABLE: usize = 16;
 
 /// Everything an attempt needs of a provider. Immutable but for the pool, the model list and the
 /// measured times, which survive a reload.
@@ -146,12 +149,7 @@ impl ProviderRuntime {
 
     /// Credentials that are not known to be refused, ready ones first, for calls outside the pool.
     pub fn usable(&self) -> impl Iterator<Item = CredentialId> {
-        let mut members = self.pool.snapshot(Timestamp::now()).members;
-        members.retain(|member| {
-            use CredentialState::{Cooling, Exhausted, Ready};
-            matches!(member.state, Cooling | Exhausted | Ready)
-        });
-        members.sort_by_key(|member| member.state != CredentialState::Ready);
-        members.into_iter().map(|member| member.id)
+        let usable = self.pool.usable(MOST_USABLE, Timestamp::now());
+        usable.into_iter()
     }
 }

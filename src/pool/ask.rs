@@ -7,6 +7,7 @@ use crate::providers::verdict::Failure;
 use crate::time::Timestamp;
 
 use super::Place;
+use super::passed_over::PassedOver;
 
 /// One request's wish for a credential, and its memory over all its attempts.
 ///
@@ -20,6 +21,9 @@ pub struct Ask {
     pub session: Option<u64>,
     /// No wait and no new attempt goes beyond it.
     pub deadline: Timestamp,
+    /// Which credentials could not serve when this pool was first asked, and why; of a large pool
+    /// the first few only. For whoever tells the request's story.
+    pub passed_over: Option<Vec<PassedOver>>,
     pub(super) memory: Memory,
     /// Where it stands in a pool's queue.
     pub(super) place: Option<Place>,
@@ -32,6 +36,7 @@ impl Ask {
             model: model.into(),
             session,
             deadline,
+            passed_over: None,
             memory: Memory::default(),
             place: None,
         }
@@ -42,6 +47,7 @@ impl Ask {
     pub fn retarget(&mut self, model: impl Into<String>) {
         self.model = model.into();
         self.place = None;
+        self.passed_over = None;
         self.memory.tried.clear();
         self.memory.prefer = None;
         self.memory.counted = false;

@@ -345,8 +345,10 @@ impl State {
         if rest(&mut slot.cooldown, reason, until, probe, failure, now) {
             *self.rests.entry(reason).or_default() += 1;
         }
+        let until = slot.cooldown.as_deref().map_or(until, |rest| rest.until);
         self.mark_slot(grant.slot);
         self.refresh_slot(grant.slot);
+        self.bench(grant.class, grant.slot, until);
         Charge::Credential { may_return: true }
     }
 
@@ -377,6 +379,7 @@ impl State {
         let slot = &mut self.slots[at as usize];
         if slot.standing != standing {
             slot.standing = standing;
+            self.note_usable(at);
             self.mark_slot(at);
             self.refresh_slot(at);
         }

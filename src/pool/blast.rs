@@ -154,6 +154,11 @@ impl Blast {
             .is_some_and(|(at, whose)| whose != slot && now.since(at) <= SPAN)
     }
 
+    /// `true` if what the provider is down for is that it limits everybody.
+    pub(super) fn is_rate_limited(&self) -> bool {
+        self.fault == Some(Family::RateLimited)
+    }
+
     /// Forgets everything, as after a jump of the clock.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

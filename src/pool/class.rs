@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 use super::blast::Backoff;
 use super::caps;
 use super::cooldown::Cooldown;
+use super::fair_cycle::Turns;
 use super::lane::Lane;
 use super::settings::{Anchor, CapSpec, Settings, TierRule, WindowSpec, matches};
 use super::waiters::Queue;
@@ -32,6 +33,8 @@ pub(super) struct Class {
     pub(super) lanes: Vec<TierLane>,
     /// The provider has no capacity for these models just now.
     pub(super) backoff: Backoff,
+    /// Whose turns are over in the fair cycle, where that counts classes apart.
+    pub(super) turns: Turns,
     /// Leases out.
     pub(super) active: u32,
     /// When it was last asked for.
@@ -62,6 +65,8 @@ pub(super) struct Entry {
     /// Since when it stands last in the fair cycle.
     pub(super) benched: Option<Timestamp>,
     pub(super) totals: Totals,
+    /// When its rest last changed: the later of two processes' words counts.
+    pub(super) changed: Timestamp,
     /// Whether the change is still to be written down.
     pub(super) is_dirty: bool,
 }
@@ -100,6 +105,27 @@ impl Totals {
         }
     }
 
+    /// Takes over what another process has counted beyond this.
+    pub(super) fn catch_up(&mut self, other: &Self) {
+        for (sum, count) in [
+            (&mut self.requests, other.requests),
+            (&mut self.successes, other.successes),
+            (&mut self.failures, other.failures),
+            (&mut self.input_tokens, other.input_tokens),
+            (&mut self.cache_read_tokens, other.cache_read_tokens),
+            (&mut self.cache_write_tokens, other.cache_write_tokens),
+            (&mut self.output_tokens, other.output_tokens),
+            (&mut self.reasoning_tokens, other.reasoning_tokens),
+        ] {
+            *sum = (*sum).max(count);
+        }
+        self.first_used_ms = [self.first_used_ms, other.first_used_ms]
+            .into_iter()
+            .flatten()
+            .min();
+        self.last_used_ms = self.last_used_ms.max(other.last_used_ms);
+    }
+
     /// Adds another's counts, as for a credential's sum over its classes.
     pub(super) fn add(&mut self, other: &Self) {
         for (sum, count) in [
@@ -133,6 +159,7 @@ impl Entry {
             cap_base: 0,
             benched: None,
             totals: Totals::default(),
+            changed: Timestamp::default(),
             is_dirty: false,
         }
     }
@@ -172,6 +199,7 @@ impl Class {
             entries: Vec::new(),
             lanes: Vec::new(),
             backoff: Backoff::default(),
+            turns: Turns::default(),
             active: 0,
             used: Timestamp::default(),
         };

@@ -10,7 +10,7 @@ use super::caps;
 use super::class::Entry;
 use super::cooldown::{Cooldown, Reason};
 use super::select::Order;
-use super::settings::{Member, Settings, WindowSpec};
+use super::settings::{Member, Settings, Tracking, WindowSpec};
 use super::slot::{Slot, Standing};
 use super::state::State;
 use super::windows::{Counter, Report, Reported};
@@ -52,6 +52,7 @@ impl State {
             self.admit(member, &mut free);
         }
         self.rank_priorities();
+        self.count_turns();
         self.rebuild_lanes();
         self.serve();
     }
@@ -80,8 +81,11 @@ impl State {
         }
         if only.is_none() {
             let slot = &mut self.slots[at as usize];
-            (slot.cooldown, slot.strikes, slot.benched) = (None, 0, None);
+            (slot.cooldown, slot.strikes) = (None, 0);
             self.mark_slot(at);
+            if self.settings.fair_cycle.tracking == Tracking::Credential {
+                self.set_turn(0, at, None);
+            }
             self.refresh_slot(at);
         }
         self.serve();
@@ -110,6 +114,7 @@ impl State {
             }
             UserState::Expired => slot.standing = Standing::Expired,
         }
+        self.note_usable(at);
         self.mark_slot(at);
         self.refresh_slot(at);
         if *state == UserState::Enabled {
@@ -192,6 +197,9 @@ impl State {
             Some(fitting) => entry.counters[fitting].correct(&windows[fitting], report, now),
             None => entry.reported = Reported::new(report, now),
         }
+        if let Some(until) = entry.room_at(windows, now) {
+            self.bench(class, at, until);
+        }
         self.mark_entry(class, at, true);
         self.refresh_entry(class, at);
         self.serve();
@@ -206,9 +214,12 @@ impl State {
         };
         entry.cooldown = None;
         (entry.ladder, entry.faults) = (0, 0);
-        (entry.reported, entry.benched) = (None, None);
+        entry.reported = None;
         // A cap just lifted by hand starts its count here.
         entry.cap_base = entry.used();
+        if self.settings.fair_cycle.tracking == Tracking::ModelGroup {
+            self.set_turn(class, at, None);
+        }
         self.mark_entry(class, at, true);
         self.refresh_entry(class, at);
     }

@@ -60,6 +60,7 @@ pub mod simulate;
 mod slot;
 mod snapshot;
 mod state;
+mod summary;
 mod waiters;
 mod windows;
 
@@ -80,6 +81,7 @@ pub use slot::Standing;
 pub use snapshot::{
     ClassSnapshot, CooldownSnapshot, CredentialState, MemberSnapshot, PoolSnapshot, WindowSnapshot,
 };
+pub use summary::PoolSummary;
 pub use windows::Report;
 
 use settle::Party;
@@ -139,6 +141,9 @@ impl Pool {
         ask.place = None;
         let mut inner = self.lock();
         let was_urgent = inner.state.dirt.is_urgent;
+        if !ask.memory.counted {
+            ask.passed_over = Some(inner.state.passed_over(&ask.model, now));
+        }
         let answer = inner.state.acquire(
             &mut Request {
                 model: &ask.model,
@@ -202,15 +207,27 @@ impl Pool {
         self.lock().state.snapshot(now)
     }
 
+    /// How many credentials are in which state: cheaper than [`Pool::snapshot`], and all that
+    /// metrics need.
+    pub fn summary(&self, now: Timestamp) -> PoolSummary {
+        self.lock().state.summary(now)
+    }
+
+    /// Whether a credential is ready: a look at one or a few, unless none is.
+    pub fn has_ready(&self, now: Timestamp) -> bool {
+        self.lock().state.has_ready(now)
+    }
+
+    /// At most `most` credentials that are not known to be refused, ready ones first, for calls
+    /// outside the pool.
+    pub fn usable(&self, most: usize, now: Timestamp) -> Vec<CredentialId> {
+        self.lock().state.usable(most, now)
+    }
+
     /// The quota group a model is counted in, or its own name.
     pub fn class_of(&self, model: &str) -> String {
         let inner = self.lock();
         class::class_of(model, &inner.state.settings).0.to_owned()
-    }
-
-    /// Which credentials cannot serve a model now, and why; of a large pool the first few only.
-    pub fn passed_over(&self, model: &str, now: Timestamp) -> Vec<PassedOver> {
-        self.lock().state.passed_over(model, now)
     }
 
     /// Ends cooldowns by hand: of one model (or quota group), or of the whole credential. Returns

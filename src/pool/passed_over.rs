@@ -24,8 +24,11 @@ impl State {
     /// Those of the first few credentials that cannot serve the model now.
     pub(super) fn passed_over(&mut self, model: &str, now: Timestamp) -> Vec<PassedOver> {
         self.observe(now);
-        let (name, _) = class::class_of(model, &self.settings);
-        let class = self.routes.class(name);
+        let class = self.routes.route(model).map(|route| route.class);
+        let class = class.or_else(|| {
+            let (name, _) = class::class_of(model, &self.settings);
+            self.routes.class(name)
+        });
         let slots = (0..).zip(&self.slots).take(LOOKED_AT);
         let present = slots.filter(|(_, slot)| !slot.is_gone);
         present
@@ -108,11 +111,11 @@ mod tests {
         ];
         let now = Timestamp::from_secs(1_000);
         pool.configure(Settings::default(), members, now);
-        assert_eq!(pool.passed_over("m1", now), []);
         let mut ask = Ask::new("m1", None, now);
         let Acquire::Lease(lease) = pool.acquire(&mut ask, now) else {
             panic!("both are ready");
         };
+        assert_eq!(ask.passed_over, Some(Vec::new()));
         let first = lease.credential().clone();
         let failure = Failure::new(Verdict::RateLimit, "slow down");
         let failed = Outcome::Failed {
@@ -120,14 +123,18 @@ mod tests {
             after_content: false,
         };
         lease.settle(&mut ask, failed, now);
-        let passed = pool.passed_over("m1", now);
+        let mut second = Ask::new("m1", None, now);
+        drop(pool.acquire(&mut second, now));
+        let passed = second.passed_over.unwrap_or_default();
         assert_eq!(passed.len(), 1);
         assert_eq!(passed[0].credential, first);
         assert_eq!(passed[0].why, "rate_limit: slow down");
         assert!(passed[0].until.is_some_and(|until| until > now));
+        let mut other = Ask::new("m2", None, now);
+        drop(pool.acquire(&mut other, now));
         assert_eq!(
-            pool.passed_over("m2", now),
-            [],
+            other.passed_over,
+            Some(Vec::new()),
             "another class is not concerned"
         );
     }

@@ -118,6 +118,7 @@ impl State {
 
     /// Reassesses everything.
     pub(super) fn rebuild_lanes(&mut self) {
+        self.readiness.changes += 1;
         let lanes: Vec<Queue> = self
             .classes
             .iter_mut()

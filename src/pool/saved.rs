@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 use super::class::{Entry, Totals};
 use super::cooldown::{Cooldown, Probe, Reason};
 use super::lane::NEVER;
-use super::settings::{Anchor, WindowSpec};
+use super::settings::{Anchor, Tracking, WindowSpec};
 use super::slot::{Slot, Standing};
 use super::state::State;
 use super::windows::{Counter, RING, Reported, Slices};
@@ -58,6 +58,9 @@ pub struct SavedCredential {
     #[serde(default)]
     pub strikes: u32,
     pub benched_ms: Option<i64>,
+    /// When any of this last changed: of two processes' records the later one counts.
+    #[serde(default)]
+    pub changed_ms: i64,
 }
 
 /// A credential for one model class. Times are milliseconds since the epoch.
@@ -77,6 +80,9 @@ pub struct SavedClass {
     #[serde(default)]
     pub cap_base: u64,
     pub benched_ms: Option<i64>,
+    /// When anything but counts last changed: of two processes' records the later one counts.
+    #[serde(default)]
+    pub changed_ms: i64,
     pub reported: Option<SavedReport>,
     #[serde(default)]
     pub windows: Vec<SavedWindow>,
@@ -176,7 +182,9 @@ impl State {
         changes
     }
 
-    /// Takes records back. Those of unknown credentials, or of another secret, are passed over.
+    /// Takes records back: what was written down before a restart, or what another process has
+    /// written since. Those of unknown credentials, or of another secret, are passed over. What is
+    /// known better here stays, and is written down again.
     pub(super) fn restore(&mut self, saved: Vec<Change>, now: Timestamp) {
         self.observe(now);
         for change in saved {
@@ -184,11 +192,7 @@ impl State {
                 Change::Class(saved) => self.restore_class(&saved),
                 Change::Credential(saved) => {
                     if let Some(at) = self.slot_saved(&saved.credential, &saved.fingerprint) {
-                        let slot = &mut self.slots[at as usize];
-                        slot.cooldown = saved.cooldown.and_then(|rest| load_rest(rest, now));
-                        slot.standing = saved.standing;
-                        slot.strikes = saved.strikes;
-                        slot.benched = saved.benched_ms.map(Timestamp::from_millis);
+                        self.restore_slot(at, saved);
                     }
                 }
                 Change::Session(saved) => {
@@ -200,8 +204,29 @@ impl State {
                 }
             }
         }
-        self.rebuild_lanes();
         self.serve();
+    }
+
+    fn restore_slot(&mut self, at: u32, saved: SavedCredential) {
+        let now = self.now;
+        let changed = Timestamp::from_millis(saved.changed_ms).min(now);
+        let slot = &mut self.slots[at as usize];
+        if changed < slot.changed {
+            self.mark_slot(at);
+            return;
+        }
+        slot.changed = changed;
+        slot.cooldown = saved.cooldown.and_then(|rest| load_rest(rest, now));
+        slot.standing = saved.standing;
+        slot.strikes = saved.strikes;
+        let benched = saved.benched_ms.map(Timestamp::from_millis);
+        if self.settings.fair_cycle.tracking == Tracking::Credential {
+            self.restore_turn(0, at, benched);
+        } else {
+            slot.benched = benched;
+        }
+        self.note_usable(at);
+        self.refresh_slot(at);
     }
 
     fn restore_class(&mut self, saved: &SavedClass) {
@@ -211,25 +236,41 @@ impl State {
         };
         let class = self.class_named(&saved.class, saved.is_group);
         let (entry, windows) = self.classes[class as usize].entry_mut(at);
-        entry.cooldown = saved.cooldown.clone().and_then(|rest| load_rest(rest, now));
-        (entry.ladder, entry.faults) = (saved.ladder, saved.faults);
-        entry.cap_base = saved.cap_base;
-        entry.benched = saved.benched_ms.map(Timestamp::from_millis);
-        entry.totals = saved.totals;
-        entry.reported = saved.reported.map(|report| Reported {
-            limit: report.limit,
-            used: report.used,
-            resets: Timestamp::from_millis(report.resets_ms),
-        });
+        entry.totals.catch_up(&saved.totals);
+        entry.cap_base = entry.cap_base.max(saved.cap_base);
         for (counter, spec) in entry.counters.iter_mut().zip(windows) {
             let fits = |saved: &&SavedWindow| {
                 saved.every_ms == millis(spec.every) && saved.anchor == spec.anchor.as_str()
             };
             if let Some(saved) = saved.windows.iter().find(fits) {
-                *counter = load_counter(saved, spec);
+                let mut other = load_counter(saved, spec);
+                other.roll(spec, now);
+                counter.catch_up(other);
             }
         }
+        let changed = Timestamp::from_millis(saved.changed_ms).min(now);
+        if changed < entry.changed {
+            entry.roll(windows, now);
+            self.mark_entry(class, at, false);
+            self.refresh_entry(class, at);
+            return;
+        }
+        entry.changed = changed;
+        entry.cooldown = saved.cooldown.clone().and_then(|rest| load_rest(rest, now));
+        (entry.ladder, entry.faults) = (saved.ladder, saved.faults);
+        entry.reported = saved.reported.map(|report| Reported {
+            limit: report.limit,
+            used: report.used,
+            resets: Timestamp::from_millis(report.resets_ms),
+        });
         entry.roll(windows, now);
+        let benched = saved.benched_ms.map(Timestamp::from_millis);
+        if self.settings.fair_cycle.tracking == Tracking::ModelGroup {
+            self.restore_turn(class, at, benched);
+        } else {
+            entry.benched = benched;
+        }
+        self.refresh_entry(class, at);
     }
 
     /// The place of the credential a record belongs to.
@@ -277,6 +318,7 @@ fn save_slot(slot: &Slot) -> SavedCredential {
         cooldown: slot.cooldown.as_deref().map(save_rest),
         strikes: slot.strikes,
         benched_ms: slot.benched.map(Timestamp::as_millis),
+        changed_ms: slot.changed.as_millis(),
     }
 }
 
@@ -297,6 +339,7 @@ fn save_entry(
         faults: entry.faults,
         cap_base: entry.cap_base,
         benched_ms: entry.benched.map(Timestamp::as_millis),
+        changed_ms: entry.changed.as_millis(),
         reported: entry.reported.map(|report| SavedReport {
             limit: report.limit,
             used: report.used,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::models::glob;
 use crate::ids::CredentialId;
 use crate::secret::Fingerprint;
 
@@ -318,22 +319,9 @@ impl Member {
     }
 }
 
-/// `true` if `text` matches `pattern`, in which `*` stands for any characters.
+/// `true` if `text` matches `pattern`, in which `*` stands for any characters and `?` for one.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, mut rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(mut text) = text.strip_prefix(head) else {
-        return false;
-    };
-    while let Some((middle, tail)) = rest.split_once('*') {
-        let Some(at) = text.find(middle) else {
-            return false;
-        };
-        text = &text[at + middle.len()..];
-        rest = tail;
-    }
-    text.ends_with(rest)
+    glob(pattern.as_bytes(), text.as_bytes())
 }
 
 #[cfg(test)]
@@ -352,6 +340,8 @@ mod tests {
             ("a*b*c", "a-b-b-c", true),
             ("a*b*c", "a-c-b", false),
             ("a*a", "a", false),
+            ("m?", "m1", true),
+            ("m?", "m12", false),
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }

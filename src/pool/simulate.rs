@@ -76,6 +76,8 @@ impl Workload {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub provider: String,
+    /// What was asked for, used evenly.
+    pub models: Vec<String>,
     pub requests: u64,
     pub served: u64,
     pub refused: u64,
@@ -147,7 +149,10 @@ pub fn run(
     let mut engine = Engine::new(state, plan, upstream, Ledger::default(), workload.seed);
     engine.run(workload.start);
     let (state, ledger) = engine.into_parts();
-    ledger.report(&state)
+    Report {
+        models: workload.models.clone(),
+        ..ledger.report(&state)
+    }
 }
 
 fn mean_gap(requests_per_minute: f64) -> Duration {
@@ -279,6 +284,7 @@ impl Ledger {
         let credentials = credentials.collect();
         Report {
             provider: state.provider.to_string(),
+            models: Vec::new(),
             requests: self.requests,
             served: self.served,
             refused,

@@ -17,6 +17,10 @@ pub(super) struct Slot {
     pub(super) max: u32,
     /// From so many leases on others are preferred; 0 means never.
     pub(super) optimal: u32,
+    /// Place of its tier among all tiers of the pool; all alike where turns are taken across tiers.
+    pub(super) tier_place: u32,
+    /// Whether others wait for its turn in the fair cycle.
+    pub(super) is_peer: bool,
     /// Place of its priority among all priorities of the pool, lowest number first.
     pub(super) priority_rank: u32,
     pub(super) standing: Standing,
@@ -27,6 +31,8 @@ pub(super) struct Slot {
     /// Since when it stands last in the fair cycle, where that counts whole credentials.
     pub(super) benched: Option<Timestamp>,
     pub(super) last_used: Option<Timestamp>,
+    /// When its standing or rest last changed: the later of two processes' words counts.
+    pub(super) changed: Timestamp,
     /// Whether a change is still to be written down.
     pub(super) is_dirty: bool,
 }
@@ -59,12 +65,15 @@ impl Slot {
             active: 0,
             max: 0,
             optimal: 0,
+            tier_place: 0,
+            is_peer: false,
             priority_rank: 0,
             standing: Standing::Usable,
             cooldown: None,
             strikes: 0,
             benched: None,
             last_used: None,
+            changed: Timestamp::default(),
             is_dirty: false,
         }
     }

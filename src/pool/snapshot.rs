@@ -285,7 +285,7 @@ impl State {
         let resting = classes
             .iter()
             .filter_map(|class| Some((class, class.cooldown.as_ref()?)));
-        if let Some((class, rest)) = resting.max_by_key(|(_, rest)| rest.until) {
+        if let Some((class, rest)) = resting.max_by_key(|(_, rest)| (rest.until, rest.reason)) {
             let reason = describe(rest, Some(&class.class));
             return (resting_state(rest.reason), Some(reason), Some(rest.until));
         }
@@ -317,7 +317,7 @@ impl State {
     }
 }
 
-const fn resting_state(reason: Reason) -> CredentialState {
+pub(super) const fn resting_state(reason: Reason) -> CredentialState {
     match reason {
         Reason::Cap | Reason::NoMoney | Reason::Quota => CredentialState::Exhausted,
         Reason::Auth

@@ -16,10 +16,12 @@ use super::caps;
 use super::class::{Class, Route, Routes, TierLane};
 use super::cooldown::{Cooldown, Reason};
 use super::eligible::{View, assess};
+use super::fair_cycle::Turns;
 use super::lane::Status;
 use super::select::{self, Order, Wish};
 use super::settings::Settings;
 use super::slot::{Slot, Standing};
+use super::summary::Readiness;
 
 /// A clock that goes back further than this clears all cooldowns: their ends mean nothing now.
 const CLOCK_JUMP: Duration = Duration::from_hours(1);
@@ -39,6 +41,10 @@ pub(super) struct State {
     pub(super) affinity: Affinity,
     pub(super) blast: Blast,
     pub(super) budget: Budget,
+    /// Whose turns are over in the fair cycle, where that counts whole credentials.
+    pub(super) turns: Turns,
+    /// How many take turns in the fair cycle, by the place of their tier.
+    pub(super) peers: Vec<u32>,
     pub(super) rng: fastrand::Rng,
     /// The latest time seen.
     pub(super) now: Timestamp,
@@ -51,6 +57,7 @@ pub(super) struct State {
     pub(super) dirt: Dirt,
     /// Rests begun since the start, for metrics.
     pub(super) rests: BTreeMap<Reason, u64>,
+    pub(super) readiness: Readiness,
 }
 
 /// What is still to be written down.
@@ -106,6 +113,8 @@ impl State {
             affinity: Affinity::default(),
             blast: Blast::default(),
             budget: Budget::default(),
+            turns: Turns::default(),
+            peers: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             now: Timestamp::default(),
             waiting: 0,
@@ -114,6 +123,7 @@ impl State {
             woken: Vec::new(),
             dirt: Dirt::default(),
             rests: BTreeMap::new(),
+            readiness: Readiness::default(),
         }
     }
 
@@ -258,7 +268,12 @@ impl State {
         let gate = self.gate(route.class);
         let has = |status| lane.count(status) > 0;
         if has(Status::Eligible) && gate > self.now {
-            return Refusal::ProviderBackoff { until: gate };
+            return if self.blast.is_rate_limited() && gate == self.blast.backoff.until {
+                // The provider limits all of them alike: no failure of its own.
+                Refusal::Cooling { until: gate }
+            } else {
+                Refusal::ProviderBackoff { until: gate }
+            };
         }
         if memory.losses > 0 || has(Status::Eligible) {
             return Refusal::RetriesSpent;
@@ -351,7 +366,6 @@ impl State {
         }
     }
 
-    /// Ties the conversation to the credential, unless its own is only busy just now.
     /// Lets the newest name of a conversation stand for what an older one stood for.
     pub(super) fn continue_session(
         &mut self,
@@ -376,6 +390,7 @@ impl State {
         }
     }
 
+    /// Ties the conversation to the credential, unless its own is only busy just now.
     fn bind(&mut self, route: Route, slot: u32, session: Option<u64>) {
         let Some(session) = session.filter(|_| self.settings.affinity) else {
             return;
@@ -445,6 +460,7 @@ impl State {
 
     /// Reassesses a credential for one class.
     pub(super) fn refresh_entry(&mut self, class: u32, at: u32) {
+        self.readiness.changes += 1;
         let class = &mut self.classes[class as usize];
         let Some(slot) = self.slots.get(at as usize) else {
             return;
@@ -466,6 +482,7 @@ impl State {
 
     /// Reassesses a credential for all classes.
     pub(super) fn refresh_slot(&mut self, slot: u32) {
+        self.readiness.changes += 1;
         for class in 0..u32::try_from(self.classes.len()).unwrap_or(u32::MAX) {
             self.refresh_entry(class, slot);
         }
@@ -477,6 +494,7 @@ impl State {
         tracing::warn!(provider = %self.provider, "the clock went back: all cooldowns end");
         for slot in 0..self.slots.len() {
             self.slots[slot].cooldown = None;
+            self.slots[slot].benched = None;
             self.mark_slot(u32::try_from(slot).unwrap_or(u32::MAX));
         }
         for class in 0..self.classes.len() {
@@ -485,12 +503,14 @@ impl State {
                 if let Some(entry) = &mut self.classes[class].entries[slot] {
                     entry.cooldown = None;
                     entry.reported = None;
+                    entry.benched = None;
                     let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
                     self.mark_entry(place(class), place(slot), true);
                 }
             }
         }
         self.blast.clear();
+        self.count_turns();
         self.rebuild_lanes();
     }
 
@@ -498,6 +518,7 @@ impl State {
     pub(super) fn mark_slot(&mut self, at: u32) {
         self.dirt.is_urgent = true;
         let slot = &mut self.slots[at as usize];
+        slot.changed = self.now;
         if !slot.is_dirty {
             slot.is_dirty = true;
             self.dirt.slots.push(at);
@@ -508,9 +529,13 @@ impl State {
     pub(super) fn mark_entry(&mut self, class: u32, slot: u32, is_urgent: bool) {
         self.dirt.is_urgent |= is_urgent;
         let entry = self.classes[class as usize].entries.get_mut(slot as usize);
-        if let Some(entry) = entry.and_then(|entry| entry.as_deref_mut())
-            && !entry.is_dirty
-        {
+        let Some(entry) = entry.and_then(|entry| entry.as_deref_mut()) else {
+            return;
+        };
+        if is_urgent {
+            entry.changed = self.now;
+        }
+        if !entry.is_dirty {
             entry.is_dirty = true;
             self.dirt.entries.push((class, slot));
         }

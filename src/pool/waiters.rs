@@ -82,9 +82,11 @@ impl State {
 
     /// Queues a request; one that is queued already keeps its place.
     pub(super) fn enqueue(&mut self, route: Route, request: &Request<'_>) -> u64 {
+        let lane = &mut self.classes[route.class as usize].lanes[route.lane];
         if let Some(ticket) = request.ticket
-            && self.lane(route).queue.contains_key(&ticket)
+            && let Some(waiter) = lane.queue.get_mut(&ticket)
         {
+            waiter.deadline = request.deadline;
             return ticket;
         }
         self.dequeue(request.ticket);

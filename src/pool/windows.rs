@@ -208,6 +208,18 @@ impl Counter {
         Some(NEVER)
     }
 
+    /// Takes over what another process has counted in the same window beyond this. What both
+    /// counted at once is counted by one of them; whatever is uncertain counts against us.
+    pub(super) fn catch_up(&mut self, other: Self) {
+        let tokens = self.tokens.max(other.tokens);
+        let stated_limit = other.stated_limit.or(self.stated_limit);
+        let is_ahead = (other.requests, other.tokens) > (self.requests, self.tokens);
+        if is_ahead || self.started.is_none() {
+            *self = other;
+        }
+        (self.tokens, self.stated_limit) = (tokens, stated_limit);
+    }
+
     fn clear(&mut self) {
         *self = Self {
             stated_limit: self.stated_limit,

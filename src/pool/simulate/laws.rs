@@ -184,7 +184,9 @@ impl Watch for Laws {
         for change in state.drain_changes() {
             self.disk.insert(change.key(), change);
         }
+        state.assert_turns_are_counted();
         if self.events.is_multiple_of(RESTORE_EVERY) {
+            state.assert_summed_up();
             self.restore(state);
         }
     }

@@ -421,15 +421,24 @@ fn waits_the_provider_stated_are_believed_even_in_a_blast() {
 
 #[test]
 fn a_provider_backing_off_past_the_deadline_is_refused_at_once() {
-    let pool = pool(3, Settings::default());
-    let mut first = ask(at(0));
-    for _ in 0..3 {
-        let lease = lease(&pool, &mut first, at(0));
-        fail(lease, &mut first, &rate_limit(None), at(0));
+    let until = at(1);
+    let broken = failure(Verdict::Transient(Fault::Server), 500, None);
+    for (fault, expected) in [
+        (broken, Refusal::ProviderBackoff { until }),
+        // Limiting everybody is no failure of the provider's.
+        (rate_limit(None), Refusal::Cooling { until }),
+    ] {
+        let mut settings = Settings::default();
+        settings.retry.same_key_retries = 0;
+        let pool = pool(3, settings);
+        let mut first = ask(at(0));
+        for _ in 0..3 {
+            let lease = lease(&pool, &mut first, at(0));
+            fail(lease, &mut first, &fault, at(0));
+        }
+        let mut short = Ask::new("m", None, at(0));
+        assert_eq!(refusal(&pool, &mut short, at(0)), expected);
     }
-    let mut short = Ask::new("m", None, at(0));
-    let refused = refusal(&pool, &mut short, at(0));
-    assert_eq!(refused, Refusal::ProviderBackoff { until: at(1) });
 }
 
 #[test]

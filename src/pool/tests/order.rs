@@ -327,3 +327,28 @@ fn across_tiers_the_benched_stand_behind_all_priorities() {
         assert_eq!(serve(&pool, at(400)), third, "cross tier: {cross_tier}");
     }
 }
+
+#[test]
+fn whoever_can_no_longer_take_a_turn_is_not_waited_for() {
+    let pool = pool(3, cycling(false));
+    limit(&pool, "1", "m", 301, at(0));
+    pool.set_state(&id("3"), &UserState::Disabled, at(1));
+    limit(&pool, "2", "m", 301, at(2));
+    let is_benched = |member: usize| pool.snapshot(at(3)).members[member].classes[0].is_benched;
+    assert!(!is_benched(0) && !is_benched(1), "a new cycle has begun");
+}
+
+#[test]
+fn a_rest_of_the_whole_credential_is_a_turn_too() {
+    let mut settings = cycling(false);
+    settings.fair_cycle.tracking = Tracking::Credential;
+    let pool = pool(2, settings);
+    let mut first = ask(at(0));
+    let held = lease(&pool, &mut first, at(0));
+    let broke = Failure::new(Verdict::NoMoney, "no credit left");
+    fail(held, &mut first, &broke, at(0));
+    assert!(pool.snapshot(at(1)).members[0].is_benched);
+    // Another model sees it as well: it is the credential that has had its turn.
+    pool.reset(&id("1"), None, at(1));
+    assert!(!pool.snapshot(at(1)).members[0].is_benched);
+}

@@ -170,3 +170,66 @@ fn many_threads_leave_no_lease_behind() {
     let snapshot = pool.snapshot(at(300));
     assert_eq!((snapshot.leases, snapshot.waiters), (0, 0));
 }
+
+/// Two processes that share a state: `shared` of each goes to the other.
+fn pass_on(from: &Arc<Pool>, to: &Arc<Pool>, now: Timestamp) {
+    to.restore(from.drain_changes(), now);
+}
+
+#[test]
+fn what_another_process_learned_counts_here_and_back() {
+    let (server, chat) = (pool(1, Settings::default()), pool(1, Settings::default()));
+    let mut mine = ask(at(0));
+    let held = lease(&server, &mut mine, at(0));
+    fail(held, &mut mine, &rate_limit(Some(600)), at(0));
+    pass_on(&server, &chat, at(1));
+    let cooling = (CredentialState::Cooling, Some(at(600)));
+    assert_eq!(state(&chat, "1", at(1)), cooling);
+    assert!(chat.reset(&id("1"), None, at(2)));
+    pass_on(&chat, &server, at(3));
+    assert_eq!(state(&server, "1", at(3)).0, CredentialState::Ready);
+}
+
+#[test]
+fn a_record_written_before_a_rest_began_does_not_end_it() {
+    let (server, chat) = (pool(1, Settings::default()), pool(1, Settings::default()));
+    serve(&chat, at(0));
+    let stale = chat.drain_changes();
+    let mut mine = ask(at(1));
+    let held = lease(&server, &mut mine, at(1));
+    fail(held, &mut mine, &rate_limit(Some(600)), at(1));
+    server.drain_changes();
+    server.restore(stale, at(2));
+    let cooling = (CredentialState::Cooling, Some(at(601)));
+    assert_eq!(state(&server, "1", at(2)), cooling);
+    // The record was overwritten in the store: it is written again.
+    pass_on(&server, &chat, at(2));
+    assert_eq!(state(&chat, "1", at(2)), cooling);
+}
+
+#[test]
+fn counts_of_two_processes_never_go_down() {
+    let (server, chat) = (pool(1, Settings::default()), pool(1, Settings::default()));
+    for n in 0..10 {
+        serve(&server, at(n));
+    }
+    serve(&chat, at(10));
+    pass_on(&chat, &server, at(11));
+    let used = |pool: &Arc<Pool>| pool.snapshot(at(11)).members[0].classes[0].clone();
+    assert_eq!(used(&server).windows[0].requests, 10);
+    assert_eq!(used(&server).totals.requests, 10);
+    pass_on(&server, &chat, at(11));
+    assert_eq!(used(&chat).windows[0].requests, 10);
+}
+
+#[test]
+fn what_comes_from_another_process_keeps_the_credential_in_use() {
+    let pool = pool(2, Settings::default());
+    assert_eq!(serve(&pool, at(0)), "1");
+    let other = pool_of(Settings::default(), vec![member(2)]);
+    for _ in 0..3 {
+        serve(&other, at(1));
+    }
+    pass_on(&other, &pool, at(2));
+    assert_eq!(serve(&pool, at(2)), "1", "although the second is used more");
+}

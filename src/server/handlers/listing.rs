@@ -10,7 +10,7 @@ use crate::dialects::model_list;
 use crate::gateway::catalog::{self, entries};
 use crate::gateway::enriched::enrich;
 use crate::gateway::snapshot::Snapshot;
-use crate::pool::{CredentialState, PoolSnapshot};
+use crate::pool::CredentialState;
 use crate::server::body;
 use crate::server::clients::Client;
 use crate::server::handlers::{Settings, Shared, estimate, stats};
@@ -123,7 +123,7 @@ fn health(shared: &Shared) -> Answer {
         .snapshot()
         .providers
         .values()
-        .any(|runtime| count(&runtime.pool.snapshot(now), CredentialState::Ready) > 0);
+        .any(|runtime| runtime.pool.has_ready(now));
     let (status, word) = if ready {
         (StatusCode::OK, "ok")
     } else {
@@ -147,26 +147,19 @@ fn providers(snapshot: &Snapshot) -> String {
         .providers
         .values()
         .map(|runtime| {
-            let pool = runtime.pool.snapshot(now);
+            let pool = runtime.pool.summary(now);
             json!({
                 "id": runtime.id.as_str(),
                 "kind": runtime.adapter.spec().dialect.as_str(),
-                "credentials": pool.members.len(),
-                "ready": count(&pool, CredentialState::Ready),
-                "cooling": count(&pool, CredentialState::Cooling)
-                    + count(&pool, CredentialState::Exhausted),
+                "credentials": pool.credentials,
+                "ready": pool.count(CredentialState::Ready),
+                "cooling": pool.count(CredentialState::Cooling)
+                    + pool.count(CredentialState::Exhausted),
                 "models": runtime.listed().len(),
             })
         })
         .collect();
     json!({"object": "list", "data": data}).to_string()
-}
-
-fn count(pool: &PoolSnapshot, state: CredentialState) -> usize {
-    pool.members
-        .iter()
-        .filter(|member| member.state == state)
-        .count()
 }
 
 fn not_yet(what: &str) -> Answer {
