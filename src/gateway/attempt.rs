@@ -198,7 +198,6 @@ impl Trip<'_> {
             Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
         };
         self.arrive(target);
-        let pool = &target.runtime.pool;
         let mut last: Option<Lost> = None;
         loop {
             let lease = match self.acquire(target, &mut ask) {

@@ -245,6 +245,11 @@ impl Gateway {
         &self.home
     }
 
+    /// Its home, for another gateway that takes over where this one ended.
+    pub(crate) fn take_home(mut self) -> Home {
+        std::mem::replace(&mut self.home, Home::new())
+    }
+
     /// What it wrote to stderr so far.
     pub(crate) fn stderr(&self) -> String {
         let bytes = self.stderr.lock().expect("readers do not panic");
