@@ -19,7 +19,7 @@ use crate::config::exposure::exposure;
 use crate::config::load::Flags;
 use crate::config::server::Server;
 use crate::config::storage::Backend;
-use crate::gateway::{Gateway, catalog, persist};
+use crate::gateway::{Gateway, catalog, persist, upkeep};
 use crate::server::clients::Clients;
 use crate::server::demo::Demo;
 use crate::server::guard::HostRule;
@@ -118,6 +118,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     tokio::spawn(watch_signals(shutdown.clone(), stops));
     tokio::spawn(refresh_models(Arc::clone(&gateway)));
     tokio::spawn(persist::run(Arc::clone(&gateway)));
+    tokio::spawn(upkeep::run(Arc::clone(&gateway)));
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
     let watches_files = !args.no_watch;
     let (args, globals) = (args.clone(), context.globals.clone());

@@ -34,6 +34,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a taken lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
+/// Between two refreshes ahead of the end.
+const LEAST_GAP: Duration = Duration::from_secs(30);
+
 /// Longest pause after refreshes that failed for the moment.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
@@ -83,6 +86,8 @@ struct LiveState {
     account: Account,
     http: Http,
     flight: Option<watch::Receiver<Option<Landed>>>,
+    /// When this process last renewed the token.
+    renewed_at: Option<Timestamp>,
     /// Refreshes that failed for the moment, in a row.
     failures: u32,
     /// No refresh before this after a failure, and why.
@@ -113,6 +118,7 @@ impl LiveAccount {
                 account,
                 http,
                 flight: None,
+                renewed_at: None,
                 failures: 0,
                 pause: None,
             }),
@@ -203,10 +209,21 @@ impl LiveAccount {
         if state.account.expired_reason.is_some() {
             return None;
         }
-        let lead = Duration::from_secs(self.client.spec.refresh_lead_secs);
-        let due = state.account.expires? - lead.mul_f64(1.0 - self.spread() / 2.0);
+        let mut lead = Duration::from_secs(self.client.spec.refresh_lead_secs);
+        let (expires, mut least) = (state.account.expires?, Timestamp::default());
+        if let Some(renewed) = state.renewed_at {
+            // A token that lives for less than the lead is not renewed without end.
+            lead = lead.min(renewed.until(expires) / 2);
+            least = renewed + LEAST_GAP;
+        }
+        let due = expires - lead.mul_f64(1.0 - self.spread() / 2.0);
         let pause = state.pause.as_ref().map_or(due, |(until, _)| *until);
-        Some(due.max(pause))
+        Some(due.max(pause).max(least))
+    }
+
+    /// Whether the present token is good for a request.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.usable(now).is_some()
     }
 
     /// A token good for a request now, refreshed first where the present one has ended.
@@ -282,6 +299,7 @@ impl LiveAccount {
         tally.fetch_add(1, Ordering::Relaxed);
         match landed {
             Ok(_) => {
+                state.renewed_at = Some(now);
                 state.failures = 0;
                 state.pause = None;
             }

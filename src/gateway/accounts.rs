@@ -6,6 +6,7 @@
 //! it means: a new log-in, a page its owner must open, or a rest.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct AccountInUse {
     given: Option<Secret>,
     /// Held while the first steps are taken, so that many requests take them once.
     first_steps: tokio::sync::Mutex<()>,
+    /// When its quota was last asked for, milliseconds since the epoch; 0 is never.
+    quota_read_ms: AtomicI64,
 }
 
 /// All that one attempt needs of a credential.
@@ -81,7 +84,19 @@ impl AccountInUse {
             given: live.account().refresh_token,
             live,
             first_steps: tokio::sync::Mutex::default(),
+            quota_read_ms: AtomicI64::new(0),
         })
+    }
+
+    /// Whether its quota was last asked for longer ago than this.
+    pub fn is_quota_due(&self, now: Timestamp, interval: Duration) -> bool {
+        let last = Timestamp::from_millis(self.quota_read_ms.load(Ordering::Relaxed));
+        last + interval <= now
+    }
+
+    /// Notes that its quota is being asked for.
+    pub fn quota_read(&self, now: Timestamp) {
+        self.quota_read_ms.store(now.as_millis(), Ordering::Relaxed);
     }
 
     /// Whether a credential, read again, is this account: then its tokens are taken over if they
@@ -152,6 +167,11 @@ impl Holder {
 }
 
 impl Pass {
+    /// `true` for an account, whose token can be renewed.
+    pub const fn is_account(&self) -> bool {
+        self.account.is_some()
+    }
+
     /// What the adapter may know.
     pub fn view(&self) -> AccountView<'_> {
         let facts = self
@@ -247,7 +267,11 @@ pub async fn ready(runtime: &ProviderRuntime, id: &CredentialId) -> Result<Optio
     if runtime.adapter.bootstrap(&pass.view()).is_none() {
         return Ok(Some(pass));
     }
-    first_steps(runtime, holder, account).await
+    let taken = first_steps(runtime, holder, account).await;
+    if let Err(refused @ Unready::Refused(_)) = &taken {
+        refused.tell(runtime, id, Timestamp::now());
+    }
+    taken
 }
 
 /// A newer token after the vendor refused the one of `pass`; `None` for keys.

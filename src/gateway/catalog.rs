@@ -191,7 +191,7 @@ async fn fetch(
     runtime: &ProviderRuntime,
     credential: Option<&CredentialId>,
 ) -> Result<Vec<ListedModel>, Failure> {
-    let pass = match credential {
+    let mut pass = match credential {
         Some(credential) => accounts::ready(runtime, credential)
             .await
             .map_err(Unready::into_failure)?,
@@ -204,9 +204,11 @@ async fn fetch(
         let Some(call) = runtime.adapter.list_models(page.as_deref()) else {
             break;
         };
-        let reply = probe::call(runtime, pass.as_ref(), &call, LIST_TIMEOUT)
-            .await
-            .map_err(|error| Failure::new(Verdict::Transient(error.fault), error.message))?;
+        let reply = match &mut pass {
+            Some(pass) => probe::ask(runtime, pass, &call, LIST_TIMEOUT).await,
+            None => probe::call(runtime, None, &call, LIST_TIMEOUT).await,
+        }
+        .map_err(probe::unsent)?;
         let ModelPage {
             models: listed,
             next,

@@ -35,6 +35,7 @@ pub mod sink;
 pub mod snapshot;
 pub mod thoughts;
 pub mod trail;
+pub mod upkeep;
 pub mod upstream;
 
 use std::sync::Arc;

@@ -86,6 +86,28 @@ pub async fn call(
     Err(failure.unwrap_or_else(|| SendError::unconfigured(&runtime.id)))
 }
 
+/// [`call`] with an account or key; a token that is refused is renewed and the call repeated.
+pub async fn ask(
+    runtime: &ProviderRuntime,
+    pass: &mut Pass,
+    question: &Call,
+    timeout: Duration,
+) -> Result<ProbeReply, SendError> {
+    let reply = call(runtime, Some(pass), question, timeout).await?;
+    let is_refused = || runtime.adapter.judge(&reply.as_answer()).verdict == Verdict::Auth;
+    if reply.is_success() || !pass.is_account() || !is_refused() {
+        return Ok(reply);
+    }
+    let id = pass.id.clone();
+    match accounts::renewed(runtime, &id, pass).await {
+        Ok(Some(renewed)) => {
+            *pass = renewed;
+            call(runtime, Some(pass), question, timeout).await
+        }
+        Ok(None) | Err(_) => Ok(reply),
+    }
+}
+
 /// Runs the provider's cheapest check on a credential. Returns how many models it can list, where
 /// that can be told.
 pub async fn check(
@@ -93,7 +115,7 @@ pub async fn check(
     credential: &CredentialId,
     timeout: Duration,
 ) -> Result<Option<usize>, Failure> {
-    let pass = &pass(runtime, credential).await?;
+    let pass = &mut pass(runtime, credential).await?;
     let tested = test(runtime, pass, timeout).await;
     if let Err(failure) = &tested
         && !matches!(failure.status, Some(404 | 405))
@@ -115,7 +137,7 @@ pub async fn test_key(
     credential: &CredentialId,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    test(runtime, &pass(runtime, credential).await?, timeout).await
+    test(runtime, &mut pass(runtime, credential).await?, timeout).await
 }
 
 async fn pass(runtime: &ProviderRuntime, credential: &CredentialId) -> Result<Pass, Failure> {
@@ -126,8 +148,12 @@ async fn pass(runtime: &ProviderRuntime, credential: &CredentialId) -> Result<Pa
     })
 }
 
-async fn test(runtime: &ProviderRuntime, pass: &Pass, timeout: Duration) -> Result<(), Failure> {
-    let reply = call(runtime, Some(pass), &runtime.adapter.key_test(), timeout)
+async fn test(
+    runtime: &ProviderRuntime,
+    pass: &mut Pass,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let reply = ask(runtime, pass, &runtime.adapter.key_test(), timeout)
         .await
         .map_err(unsent)?;
     runtime
@@ -137,14 +163,14 @@ async fn test(runtime: &ProviderRuntime, pass: &Pass, timeout: Duration) -> Resu
 }
 
 /// The number of models on the first page of the list.
-async fn list(runtime: &ProviderRuntime, pass: &Pass, timeout: Duration) -> Result<usize, Failure> {
+async fn list(runtime: &ProviderRuntime, pass: &mut Pass, timeout: Duration) -> Result<usize, Failure> {
     let Some(list) = runtime.adapter.list_models(None) else {
         return Err(Failure::new(
             Verdict::BadRequest,
             "the provider has no model list",
         ));
     };
-    let reply = call(runtime, Some(pass), &list, timeout)
+    let reply = ask(runtime, pass, &list, timeout)
         .await
         .map_err(unsent)?;
     if !reply.is_success() {
@@ -159,11 +185,13 @@ async fn list(runtime: &ProviderRuntime, pass: &Pass, timeout: Duration) -> Resu
         .map_err(|reason| Failure::new(Verdict::Transient(Fault::Garbage), reason))
 }
 
-fn unsent(error: SendError) -> Failure {
+/// A call without an answer, as a failure.
+pub fn unsent(error: SendError) -> Failure {
     Failure::new(Verdict::Transient(error.fault), error.message)
 }
 
-fn shown(runtime: &ProviderRuntime, mut failure: Failure, secret: &Secret) -> Failure {
+/// A failure whose message is safe to show.
+pub fn shown(runtime: &ProviderRuntime, mut failure: Failure, secret: &Secret) -> Failure {
     failure.message = runtime.redact(&failure.message, Some(secret));
     failure
 }

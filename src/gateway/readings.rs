@@ -1,6 +1,7 @@
 //! The metrics that nobody counts because the pools know them: read when somebody asks.
 
 use crate::gateway::Gateway;
+use crate::gateway::runtime::ProviderRuntime;
 use crate::pool::{CredentialState, PoolSummary};
 use crate::telemetry::metrics::{Kind, Label, Reading};
 use crate::time::Timestamp;
@@ -8,6 +9,8 @@ use crate::time::Timestamp;
 /// Writes all metrics of a gateway in Prometheus' text exposition.
 pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
     let snapshot = gateway.snapshot();
+    let refreshes = snapshot.providers.values().flat_map(|runtime| refreshes(runtime));
+    let refreshes = refreshes.collect();
     let pools: Vec<PoolSummary> = snapshot
         .providers
         .values()
@@ -20,10 +23,36 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
     gateway
         .telemetry
         .metrics
-        .write(&readings(&pools, is_state_up))
+        .write(&readings(&pools, refreshes, is_state_up))
 }
 
-fn readings(pools: &[PoolSummary], is_state_up: bool) -> Vec<Reading<'_>> {
+/// Of providers with accounts: how often tokens were renewed, or could not be.
+fn refreshes(runtime: &ProviderRuntime) -> Vec<Series<'_>> {
+    let accounts = runtime.holders.values().filter_map(|holder| holder.account());
+    let mut tallies = accounts.map(|account| account.live.tally()).peekable();
+    if tallies.peek().is_none() {
+        return Vec::new();
+    }
+    let (mut renewed, mut failed) = (0, 0);
+    for tally in tallies {
+        renewed += tally.renewed;
+        failed += tally.failed;
+    }
+    let series = |result, count| {
+        let provider = ("provider", runtime.id.as_str());
+        (vec![provider, ("result", result)], as_f64(count))
+    };
+    vec![series("failed", failed), series("ok", renewed)]
+}
+
+/// One line of a family: labels and value.
+type Series<'a> = (Vec<Label<'a>>, f64);
+
+fn readings<'a>(
+    pools: &'a [PoolSummary],
+    refreshes: Vec<Series<'a>>,
+    is_state_up: bool,
+) -> Vec<Reading<'a>> {
     let each = |value: fn(&PoolSummary) -> u32| {
         pools
             .iter()
@@ -54,6 +83,12 @@ fn readings(pools: &[PoolSummary], is_state_up: bool) -> Vec<Reading<'_>> {
             help: "Requests waiting for a credential",
             kind: Kind::Gauge,
             series: each(|pool| pool.waiters),
+        },
+        Reading {
+            name: "token_refreshes_total",
+            help: "Renewals of access tokens",
+            kind: Kind::Counter,
+            series: refreshes,
         },
         Reading {
             name: "state_backend_up",
@@ -110,7 +145,7 @@ mod tests {
         let provider = ProviderId::parse("fake").expect("a valid name");
         let pool = Pool::new(provider, Settings::default(), 1);
         let pools = [pool.summary(Timestamp::from_secs(1))];
-        let text = Metrics::default().write(&readings(&pools, false));
+        let text = Metrics::default().write(&readings(&pools, Vec::new(), false));
         for state in CredentialState::ALL {
             let line = format!(
                 "llmproxy_credentials{{provider=\"fake\",state=\"{}\"}} 0",

@@ -33,7 +33,6 @@ pub struct Metrics {
     tokens: Counters,
     cost: Counters,
     losses: Counters,
-    refreshes: Counters,
     first_token: Histograms,
     duration: Histograms,
 }
@@ -95,12 +94,6 @@ impl Metrics {
         }
     }
 
-    /// Counts a token refresh: `ok` or `failed`.
-    pub fn refresh(&self, provider: &str, result: &str) {
-        self.refreshes
-            .add(&[("provider", provider), ("result", result)], 1.0);
-    }
-
     /// Writes every family; `readings` are those whose values others hold.
     pub fn write(&self, readings: &[Reading<'_>]) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -125,11 +118,6 @@ impl Metrics {
                 "translation_losses_total",
                 "Request and answer fields that did not cross",
                 &self.losses,
-            ),
-            (
-                "token_refreshes_total",
-                "OAuth token refreshes",
-                &self.refreshes,
             ),
         ] {
             family.write(name, help, &mut text);

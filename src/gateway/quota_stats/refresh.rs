@@ -1,8 +1,10 @@
 //! `POST /v1/quota-stats`: what it may ask for, and doing it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -10,11 +12,16 @@ use crate::gateway::Gateway;
 use crate::gateway::quota_stats::document::RefreshResult;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
+use crate::gateway::upkeep;
+use crate::ids::CredentialId;
 use crate::near::did_you_mean;
 use crate::time::Timestamp;
 
 /// How long the last counts may take to reach the disk.
 const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Accounts asked for at once.
+const AT_ONCE: usize = 8;
 
 /// The body of the request.
 #[derive(Clone, Debug, Deserialize)]
@@ -116,15 +123,14 @@ fn unknown<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a s
     }
 }
 
-/// Does what was asked. Blocks while it reads the state.
-pub fn run(gateway: &Gateway, request: &Request) -> RefreshResult {
+/// Does what was asked.
+pub async fn run(gateway: &Arc<Gateway>, request: &Request) -> RefreshResult {
     let started = Instant::now();
     let snapshot = gateway.snapshot();
-    let mut written = Ok(());
-    if let Some(persistence) = &gateway.persistence {
-        persistence.catch_up(&snapshot, Timestamp::now());
-        written = persistence.state().flush(WRITE_PATIENCE);
-    }
+    let (behind, seen) = (Arc::clone(gateway), Arc::clone(&snapshot));
+    // The database blocks: not on the runtime's own threads.
+    let caught_up = tokio::task::spawn_blocking(move || catch_up(&behind, &seen)).await;
+    let written = caught_up.unwrap_or_else(|error| Err(error.to_string()));
     let mut result = RefreshResult {
         action: request.action.as_str().to_owned(),
         scope: request.scope.as_str().to_owned(),
@@ -135,22 +141,74 @@ pub fn run(gateway: &Gateway, request: &Request) -> RefreshResult {
             Ok(()) => {
                 "what other processes have written counts here, and the other way round".to_owned()
             }
-            Err(error) => error.to_string(),
+            Err(error) => error.clone(),
         },
         ..RefreshResult::default()
     };
     if request.action == Action::ForceRefresh {
-        let chosen = snapshot.providers.values().filter(|runtime| {
-            request.scope == Scope::All || request.provider.as_deref() == Some(runtime.id.as_str())
-        });
-        result.message = nothing_to_ask(chosen.map(|runtime| &**runtime));
-        result.credentials_refreshed = Some(0);
-        result.success_count = Some(0);
-        result.failed_count = Some(0);
-        result.errors = Some(Vec::new());
+        ask_vendors(&snapshot, request, &mut result).await;
     }
     result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     result
+}
+
+/// Takes over what others wrote and writes down what they should know. Blocks.
+fn catch_up(gateway: &Gateway, snapshot: &Snapshot) -> Result<(), String> {
+    let Some(persistence) = &gateway.persistence else {
+        return Ok(());
+    };
+    persistence.catch_up(snapshot, Timestamp::now());
+    let written = persistence.state().flush(WRITE_PATIENCE);
+    written.map_err(|error| error.to_string())
+}
+
+/// Reads the quotas of those credentials that are meant and can be asked for.
+async fn ask_vendors(snapshot: &Snapshot, request: &Request, result: &mut RefreshResult) {
+    let of_provider = |runtime: &&Arc<ProviderRuntime>| {
+        request.scope == Scope::All || request.provider.as_deref() == Some(runtime.id.as_str())
+    };
+    let chosen: Vec<_> = snapshot.providers.values().filter(of_provider).collect();
+    let is_meant = |id: &CredentialId| {
+        let name = request.credential.as_deref().unwrap_or_default();
+        request.scope != Scope::Credential || id.as_str() == name || id.name() == name
+    };
+    let accounts = chosen.iter().flat_map(|runtime| {
+        let holders = runtime.holders.values();
+        let asked = holders.filter(|holder| holder.account().is_some() && is_meant(&holder.id));
+        asked.map(move |holder| (Arc::clone(runtime), holder.id.clone()))
+    });
+    let read: Vec<_> = stream::iter(accounts.collect::<Vec<_>>())
+        .map(|(runtime, id)| async move {
+            let read = upkeep::read_quota(&runtime, &id).await;
+            (id, read)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut errors = Vec::new();
+    let (mut refreshed, mut failed) = (0, 0);
+    for (id, read) in &read {
+        match read {
+            Ok(0) => {}
+            Ok(_) => refreshed += 1,
+            Err(failure) => {
+                failed += 1;
+                errors.push(format!("{id}: {}", failure.message));
+            }
+        }
+    }
+    errors.sort();
+    result.message = match (refreshed, failed) {
+        (0, 0) => nothing_to_ask(chosen.iter().map(|runtime| &***runtime)),
+        (0, _) => "no quota could be read".to_owned(),
+        (1, _) => "the quota of one account was read".to_owned(),
+        (several, _) => format!("the quotas of {several} accounts were read"),
+    };
+    result.success &= failed == 0;
+    result.credentials_refreshed = Some(refreshed);
+    result.success_count = Some(refreshed);
+    result.failed_count = Some(failed);
+    result.errors = Some(errors);
 }
 
 /// None of the providers that take API keys can be asked for a quota (vendors' API references,

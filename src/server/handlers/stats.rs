@@ -58,8 +58,8 @@ pub(super) async fn refresh(shared: &Shared, body: &[u8]) -> Answer {
     let only = (request.scope != refresh::Scope::All)
         .then(|| request.provider.clone())
         .flatten();
+    let result = refresh::run(&shared.gateway, &request).await;
     let document = blocking(&shared.gateway, move |gateway| {
-        let result = refresh::run(gateway, &request);
         let mut document = quota_stats::of_gateway(gateway, Timestamp::now());
         "refreshed".clone_into(&mut document.data_source);
         document.refresh_result = Some(result);
