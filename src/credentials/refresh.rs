@@ -84,6 +84,8 @@ pub struct Tally {
 #[derive(Debug)]
 struct LiveState {
     account: Account,
+    /// The address that was learned.
+    email: Option<String>,
     http: Http,
     flight: Option<watch::Receiver<Option<Landed>>>,
     /// When this process last renewed the token.
@@ -116,6 +118,7 @@ impl LiveAccount {
             failed: AtomicU64::new(0),
             state: Mutex::new(LiveState {
                 account,
+                email: None,
                 http,
                 flight: None,
                 renewed_at: None,
@@ -150,6 +153,11 @@ impl LiveAccount {
         self.lock().http = http;
     }
 
+    /// The address that was learned of the account, if any was.
+    pub fn email(&self) -> Option<String> {
+        self.lock().email.clone()
+    }
+
     /// The refreshes so far.
     pub fn tally(&self) -> Tally {
         Tally {
@@ -178,7 +186,11 @@ impl LiveAccount {
     /// Keeps what was learned of the account: in memory at once, then in its file. A member that
     /// is `null` is taken away.
     pub async fn learn(self: &Arc<Self>, facts: Map<String, Value>, email: Option<String>) {
-        merge(&mut self.lock().account.extra, &facts);
+        {
+            let mut state = self.lock();
+            merge(&mut state.account.extra, &facts);
+            state.email = email.clone().or(state.email.take());
+        }
         let Some(store) = self.store.clone() else {
             return;
         };
@@ -341,12 +353,16 @@ impl LiveAccount {
 
     /// Makes new tokens durable, then known.
     async fn keep(self: &Arc<Self>, account: Account, tokens: Tokens, now: Timestamp) -> Landed {
-        let renewed = with_tokens(account, tokens, now);
-        let stored = self.write(renewed.clone(), now).await;
-        // A full disk must not cost the account: the tokens stay good in memory, and the next
-        // write takes them along.
-        if let Err(error) = stored {
-            tracing::error!(credential = %self.id, "new tokens of {} are not on disk: {error}", self.id);
+        let mut renewed = with_tokens(account, tokens, now);
+        match self.write(renewed.clone(), now).await {
+            Ok(None) => {}
+            // Somebody logged in meanwhile: theirs are the tokens to use.
+            Ok(Some(newer)) => renewed = newer,
+            // A full disk must not cost the account: the tokens stay good in memory, and the next
+            // write takes them along.
+            Err(error) => {
+                tracing::error!(credential = %self.id, "new tokens of {} are not on disk: {error}", self.id);
+            }
         }
         let token = token_of(&renewed);
         self.lock().account = renewed;
@@ -449,23 +465,36 @@ impl LiveAccount {
     }
 
     /// Writes the account into its file, keeping what else the file holds. An account that was
-    /// removed meanwhile stays removed.
-    async fn write(&self, account: Account, now: Timestamp) -> Result<(), StoreError> {
+    /// removed meanwhile stays removed; one that somebody logged in to anew is returned instead.
+    async fn write(&self, account: Account, now: Timestamp) -> Result<Option<Account>, StoreError> {
         let Some(store) = self.store.clone() else {
-            return Ok(());
+            return Ok(None);
         };
         let id = self.id.clone();
         let written = spawn_blocking(move || {
             let change = store.change()?;
             let Some(mut credential) = store.get(&id)? else {
-                return Ok(());
+                return Ok(None);
             };
+            if let Some(stored) = credential.account()
+                && is_newer(stored, &account)
+            {
+                return Ok(Some(stored.clone()));
+            }
+            let mut account = account;
+            if let Some(stored) = credential.account() {
+                // What another process learned meanwhile.
+                for (name, value) in &stored.extra {
+                    account.extra.entry(name).or_insert_with(|| value.clone());
+                }
+            }
             credential.material = Material::OAuth(Box::new(account));
             credential.updated = Some(now);
-            change.put(&credential)
+            change.put(&credential)?;
+            Ok(None)
         });
         // A panic in there has been reported; the tokens are still in memory.
-        written.await.unwrap_or(Ok(()))
+        written.await.unwrap_or(Ok(None))
     }
 
     fn usable(&self, now: Timestamp) -> Option<Token> {

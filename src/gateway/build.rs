@@ -246,7 +246,7 @@ fn holders(
     credentials: &[&Credential],
 ) -> Holders {
     let holders = credentials.iter().filter_map(|credential| {
-        let account = account(parts, adapter, settings, clients, credential);
+        let account = account(parts, adapter, settings, clients, (credential, credentials));
         let holder = Holder::new(credential, account)?;
         Some((credential.id.clone(), Arc::new(holder)))
     });
@@ -259,10 +259,11 @@ fn account(
     adapter: &'static dyn Provider,
     settings: &provider::Provider,
     clients: &Clients,
-    credential: &Credential,
+    (credential, siblings): (&Credential, &[&Credential]),
 ) -> Option<Arc<AccountInUse>> {
     let (account, spec) = (credential.account()?, adapter.spec().oauth?);
-    let oauth = oauth::Client::new(*spec, &settings.oauth).of_account(account);
+    let siblings = siblings.iter().copied();
+    let oauth = oauth::Client::for_account(*spec, &settings.oauth, account, siblings);
     let http = Http::with(clients.of(&credential.id).clone().into_inner());
     let before = parts
         .previous

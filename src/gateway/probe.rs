@@ -163,16 +163,18 @@ async fn test(
 }
 
 /// The number of models on the first page of the list.
-async fn list(runtime: &ProviderRuntime, pass: &mut Pass, timeout: Duration) -> Result<usize, Failure> {
+async fn list(
+    runtime: &ProviderRuntime,
+    pass: &mut Pass,
+    timeout: Duration,
+) -> Result<usize, Failure> {
     let Some(list) = runtime.adapter.list_models(None) else {
         return Err(Failure::new(
             Verdict::BadRequest,
             "the provider has no model list",
         ));
     };
-    let reply = ask(runtime, pass, &list, timeout)
-        .await
-        .map_err(unsent)?;
+    let reply = ask(runtime, pass, &list, timeout).await.map_err(unsent)?;
     if !reply.is_success() {
         return Err(shown(
             runtime,

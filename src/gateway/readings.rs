@@ -9,7 +9,10 @@ use crate::time::Timestamp;
 /// Writes all metrics of a gateway in Prometheus' text exposition.
 pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
     let snapshot = gateway.snapshot();
-    let refreshes = snapshot.providers.values().flat_map(|runtime| refreshes(runtime));
+    let refreshes = snapshot
+        .providers
+        .values()
+        .flat_map(|runtime| refreshes(runtime));
     let refreshes = refreshes.collect();
     let pools: Vec<PoolSummary> = snapshot
         .providers
@@ -28,7 +31,10 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
 
 /// Of providers with accounts: how often tokens were renewed, or could not be.
 fn refreshes(runtime: &ProviderRuntime) -> Vec<Series<'_>> {
-    let accounts = runtime.holders.values().filter_map(|holder| holder.account());
+    let accounts = runtime
+        .holders
+        .values()
+        .filter_map(|holder| holder.account());
     let mut tallies = accounts.map(|account| account.live.tally()).peekable();
     if tallies.peek().is_none() {
         return Vec::new();

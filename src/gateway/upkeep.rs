@@ -37,7 +37,8 @@ const SHARES: u64 = 100;
 pub async fn run(gateway: Arc<Gateway>) {
     let quotas = async {
         loop {
-            let due = |account: &AccountInUse| account.is_quota_due(Timestamp::now(), QUOTA_INTERVAL);
+            let due =
+                |account: &AccountInUse| account.is_quota_due(Timestamp::now(), QUOTA_INTERVAL);
             for (runtime, id, account) in accounts_of(&gateway, due) {
                 account.quota_read(Timestamp::now());
                 // The reason was logged; what was known stays.
@@ -126,21 +127,30 @@ async fn ask_for_quota(runtime: &ProviderRuntime, id: &CredentialId) -> Result<u
         return Ok(0);
     };
     let calls = runtime.adapter.quota_calls(&pass.view());
-    let mut known = 0;
+    let (mut known, mut failed) = (0, None);
     for (which, call) in calls.iter().enumerate() {
-        let reply = probe::ask(runtime, &mut pass, call, QUOTA_TIMEOUT)
-            .await
-            .map_err(probe::unsent)?;
-        if !reply.is_success() {
-            let failure = runtime.adapter.judge(&reply.as_answer());
-            return Err(probe::shown(runtime, failure, &pass.secret));
-        }
+        let reply = match probe::ask(runtime, &mut pass, call, QUOTA_TIMEOUT).await {
+            Ok(reply) if reply.is_success() => reply,
+            Ok(reply) => {
+                let failure = runtime.adapter.judge(&reply.as_answer());
+                failed = Some(probe::shown(runtime, failure, &pass.secret));
+                continue;
+            }
+            Err(error) => {
+                failed = Some(probe::unsent(error));
+                continue;
+            }
+        };
         let now = Timestamp::now();
         for reading in runtime.adapter.read_quota(which, &reply.body, now) {
             known += usize::from(report(runtime, id, &reading, now));
         }
     }
-    Ok(known)
+    // Not every account may ask every question; what one answer says is enough.
+    match failed {
+        Some(failure) if known == 0 => Err(failure),
+        _ => Ok(known),
+    }
 }
 
 /// Takes a reading over. One without a number is counted in the requests of the window that is

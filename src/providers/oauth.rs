@@ -26,6 +26,24 @@ pub struct OAuthSpec {
     pub refresh_lead_secs: u64,
 }
 
+/// The vendor's own program, whose files hold the secret of its OAuth client.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// The client that it logs in as.
+    pub client_id: &'static str,
+    /// Its name as the vendor writes it.
+    pub title: &'static str,
+    /// The commands it is started by.
+    pub commands: &'static [&'static str],
+    /// The npm packages it is installed as.
+    pub packages: &'static [&'static str],
+    /// Files or directories of the application; `~/` is the user's home.
+    pub applications: &'static [&'static str],
+    /// What the secret begins with, and how long it is with that.
+    pub secret_prefix: &'static str,
+    pub secret_chars: usize,
+}
+
 /// How the user's consent comes back.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Flow {

@@ -43,7 +43,7 @@ pub(super) struct AddArgs {
 
     /// Store it without asking the provider whether it works
     #[arg(long)]
-    no_verify: bool,
+    pub(super) no_verify: bool,
 
     /// Answer questions with yes
     #[arg(long)]

@@ -1,31 +1,32 @@
 //! `llmproxy creds add` for accounts: the log-in in the browser or at another device.
 
+mod client;
+mod keep;
+mod opener;
+mod setup;
+
 use std::io::BufRead;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::cli::Context;
 use crate::cli::boot::Boot;
-use crate::cli::creds::add::{AddArgs, check_label};
+use crate::cli::creds::add::AddArgs;
+use crate::cli::creds::login::opener::Opener;
 use crate::cli::creds::{self, Named};
 use crate::cli::exit::Failure;
 use crate::cli::output::Printer;
-use crate::cli::{Context, prompt};
-use crate::config::env::upper_name;
-use crate::credentials::collect::free_name;
 use crate::credentials::oauth::device::DeviceLogin;
 use crate::credentials::oauth::exchange::{Attempt, Tokens};
 use crate::credentials::oauth::loopback::{Callback, Loopback, pasted};
 use crate::credentials::oauth::{Client, Http, OAuthError, userinfo};
-use crate::credentials::refresh::with_tokens;
-use crate::credentials::{Account, Credential, Source};
-use crate::gateway::upstream;
-use crate::ids::CredentialId;
 use crate::providers::oauth::{Flow, OAuthSpec};
-use crate::time::Timestamp;
+use crate::providers::verdict;
+
+pub(super) use client::http;
 
 /// Logs in and stores the account.
 pub(super) fn run(
@@ -35,44 +36,80 @@ pub(super) fn run(
     args: &AddArgs,
     context: &Context,
 ) -> Result<(), Failure> {
-    let client = client(boot, named, spec, args)?;
+    let printer = &context.printer;
+    let mut client = client::find(boot, named, spec, printer)?;
+    client.port = args.port.unwrap_or(client.port);
     let http = http(boot, named, args.proxy.as_deref())?;
-    let opener = Opener::new(args.open_cmd.as_deref());
-    let open = |url: &str| opener.open(url);
     let log_in = async {
-        let tokens = match client.spec.flow {
-            Flow::Code { .. } => {
-                let way = Way {
-                    patience: Duration::from_secs(args.timeout),
-                    open: (!args.no_browser).then_some(&open),
-                    printer: &context.printer,
-                };
-                with_code(&client, &http, &way).await
-            }
-            Flow::Device { .. } => {
-                let patience = Duration::from_secs(args.timeout);
-                with_device(&client, &http, patience, &context.printer).await
-            }
-        };
+        let tokens = log_in(&client, &http, args, printer).await;
         let tokens = tokens.map_err(|error| failed(named, &error))?;
         let email = match userinfo::email(&client, &tokens.access_token, &http).await {
             Ok(email) => email,
             Err(error) => {
-                context.printer.warn(&error.to_string());
+                printer.warn(&error.to_string());
                 None
             }
         };
-        Ok((tokens, email))
+        let draft = keep::draft(named, &client, args, tokens, email)?;
+        if args.no_verify {
+            return Ok((draft, None));
+        }
+        let spinner = spinner(printer, "setting the account up");
+        let set_up = setup::take(boot, named, draft).await;
+        spinner.finish_and_clear();
+        set_up
     };
-    let (tokens, email) = context.block_on(log_in)?;
-    let kept = keep(boot, named, &client, args, (tokens, email))?;
-    creds::forgive(context, &kept.credential.id)?;
+    let (draft, held) = context.block_on(log_in)?;
+    let kept = keep::keep(boot, named, args, draft)?;
     let id = &kept.credential.id;
-    context.printer.line(&if kept.is_new {
+    creds::forgive(context, id)?;
+    printer.line(&if kept.is_new {
         format!("added {id}")
     } else {
         format!("updated {id}: the same account again")
-    })
+    })?;
+    match held {
+        Some(failure) => hold(context, &kept, &failure),
+        None => Ok(()),
+    }
+}
+
+/// Says what keeps a stored account from serving, and notes it where it lasts.
+fn hold(context: &Context, kept: &keep::Kept, failure: &verdict::Failure) -> Result<(), Failure> {
+    let id = &kept.credential.id;
+    let link = failure.link.as_ref();
+    let link = link.map_or_else(String::new, |link| format!("\n  {link}"));
+    let message = failure.message.trim_end_matches('.');
+    if failure.verdict != verdict::Verdict::ActionNeeded {
+        context.printer.warn(&format!(
+            "{id} is stored, but could not be set up yet: {message}{link}"
+        ));
+        return Ok(());
+    }
+    context.printer.warn(&format!(
+        "{id} serves once its owner has done something: {message}{link}\nThen: llmproxy creds enable {id}"
+    ));
+    creds::condemn(context, id, failure)
+}
+
+/// Either flow, to its tokens.
+async fn log_in(
+    client: &Client,
+    http: &Http,
+    args: &AddArgs,
+    printer: &Printer,
+) -> Result<Tokens, OAuthError> {
+    let opener = Opener::new(args.open_cmd.as_deref());
+    let open = |url: &str| opener.open(url);
+    let way = Way {
+        patience: Duration::from_secs(args.timeout),
+        open: (!args.no_browser).then_some(&open),
+        printer,
+    };
+    match client.spec.flow {
+        Flow::Code { .. } => with_code(client, http, &way).await,
+        Flow::Device { .. } => with_device(client, http, &way).await,
+    }
 }
 
 /// How the user is reached.
@@ -81,61 +118,6 @@ struct Way<'a> {
     /// `None`: the user opens the page and may paste what comes back.
     open: Option<&'a dyn Fn(&str) -> bool>,
     printer: &'a Printer,
-}
-
-/// The provider's client with its secret, which is looked for in the config and environment, in
-/// stored accounts, and last asked for.
-fn client(boot: &Boot, named: &Named, spec: &OAuthSpec, args: &AddArgs) -> Result<Client, Failure> {
-    let settings = boot.loaded.config.providers.get(&named.id);
-    let overrides = settings
-        .map(|settings| settings.oauth.clone())
-        .unwrap_or_default();
-    let mut client = Client::new(*spec, &overrides);
-    client.port = args.port.unwrap_or(client.port);
-    let stored = boot
-        .credentials
-        .iter()
-        .filter(|one| one.id.provider() == named.id.as_str());
-    for account in stored.filter_map(Credential::account) {
-        let issued_to = account.client_id.as_ref().unwrap_or(&client.client_id);
-        if client.lacks_secret() && *issued_to == client.client_id {
-            client.client_secret.clone_from(&account.client_secret);
-        }
-    }
-    if client.lacks_secret() && prompt::can_ask() {
-        let what = format!("Client secret of {}", named.id);
-        client.client_secret = prompt::optional_secret(&what)?;
-    }
-    if client.lacks_secret() {
-        return Err(Failure::usage(
-            format!(
-                "the OAuth client of {} needs its secret, and none was found",
-                named.id
-            ),
-            format!(
-                "set {}_CLIENT_SECRET, or `client_secret` in [providers.{}.oauth]",
-                upper_name(named.id.as_str()),
-                named.id
-            ),
-        ));
-    }
-    Ok(client)
-}
-
-/// The HTTP client of a provider's log-in, through the account's proxy (`own`) or its provider's.
-pub(super) fn http(boot: &Boot, named: &Named, own: Option<&str>) -> Result<Http, Failure> {
-    let config = &boot.loaded.config;
-    let settings = config.providers.get(&named.id);
-    let proxy = settings.and_then(|settings| settings.proxy.as_ref());
-    let proxy = own.or(proxy.map(|proxy| proxy.secret().expose()));
-    upstream::client(upstream::Way::of(proxy), config.timeouts.connect)
-        .map(|client| Http::with(client.into_inner()))
-        .map_err(|error| {
-            Failure::failed(
-                format!("{}: {error}", named.id),
-                format!("edit {}", boot.paths.config_file.display()),
-            )
-        })
 }
 
 /// The authorization-code flow over a loopback port.
@@ -196,18 +178,19 @@ async fn next(lines: &mut Option<mpsc::Receiver<Callback>>) -> Option<Callback> 
 }
 
 /// The device flow.
-async fn with_device(
-    client: &Client,
-    http: &Http,
-    patience: Duration,
-    printer: &Printer,
-) -> Result<Tokens, OAuthError> {
+async fn with_device(client: &Client, http: &Http, way: &Way<'_>) -> Result<Tokens, OAuthError> {
     let login = DeviceLogin::begin(client, http).await?;
-    printer.note("Open this page on any device:");
-    printer.note(&format!("  {}", login.url()));
-    printer.note(&format!("and confirm the code {}", login.user_code()));
-    let spinner = spinner(printer, "waiting for the confirmation");
-    let tokens = login.finish(client, http, patience).await;
+    let is_open = way.open.is_some_and(|open| open(login.url()));
+    way.printer.note(if is_open {
+        "The log-in page is open in the browser. If it is not, open it on any device:"
+    } else {
+        "Open this page on any device:"
+    });
+    way.printer.note(&format!("  {}", login.url()));
+    way.printer
+        .note(&format!("and confirm the code {}", login.user_code()));
+    let spinner = spinner(way.printer, "waiting for the confirmation");
+    let tokens = login.finish(client, http, way.patience).await;
     spinner.finish_and_clear();
     tokens
 }
@@ -220,87 +203,6 @@ fn spinner(printer: &Printer, message: &'static str) -> ProgressBar {
     spinner.set_message(message);
     spinner.enable_steady_tick(Duration::from_millis(100));
     spinner
-}
-
-/// An account in the store, and whether it was not there before.
-#[derive(Debug)]
-struct Kept {
-    credential: Credential,
-    is_new: bool,
-}
-
-/// Writes the account: in the place of the one with the same address, or anew.
-fn keep(
-    boot: &Boot,
-    named: &Named,
-    client: &Client,
-    args: &AddArgs,
-    (tokens, email): (Tokens, Option<String>),
-) -> Result<Kept, Failure> {
-    let label = args.label.as_deref();
-    let label = label.map(|label| check_label(named, label)).transpose()?;
-    let change = boot.store.change().map_err(|error| creds::stored(&error))?;
-    let stored = boot.store.load().credentials;
-    let of_provider = || {
-        stored
-            .iter()
-            .filter(|one| one.id.provider() == named.id.as_str())
-    };
-    let is_same = |one: &&Credential| match (&one.email, &email) {
-        (Some(one), Some(email)) => one.eq_ignore_ascii_case(email),
-        _ => Some(&one.id) == label.as_ref(),
-    };
-    let now = Timestamp::now();
-    let known = of_provider().find(is_same).cloned();
-    let is_new = known.is_none();
-    let by_email = || CredentialId::new(&named.id, email.as_deref()?).ok();
-    let mut credential = match known {
-        Some(known) => known,
-        None => fresh(boot, named, &stored, label.or_else(by_email), now)?,
-    };
-    let mut account = with_tokens(
-        credential.account().cloned().unwrap_or_default(),
-        tokens,
-        now,
-    );
-    account.client_id = Some(client.client_id.clone());
-    account.client_secret.clone_from(&client.client_secret);
-    if let Some(project) = &args.project {
-        account
-            .extra
-            .insert("project_id".to_owned(), project.as_str().into());
-    }
-    credential.material = crate::credentials::Material::OAuth(Box::new(account));
-    credential.disabled = false;
-    credential.updated = Some(now);
-    credential.email = email.or(credential.email);
-    credential.label = args.label.clone().or(credential.label);
-    credential.tier = args.tier.clone().or(credential.tier);
-    credential.priority = args.priority.or(credential.priority);
-    credential.proxy = args.proxy.clone().or(credential.proxy);
-    change
-        .put(&credential)
-        .map_err(|error| creds::stored(&error))?;
-    Ok(Kept { credential, is_new })
-}
-
-/// An account without tokens, under the given id or the smallest free number.
-fn fresh(
-    boot: &Boot,
-    named: &Named,
-    stored: &[Credential],
-    id: Option<CredentialId>,
-    now: Timestamp,
-) -> Result<Credential, Failure> {
-    let taken = [&boot.credentials, stored].concat();
-    let numbered = || CredentialId::new(&named.id, &free_name(&named.id, &taken));
-    let id = id
-        .map_or_else(numbered, Ok)
-        .map_err(|error| Failure::usage(error.to_string(), "give it a --label"))?;
-    Ok(Credential {
-        created: Some(now),
-        ..Credential::oauth(id, Source::Store, Account::default())
-    })
 }
 
 fn failed(named: &Named, error: &OAuthError) -> Failure {
@@ -317,51 +219,6 @@ fn failed(named: &Named, error: &OAuthError) -> Failure {
         | OAuthError::Unexpected(_) => format!("run `llmproxy creds add {}` again", named.id),
     };
     Failure::failed(format!("{}: {error}", named.id), hint)
-}
-
-/// What opens a page for the user.
-struct Opener {
-    words: Vec<String>,
-}
-
-impl Opener {
-    /// `--open-cmd`, else `BROWSER`, else the platform's opener.
-    fn new(command: Option<&str>) -> Self {
-        let browser = std::env::var("BROWSER")
-            .ok()
-            .filter(|browser| !browser.is_empty());
-        // BROWSER may hold several, separated by colons; the first is the favourite.
-        let browser = browser.as_deref().and_then(|all| all.split(':').next());
-        let platform = if cfg!(target_os = "macos") {
-            "open"
-        } else if cfg!(windows) {
-            "rundll32 url.dll,FileProtocolHandler"
-        } else {
-            "xdg-open"
-        };
-        let command = command.or(browser).unwrap_or(platform);
-        let words = command.split_whitespace().map(str::to_owned).collect();
-        Self { words }
-    }
-
-    /// Starts the opener without waiting for it; `false` if there is none.
-    fn open(&self, url: &str) -> bool {
-        let Some((program, arguments)) = self.words.split_first() else {
-            return false;
-        };
-        let mut command = Command::new(program);
-        let has_place = arguments.iter().any(|word| word.contains("%s"));
-        command.args(arguments.iter().map(|word| word.replace("%s", url)));
-        if !has_place {
-            command.arg(url);
-        }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .is_ok()
-    }
 }
 
 #[cfg(test)]

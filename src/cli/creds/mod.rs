@@ -24,7 +24,7 @@ use crate::credentials::store::StoreError;
 use crate::ids::{CredentialId, ProviderId};
 use crate::near::did_you_mean;
 use crate::pool::{Pool, UserState};
-use crate::providers::{self, Provider};
+use crate::providers::{self, Provider, verdict};
 use crate::time::Timestamp;
 
 /// How long the state may take to be written before the command ends.
@@ -169,6 +169,19 @@ fn in_pool(
         gateway.flush(WRITE_PATIENCE);
     }
     Ok(())
+}
+
+/// Notes a judgement of a credential: a page its owner must open.
+fn condemn(
+    context: &Context,
+    id: &CredentialId,
+    failure: &verdict::Failure,
+) -> Result<(), Failure> {
+    let boot = Boot::read_quietly(&context.globals, Flags::default())?;
+    let credential = find(&boot, id.as_str())?;
+    in_pool(&boot, credential, |pool, now| {
+        pool.condemn(id, failure, now);
+    })
 }
 
 /// Forgets what is held against a credential: refusals, log-ins that ended, cooldowns.

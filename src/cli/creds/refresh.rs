@@ -78,7 +78,9 @@ fn refresh(boot: &Boot, credential: &Credential, context: &Context) -> Result<St
         .map(|settings| settings.oauth.clone())
         .unwrap_or_default();
     let account = credential.account().cloned().unwrap_or_default();
-    let client = Client::new(*spec, &overrides).of_account(&account);
+    let siblings = boot.credentials.iter();
+    let siblings = siblings.filter(|one| one.id.provider() == id.provider());
+    let client = Client::for_account(*spec, &overrides, &account, siblings);
     let store = (credential.source == Source::Store).then(|| boot.store.clone());
     let http = login::http(boot, &named, credential.proxy.as_deref())?;
     let live = LiveAccount::new(credential, client, http, store);

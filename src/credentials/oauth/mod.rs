@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod exchange;
+pub mod installed;
 pub mod loopback;
 mod reply;
 pub mod userinfo;
@@ -22,7 +23,8 @@ pub use oauth2::{HttpRequest, HttpResponse};
 use thiserror::Error;
 
 use crate::config::provider::OAuth as Overrides;
-use crate::credentials::Account;
+use crate::credentials::{Account, Credential};
+use crate::providers::code_assist;
 use crate::providers::oauth::OAuthSpec;
 use crate::secret::Secret;
 
@@ -73,6 +75,41 @@ impl Client {
                 .or_else(|| spec.userinfo_url.map(str::to_owned)),
             port: overrides.callback_port.unwrap_or(spec.redirect.port),
         }
+    }
+
+    /// The client of an account: its own, with the secret that is configured, that the account or
+    /// a sibling (of the same provider) brought along, or that the vendor's tool holds.
+    pub fn for_account<'a>(
+        spec: OAuthSpec,
+        overrides: &Overrides,
+        account: &Account,
+        siblings: impl Iterator<Item = &'a Credential>,
+    ) -> Self {
+        Self::new(spec, overrides)
+            .of_account(account)
+            .with_known_secret(siblings)
+    }
+
+    /// Looks for a secret that is needed and not configured: in accounts of the same provider and
+    /// client, then in the vendor's tool on this machine.
+    #[must_use]
+    pub fn with_known_secret<'a>(mut self, siblings: impl Iterator<Item = &'a Credential>) -> Self {
+        if !self.lacks_secret() {
+            return self;
+        }
+        let known = siblings
+            .filter_map(Credential::account)
+            .find_map(|account| {
+                let issued_to = account.client_id.as_ref().unwrap_or(&self.client_id);
+                let secret = account.client_secret.clone();
+                secret.filter(|_| *issued_to == self.client_id)
+            });
+        let tool = || {
+            let tool = code_assist::login::tool_of(&self.client_id)?;
+            installed::secret_here(tool)
+        };
+        self.client_secret = known.or_else(tool);
+        self
     }
 
     /// Takes the client that an account's tokens were issued to, where its file names one, and its

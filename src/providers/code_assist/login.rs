@@ -4,7 +4,7 @@
 //! loopback port, any port and path. Their client secrets are no part of this program: they are
 //! looked for where the vendor's own tool is installed.
 
-use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect};
+use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect, Tool};
 
 /// Where a Google account logs in
 /// (<https://developers.google.com/identity/protocols/oauth2/native-app>, read 2026-11-22).
@@ -60,3 +60,40 @@ pub const ANTIGRAVITY: OAuthSpec = OAuthSpec {
     refresh_lead_secs: 30 * 60,
     ..GEMINI_CLI
 };
+
+/// The vendor's programs whose clients these are. Secrets of Google's clients are `GOCSPX-` and 28
+/// characters.
+static TOOLS: [Tool; 2] = [
+    Tool {
+        client_id: GEMINI_CLI.client_id,
+        title: "Gemini CLI",
+        commands: &["gemini"],
+        packages: &["@google/gemini-cli", "@google/gemini-cli-core"],
+        applications: &[],
+        secret_prefix: "GOCSPX-",
+        secret_chars: 35,
+    },
+    Tool {
+        client_id: ANTIGRAVITY.client_id,
+        title: "Antigravity",
+        commands: &["agy", "antigravity"],
+        packages: &[],
+        applications: &[
+            "/Applications/Antigravity.app/Contents/Resources/app",
+            "~/Applications/Antigravity.app/Contents/Resources/app",
+            "/usr/share/antigravity/resources/app",
+            "/opt/Antigravity/resources/app",
+            "/opt/antigravity/resources/app",
+            "~/.local/share/antigravity/resources/app",
+            "~/.local/bin/agy",
+            "~/AppData/Local/Programs/Antigravity/resources/app",
+        ],
+        secret_prefix: "GOCSPX-",
+        secret_chars: 35,
+    },
+];
+
+/// The program that logs in as this client.
+pub fn tool_of(client_id: &str) -> Option<&'static Tool> {
+    TOOLS.iter().find(|tool| tool.client_id == client_id)
+}

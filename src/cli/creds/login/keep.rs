@@ -1,0 +1,118 @@
+//! The account of a log-in, on its way into the store.
+
+use crate::cli::boot::Boot;
+use crate::cli::creds::add::{AddArgs, check_label};
+use crate::cli::creds::{self, Named};
+use crate::cli::exit::Failure;
+use crate::credentials::collect::free_name;
+use crate::credentials::oauth::Client;
+use crate::credentials::oauth::exchange::Tokens;
+use crate::credentials::refresh::with_tokens;
+use crate::credentials::{Account, Credential, Material, Source};
+use crate::ids::CredentialId;
+use crate::time::Timestamp;
+
+/// The name of an account before it has one; nothing is stored under it.
+const DRAFT: &str = "candidate";
+
+/// An account in the store, and whether it was not there before.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) credential: Credential,
+    pub(super) is_new: bool,
+}
+
+/// The account as the log-in gave it, under a name for the moment.
+pub(super) fn draft(
+    named: &Named,
+    client: &Client,
+    args: &AddArgs,
+    tokens: Tokens,
+    email: Option<String>,
+) -> Result<Credential, Failure> {
+    let id = CredentialId::new(&named.id, DRAFT)
+        .map_err(|error| Failure::usage(error.to_string(), "give it a --label"))?;
+    let mut account = with_tokens(Account::default(), tokens, Timestamp::now());
+    account.client_id = Some(client.client_id.clone());
+    account.client_secret.clone_from(&client.client_secret);
+    if let Some(project) = &args.project {
+        let project = project.as_str().into();
+        account.extra.insert("project_id".to_owned(), project);
+    }
+    Ok(Credential {
+        email,
+        label: args.label.clone(),
+        tier: args.tier.clone(),
+        priority: args.priority,
+        proxy: args.proxy.clone(),
+        ..Credential::oauth(id, Source::Store, account)
+    })
+}
+
+/// Writes the account: in the place of the one with the same address, or anew.
+pub(super) fn keep(
+    boot: &Boot,
+    named: &Named,
+    args: &AddArgs,
+    draft: Credential,
+) -> Result<Kept, Failure> {
+    let label = args.label.as_deref();
+    let label = label.map(|label| check_label(named, label)).transpose()?;
+    let change = boot.store.change().map_err(|error| creds::stored(&error))?;
+    let stored = boot.store.load().credentials;
+    let of_provider = || {
+        stored
+            .iter()
+            .filter(|one| one.id.provider() == named.id.as_str())
+    };
+    let is_same = |one: &&Credential| match (&one.email, &draft.email) {
+        (Some(one), Some(email)) => one.eq_ignore_ascii_case(email),
+        _ => Some(&one.id) == label.as_ref(),
+    };
+    let now = Timestamp::now();
+    let known = of_provider().find(is_same).cloned();
+    let is_new = known.is_none();
+    let by_email = || CredentialId::new(&named.id, draft.email.as_deref()?).ok();
+    let mut credential = match known {
+        Some(known) => known,
+        None => fresh(boot, named, &stored, label.or_else(by_email), now)?,
+    };
+    let before = credential.account().cloned().unwrap_or_default();
+    let mut account = draft.account().cloned().unwrap_or_default();
+    account.generation = before.generation.saturating_add(1);
+    // What was known of the account and is not said anew stays.
+    for (name, value) in before.extra {
+        account.extra.entry(name).or_insert(value);
+    }
+    credential.material = Material::OAuth(Box::new(account));
+    credential.disabled = false;
+    credential.updated = Some(now);
+    credential.email = draft.email.or(credential.email);
+    credential.label = draft.label.or(credential.label);
+    credential.tier = draft.tier.or(credential.tier);
+    credential.priority = draft.priority.or(credential.priority);
+    credential.proxy = draft.proxy.or(credential.proxy);
+    change
+        .put(&credential)
+        .map_err(|error| creds::stored(&error))?;
+    Ok(Kept { credential, is_new })
+}
+
+/// An account without tokens, under the given id or the smallest free number.
+fn fresh(
+    boot: &Boot,
+    named: &Named,
+    stored: &[Credential],
+    id: Option<CredentialId>,
+    now: Timestamp,
+) -> Result<Credential, Failure> {
+    let taken = [&boot.credentials, stored].concat();
+    let numbered = || CredentialId::new(&named.id, &free_name(&named.id, &taken));
+    let id = id
+        .map_or_else(numbered, Ok)
+        .map_err(|error| Failure::usage(error.to_string(), "give it a --label"))?;
+    Ok(Credential {
+        created: Some(now),
+        ..Credential::oauth(id, Source::Store, Account::default())
+    })
+}
