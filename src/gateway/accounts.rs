@@ -48,6 +48,8 @@ pub struct Holder {
     pub email: Option<String>,
     /// The user's word; the vendor's is among the account's facts.
     tier: Option<String>,
+    /// The project that the configuration names, for accounts that know of none.
+    project: Option<String>,
 }
 
 /// What a credential proves itself with.
@@ -117,7 +119,11 @@ impl AccountInUse {
 impl Holder {
     /// A credential; `account` is the live one where it is an account, without which it cannot
     /// serve.
-    pub fn new(credential: &Credential, account: Option<Arc<AccountInUse>>) -> Option<Self> {
+    pub fn new(
+        credential: &Credential,
+        account: Option<Arc<AccountInUse>>,
+        project: Option<&str>,
+    ) -> Option<Self> {
         let proof = match &credential.material {
             Material::ApiKey(secret) => Proof::Key(secret.clone()),
             Material::OAuth(_) => Proof::Account(account?),
@@ -127,6 +133,7 @@ impl Holder {
             proof,
             email: credential.email.clone(),
             tier: credential.tier.clone(),
+            project: project.map(str::to_owned),
         })
     }
 
@@ -151,7 +158,11 @@ impl Holder {
             Proof::Key(secret) => (secret.clone(), 0, None),
             Proof::Account(account) => {
                 let token = token?;
-                let account = Box::new(account.live.account());
+                let mut account = Box::new(account.live.account());
+                if let Some(project) = &self.project {
+                    let facts = account.extra.entry("project_id");
+                    facts.or_insert_with(|| project.as_str().into());
+                }
                 (token.secret, token.generation, Some(account))
             }
         };

@@ -247,7 +247,8 @@ fn holders(
 ) -> Holders {
     let holders = credentials.iter().filter_map(|credential| {
         let account = account(parts, adapter, settings, clients, (credential, credentials));
-        let holder = Holder::new(credential, account)?;
+        let project = settings.oauth.project.as_deref();
+        let holder = Holder::new(credential, account, project)?;
         Some((credential.id.clone(), Arc::new(holder)))
     });
     holders.collect()

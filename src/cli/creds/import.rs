@@ -10,6 +10,7 @@ use crate::cli::creds;
 use crate::cli::exit::Failure;
 use crate::cli::output::Style;
 use crate::cli::table::{Cell, Table};
+use crate::config::env::AccountSource;
 use crate::config::load::{self, Flags, Inputs};
 use crate::config::paths::Paths;
 use crate::config::variables::Variables;
@@ -199,7 +200,7 @@ fn variables_of(file: &Path, paths: &Paths) -> Result<Found, String> {
         ..paths.clone()
     };
     let known = boot::known_providers();
-    let loaded = load::load(Inputs {
+    let mut loaded = load::load(Inputs {
         paths: &paths,
         environment: variables,
         env_files: &[],
@@ -207,6 +208,14 @@ fn variables_of(file: &Path, paths: &Paths) -> Result<Found, String> {
         known: &known,
     })
     .map_err(unreadable)?;
+    // Relative paths begin beside the file, as the programs that wrote it have it.
+    for account in &mut loaded.accounts {
+        if let AccountSource::File(path) = &mut account.source
+            && let Ok(below) = path.strip_prefix(paths.config_dir())
+        {
+            *path = file.with_file_name("").join(below);
+        }
+    }
     let mut found = import::from_environment(&loaded.accounts);
     let place = file.display().to_string();
     let keys = boot::given_credentials(&loaded.config);

@@ -54,16 +54,22 @@ pub struct EnvTokens {
     pub project_id: Option<String>,
     /// `_TIER`.
     pub tier: Option<String>,
+    /// `_RESOURCE_URL`: where Qwen's token may be used.
+    pub resource_url: Option<String>,
+    /// `_API_KEY`: the key that iFlow's account calls with.
+    pub api_key: Option<Secret>,
 }
 
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 12] = [
     "ACCESS_TOKEN",
+    "API_KEY",
     "CLIENT_ID",
     "CLIENT_SECRET",
     "EMAIL",
     "EXPIRY_DATE",
     "PROJECT_ID",
     "REFRESH_TOKEN",
+    "RESOURCE_URL",
     "TIER",
     "TOKEN_URI",
     "UNIVERSE_DOMAIN",
@@ -75,6 +81,7 @@ impl EnvTokens {
         let secret = || Some(Secret::new(value));
         match field {
             "ACCESS_TOKEN" => self.access_token = secret(),
+            "API_KEY" => self.api_key = secret(),
             "CLIENT_ID" => self.client_id = secret(),
             "CLIENT_SECRET" => self.client_secret = secret(),
             "EMAIL" => self.email = text(),
@@ -85,6 +92,7 @@ impl EnvTokens {
             }
             "PROJECT_ID" => self.project_id = text(),
             "REFRESH_TOKEN" => self.refresh_token = secret(),
+            "RESOURCE_URL" => self.resource_url = text(),
             "TIER" => self.tier = text(),
             "TOKEN_URI" => self.token_uri = text(),
             _ => self.universe_domain = text(),
@@ -94,6 +102,18 @@ impl EnvTokens {
     fn is_account(&self) -> bool {
         self.access_token.is_some() || self.refresh_token.is_some()
     }
+}
+
+/// Whether a name is of the form `IFLOW_1_API_KEY`: a part of an account, not a provider's key.
+pub(super) fn is_part_of_account(overlay: &Overlay<'_>, upper: &str) -> bool {
+    let oauth = overlay.known.iter().filter(|known| known.is_oauth);
+    oauth.into_iter().any(|known| {
+        let number = upper.strip_prefix(&upper_name(known.id));
+        let number = number.and_then(|rest| rest.strip_prefix('_'));
+        number.is_some_and(|digits| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    })
 }
 
 pub(super) fn collect(overlay: &mut Overlay<'_>, paths: &Paths) {

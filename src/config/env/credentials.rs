@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::config::env::Overlay;
+use crate::config::env::{Overlay, accounts};
 use crate::config::exposure;
 use crate::config::provider::{ApiKey, Kind};
 use crate::config::secret_ref::SecretRef;
@@ -93,6 +93,9 @@ pub(super) fn keys(overlay: &mut Overlay<'_>) {
         let Some((upper, suffix)) = vendor_key(overlay, name).or_else(|| split_key(name)) else {
             continue;
         };
+        if accounts::is_part_of_account(overlay, upper) {
+            continue;
+        }
         let Some(provider) = overlay
             .provider(upper)
             .or_else(|| by_vendor_name(overlay, upper))

@@ -154,7 +154,15 @@ fn account(provider: &str, mut members: Members) -> Result<Credential, String> {
     let tier = text(&members, "tier").or_else(|| text(&metadata, "tier"));
     let tier = tier.map(str::to_owned);
     let project = text(&members, "project_id").or_else(|| text(&metadata, "project_id"));
-    let project = project.map(str::to_owned);
+    // CLIProxyAPI may list several; requests go to the first.
+    let project = project
+        .and_then(|projects| {
+            projects
+                .split(',')
+                .map(str::trim)
+                .find(|one| !one.is_empty())
+        })
+        .map(str::to_owned);
     let expires = ["expiry_date", "expiry", "expired", "token_expiry"]
         .iter()
         .find_map(|name| expiry::read(members.get(*name)?));

@@ -156,6 +156,14 @@ fn from_tokens(
         let project = project.as_str().into();
         account.extra.insert("project_id".to_owned(), project);
     }
+    if let Some(url) = &tokens.resource_url {
+        let url = url.as_str().into();
+        account.extra.insert("resource_url".to_owned(), url);
+    }
+    if let Some(key) = &tokens.api_key {
+        let key = key.expose().into();
+        account.extra.insert("api_key".to_owned(), key);
+    }
     let number = if suffix == "0" { "1" } else { suffix };
     let name = tokens.email.as_deref().unwrap_or(number);
     named(provider, name, account).map(|mut credential| {

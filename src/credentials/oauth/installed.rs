@@ -227,7 +227,16 @@ impl<'t> Search<'t> {
                 break;
             }
         }
-        let distance = |place: u64| ids.iter().map(|id| id.abs_diff(place)).min();
+        let (id_chars, chars) = (self.tool.client_id.len(), self.tool.secret_chars);
+        let gap = |id: u64, place: u64| {
+            let (first, length) = if id < place {
+                (id, id_chars)
+            } else {
+                (place, chars)
+            };
+            id.abs_diff(place) - (length as u64).min(id.max(place) - first)
+        };
+        let distance = |place: u64| ids.iter().map(|id| gap(*id, place)).min();
         let near = secrets
             .into_iter()
             .filter_map(|(place, secret)| Some((distance(place)?, secret)));
