@@ -9,6 +9,7 @@ use crate::dialects::chat::{
 use crate::dialects::error::ErrorReply;
 use crate::dialects::fields::Extra;
 use crate::dialects::gemini::signature::NO_SIGNATURE;
+use crate::dialects::gemini::{has_call_ids, signer};
 use crate::dialects::ids::{IdRule, NameRule, tool_name};
 use crate::dialects::json::{Array, Object, array};
 use crate::dialects::loss::Losses;
@@ -169,7 +170,7 @@ impl Writer<'_, '_> {
     ) -> Result<(), ErrorReply> {
         match part {
             Part::Text(text) => {
-                let signature = text.signature.as_deref().and_then(own_signature);
+                let signature = text.signature.as_deref().and_then(|s| self.own(s));
                 if !text.text.is_empty() || signature.is_some() {
                     written.text |= !text.text.is_empty();
                     parts.object(|o| {
@@ -187,7 +188,7 @@ impl Writer<'_, '_> {
             }
             Part::Refusal(_) => {}
             Part::Thinking(thinking) => {
-                match thinking.signature.as_deref().and_then(own_signature) {
+                match thinking.signature.as_deref().and_then(|s| self.own(s)) {
                     Some(signature) => parts.object(|o| {
                         o.put("text", &thinking.text);
                         o.put("thought", &true);
@@ -228,7 +229,7 @@ impl Writer<'_, '_> {
     }
 
     fn call(&mut self, call: &ToolCall, is_first: bool, parts: &mut Array<'_>) {
-        let own = call.signature.as_deref().and_then(own_signature);
+        let own = call.signature.as_deref().and_then(|s| self.own(s));
         // Of parallel calls only the first bears a signature.
         let signature = own.or((is_first && self.signs()).then_some(NO_SIGNATURE));
         let arguments = match call.kind {
@@ -238,7 +239,7 @@ impl Writer<'_, '_> {
         parts.object(|o| {
             o.object("functionCall", |o| {
                 o.put("name", &tool_name(&call.name, NameRule::Gemini));
-                if self.target.facts.call_ids {
+                if has_call_ids(self.target) {
                     o.put("id", &call.id);
                 }
                 o.key("args").extend_from_slice(arguments.as_bytes());
@@ -274,7 +275,7 @@ impl Writer<'_, '_> {
         };
         let call_name = self.names.get(result.call_id.as_str()).copied();
         let name = call_name.or(result.name.as_deref()).unwrap_or("unknown");
-        let (call_ids, is_gemini) = (self.target.facts.call_ids, self.is_gemini);
+        let (call_ids, is_gemini) = (has_call_ids(self.target), self.is_gemini);
         if !call_ids {
             beside.append(&mut media);
         }
@@ -359,15 +360,16 @@ impl Writer<'_, '_> {
         }
     }
 
+    /// The bare signature, if the model itself made it.
+    fn own<'s>(&self, signature: &'s str) -> Option<&'s str> {
+        for_upstream(signer(self.target), signature)
+    }
+
     fn extra(&self, o: &mut Object<'_>, extra: &Extra) {
         if self.is_gemini {
             o.extra(extra);
         }
     }
-}
-
-fn own_signature(signature: &str) -> Option<&str> {
-    for_upstream(Dialect::Gemini, signature)
 }
 
 /// A tool's answer as the object Gemini wants: an object as it is, anything else under `result`.

@@ -13,6 +13,8 @@ use crate::dialects::usage::Usage;
 pub(super) fn stop(reason: &str, calls: bool) -> StopReason {
     match reason {
         "MAX_TOKENS" => StopReason::MaxTokens,
+        // Claude at Antigravity ends so when it calls tools.
+        "OTHER" if calls => StopReason::ToolUse,
         "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
         | "MODEL_ARMOR" | "OTHER" | "NO_IMAGE" | "ESCALATION" => StopReason::ContentFilter,
         image if image.starts_with("IMAGE_") => StopReason::ContentFilter,

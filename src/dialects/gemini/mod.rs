@@ -89,9 +89,28 @@ pub fn stream_writer(context: ReplyContext, framing: Framing) -> Box<dyn StreamW
     Box::new(stream_writer::Writer::new(context, framing))
 }
 
-/// Back ends in this dialect that read the `OpenAPI` subset only, and validate every call.
+/// Back ends in this dialect that read a narrow schema only, and validate every call.
 fn wants_openapi(target: &Target<'_>) -> bool {
     target.provider == "antigravity"
+}
+
+/// Google's Code Assist, which serves both of these in one dialect.
+fn is_code_assist(target: &Target<'_>) -> bool {
+    matches!(target.provider, "antigravity" | "gemini_cli")
+}
+
+/// Whether calls and their answers bear ids: from Gemini 3 on, and at Code Assist always.
+fn has_call_ids(target: &Target<'_>) -> bool {
+    target.facts.call_ids || is_code_assist(target)
+}
+
+/// Whose signatures a model takes: Claude, served in Gemini's dialect, only its own.
+fn signer(target: &Target<'_>) -> Dialect {
+    if target.model.contains("claude") {
+        Dialect::Anthropic
+    } else {
+        Dialect::Gemini
+    }
 }
 
 /// Models before 2.5, which know neither thinking nor `parametersJsonSchema`.

@@ -75,7 +75,9 @@ impl Calls {
 
 /// Reads one part; `None` if it says nothing at all.
 pub(super) fn read(mut part: Fields<'_>, calls: &mut Calls) -> Result<Option<Part>, ReadError> {
-    let thought = pick_as::<bool>(&mut part, "thought")?.unwrap_or(false);
+    // Code Assist was seen to write the truth value as text.
+    let thought =
+        pick(&mut part, "thought").is_some_and(|raw| raw.get().trim_matches('"') == "true");
     let held = pick_as::<String>(&mut part, "thoughtSignature")?
         .filter(|text| !text.is_empty())
         .map(|text| signature::read(&text));

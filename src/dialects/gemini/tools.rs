@@ -8,7 +8,7 @@ use crate::dialects::chat::{ChatRequest, Function, Tool, ToolChoice};
 use crate::dialects::error::ReadError;
 use crate::dialects::fields::{Extra, Fields};
 use crate::dialects::gemini::wire::{Many, pick, pick_as, pick_object, wrong};
-use crate::dialects::gemini::{is_before_2_5, wants_openapi};
+use crate::dialects::gemini::{is_before_2_5, is_code_assist, wants_openapi};
 use crate::dialects::ids::{NameRule, tool_name};
 use crate::dialects::json::{Object, raw_object};
 use crate::dialects::loss::Losses;
@@ -103,8 +103,9 @@ pub(super) fn write(
         .tools
         .iter()
         .any(|tool| matches!(tool, Tool::Function(_) | Tool::Custom { .. }));
-    // Searching and calling functions go together from Gemini 3 on, if the request says so.
-    let may_mix = target.facts.call_ids;
+    // Searching and calling functions go together from Gemini 3 on, if the request says so, and
+    // never at Code Assist.
+    let may_mix = target.facts.call_ids && !is_code_assist(target);
     let hosted = hosted(request, has_functions && !may_mix, losses);
     if has_functions || !hosted.is_empty() {
         body.array("tools", |tools| {
@@ -164,30 +165,25 @@ fn parameters(o: &mut Object<'_>, schema: Option<&RawValue>, target: &Target<'_>
     let Some(written) = schema else {
         if wants_openapi(target) {
             let nothing = raw_object(|_| {});
-            o.raw("parameters", &schema::clean(&nothing, VALIDATED));
+            o.raw("parameters", &schema::clean(&nothing, Rules::VALIDATED));
         }
         return;
     };
     if wants_openapi(target) {
-        o.raw("parameters", &schema::clean(written, VALIDATED));
+        o.raw("parameters", &schema::clean(written, Rules::VALIDATED));
     } else if schema::takes_nothing(written) {
         // "should be non-empty for OBJECT type": no parameters at all is the legal way.
     } else if openapi {
         o.raw("parameters", &schema::clean(written, Rules::PARAMETERS));
     } else {
-        o.raw(
-            "parametersJsonSchema",
-            &schema::clean(written, Rules::JSON_SCHEMA),
-        );
+        let rules = if is_code_assist(target) {
+            Rules::CODE_ASSIST
+        } else {
+            Rules::JSON_SCHEMA
+        };
+        o.raw("parametersJsonSchema", &schema::clean(written, rules));
     }
 }
-
-/// For back ends that always validate calls: an object must require something.
-const VALIDATED: Rules = Rules {
-    invent_required: true,
-    keep_bounds: false,
-    ..Rules::PARAMETERS
-};
 
 /// Tools that Gemini runs itself: its own as written, other vendors' web search as `googleSearch`.
 fn hosted(request: &ChatRequest, refused: bool, losses: &mut Losses) -> Vec<Box<RawValue>> {

@@ -42,6 +42,22 @@ const DROPPED: [&str; 6] = [
     "strict",
 ];
 
+/// Keywords beyond those that Code Assist answers with a 400 (reports of gemini-cli's issue
+/// tracker, in the wire-format notes read 2026-11-22).
+const REFUSED: [&str; 11] = [
+    "default",
+    "deprecated",
+    "else",
+    "examples",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "if",
+    "not",
+    "patternProperties",
+    "propertyNames",
+    "then",
+];
+
 /// Cleans a whole schema; the root becomes an object if it names no type.
 pub(super) fn clean(root: &Tree, rules: Rules) -> Tree {
     let mut cleaner = Cleaner {
@@ -71,7 +87,11 @@ struct Cleaner<'a> {
 
 impl Cleaner<'_> {
     fn inline(&self) -> bool {
-        self.rules.form == Form::JsonSchemaInlined
+        self.rules.form == Form::JsonSchemaInlined || self.is_strict()
+    }
+
+    fn is_strict(&self) -> bool {
+        self.rules.form == Form::JsonSchemaStrict
     }
 
     fn schema(&mut self, input: &Tree) -> Tree {
@@ -82,6 +102,9 @@ impl Cleaner<'_> {
         let mark = self.refs.mark();
         if self.inline() {
             self.refs.inline(&mut input);
+        }
+        if self.is_strict() {
+            constants(&mut input);
         }
         let mut node = Members::default();
         for (name, value) in &input.0 {
@@ -96,6 +119,9 @@ impl Cleaner<'_> {
 
     fn member(&mut self, name: &str, value: &Tree) -> Option<Tree> {
         if DROPPED.contains(&name) || name.starts_with("x-") {
+            return None;
+        }
+        if self.is_strict() && REFUSED.contains(&name) {
             return None;
         }
         if self.inline() && (name == "$defs" || name == "definitions") {
@@ -118,6 +144,34 @@ impl Cleaner<'_> {
         };
         Some(cleaned)
     }
+}
+
+/// Makes an `enum` of strings of a node's `const` and `enum`.
+fn constants(node: &mut Members) {
+    if let Some(constant) = node.take("const")
+        && node.get("enum").is_none()
+    {
+        node.set("enum", Tree::Array(vec![constant]));
+    }
+    let Some(Tree::Array(values)) = node.take("enum") else {
+        return;
+    };
+    let mut texts = Vec::with_capacity(values.len());
+    for value in &values {
+        let text = match value {
+            Tree::Null => continue,
+            Tree::String(text) => text.clone(),
+            other => other.to_json(),
+        };
+        texts.push(Tree::String(text));
+    }
+    if texts.is_empty() {
+        return;
+    }
+    if values.iter().any(|value| value.as_str().is_none()) || node.get("type").is_none() {
+        node.set("type", Tree::text("string"));
+    }
+    node.set("enum", Tree::Array(texts));
 }
 
 /// Repairs `required`: a list of names that exist, in the object and not in the property.

@@ -14,13 +14,14 @@ mod openapi;
 mod refs;
 mod restore;
 pub(in crate::dialects) mod tree;
+mod validated;
 
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::dialects::fields::Raw;
 use crate::dialects::schema::tree::Tree;
 
-pub use restore::{changes_arguments, restore_arguments};
+pub use restore::{changes_arguments, restore_arguments, restore_validated};
 
 /// The required property that [`Rules::invent_required`] adds to objects that require nothing.
 /// [`restore_arguments`] takes it out of calls again.
@@ -33,8 +34,14 @@ pub enum Form {
     JsonSchema,
     /// The same, but what `$ref` names stands in its place and cycles are cut.
     JsonSchemaInlined,
+    /// [`Form::JsonSchemaInlined`] for back ends that refuse the fringes of JSON Schema (Code
+    /// Assist): no `const`, `not`, conditions, exclusive bounds or defaults, and enums of strings.
+    JsonSchemaStrict,
     /// The `OpenAPI` subset of `parameters` and `responseSchema`.
     OpenApi,
+    /// The narrow subset that Antigravity holds every call against; [`restore_validated`] undoes
+    /// in the calls what it adds. No other rule has a say in it.
+    Validated,
 }
 
 /// What becomes of an `enum` whose members are not strings.
@@ -71,6 +78,19 @@ impl Rules {
         number_enums: NumberEnums::Describe,
         invent_required: false,
     };
+    /// For `parametersJsonSchema` at Code Assist.
+    pub const CODE_ASSIST: Self = Self {
+        form: Form::JsonSchemaStrict,
+        number_enums: NumberEnums::Stringify,
+        ..Self::JSON_SCHEMA
+    };
+    /// For `parameters` at Antigravity.
+    pub const VALIDATED: Self = Self {
+        form: Form::Validated,
+        keep_bounds: false,
+        invent_required: true,
+        ..Self::PARAMETERS
+    };
     /// For `functionDeclarations[].parameters`.
     pub const PARAMETERS: Self = Self {
         form: Form::OpenApi,
@@ -96,8 +116,11 @@ impl Rules {
 pub fn clean(schema: &RawValue, rules: Rules) -> Raw {
     let tree = serde_json::from_str(schema.get()).unwrap_or(Tree::Null);
     let cleaned = match rules.form {
-        Form::JsonSchema | Form::JsonSchemaInlined => light::clean(&tree, rules),
+        Form::JsonSchema | Form::JsonSchemaInlined | Form::JsonSchemaStrict => {
+            light::clean(&tree, rules)
+        }
         Form::OpenApi => openapi::clean(&tree, rules),
+        Form::Validated => validated::clean(&tree),
     };
     to_raw_value(&cleaned).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::dialects::schema::INVENTED_PROPERTY;
 use crate::dialects::schema::tree::{Members, Tree};
+use crate::dialects::schema::{INVENTED_PROPERTY, validated};
 
 /// Returns a call's arguments as the client's own schema would have them: without the
 /// [`INVENTED_PROPERTY`], and with numbers and booleans where an `enum` of them had to be
@@ -35,6 +35,23 @@ pub fn restore_arguments<'a>(arguments: &'a str, schema: Option<&RawValue>) -> C
     } else {
         Cow::Borrowed(arguments)
     }
+}
+
+/// Returns the arguments of a call whose tool was declared by [`Rules::VALIDATED`]: without the
+/// properties that were added to its schema, and with lists and objects that came as JSON text
+/// unfolded. `None` as the schema is a tool without arguments.
+///
+/// [`Rules::VALIDATED`]: crate::dialects::schema::Rules::VALIDATED
+pub fn restore_validated<'a>(arguments: &'a str, schema: Option<&RawValue>) -> Cow<'a, str> {
+    let own = schema.and_then(|schema| serde_json::from_str::<Tree>(schema.get()).ok());
+    let cleaned = validated::clean(&own.unwrap_or(Tree::Null));
+    let Ok(mut value) = serde_json::from_str::<Tree>(arguments) else {
+        return Cow::Borrowed(arguments);
+    };
+    if validated::settle(&mut value, &cleaned) {
+        return Cow::Owned(value.to_json());
+    }
+    Cow::Borrowed(arguments)
 }
 
 /// `true` if a schema decides what [`restore_arguments`] does, so that it is worth keeping.

@@ -453,3 +453,25 @@ proptest! {
         prop_assert_eq!(parameters(&once), once);
     }
 }
+
+#[test]
+fn code_assist_gets_no_keyword_that_it_refuses() {
+    let schema = json!({"type": "object", "$schema": "x", "properties": {
+        "n": {"const": 7, "default": 7},
+        "default": {"type": "string", "deprecated": true},
+        "r": {"$ref": "#/$defs/R"},
+        "e": {"enum": ["a", 2, null]},
+        "b": {"type": "number", "exclusiveMinimum": 0, "not": {}, "minimum": 1},
+    }, "required": ["n", "gone"], "if": {}, "then": {}, "patternProperties": {},
+       "$defs": {"R": {"type": "array", "items": {"$ref": "#/$defs/R"}}}});
+    assert_eq!(
+        cleaned(&schema, Rules::CODE_ASSIST),
+        json!({"type": "object", "properties": {
+            "n": {"type": "string", "enum": ["7"]},
+            "default": {"type": "string"},
+            "r": {"type": "array", "items": {"type": "object", "description": "recursive: R"}},
+            "e": {"type": "string", "enum": ["a", "2"]},
+            "b": {"type": "number", "minimum": 1},
+        }, "required": ["n"]})
+    );
+}
