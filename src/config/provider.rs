@@ -15,6 +15,10 @@ use crate::config::{duration, json, text};
 /// `[providers.NAME]`. Built-in names need only keys; every field is optional.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of its own in the file"
+)]
 pub struct Provider {
     /// `false` leaves the provider and its credentials out.
     pub enabled: bool,
@@ -46,6 +50,11 @@ pub struct Provider {
     pub base_url: Vec<String>,
     /// Move `<think>…</think>` of the answer to reasoning.
     pub think_tags: bool,
+    /// Guard Gemini 3 against calling tools as it knows them from elsewhere (`gemini_cli`,
+    /// `antigravity`).
+    pub guard_tools: bool,
+    /// Pay with Google One AI credits where a quota is used up (`gemini_cli`, `antigravity`).
+    pub spend_credits: bool,
     /// How the simulated provider `demo` misbehaves; the grammar is in `config.example.toml`.
     pub script: Option<String>,
     /// Merged into each upstream request.
@@ -84,6 +93,8 @@ impl Default for Provider {
             proxy: None,
             base_url: Vec::new(),
             think_tags: false,
+            guard_tools: false,
+            spend_credits: false,
             script: None,
             extra_body: serde_json::Map::new(),
             priority_multipliers: BTreeMap::new(),

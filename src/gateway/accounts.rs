@@ -302,6 +302,24 @@ pub async fn renewed(
     Ok(holder.pass(Some(token)))
 }
 
+/// The account anew after the vendor proved what is known of it wrong: the fact is forgotten and
+/// the first steps are taken again. `None` for keys, and where it was not known at all.
+pub async fn without_fact(
+    runtime: &ProviderRuntime,
+    id: &CredentialId,
+    fact: &str,
+) -> Result<Option<Pass>, Unready> {
+    let Some(account) = runtime.holders.get(id).and_then(|holder| holder.account()) else {
+        return Ok(None);
+    };
+    if !account.live.account().extra.contains_key(fact) {
+        return Ok(None);
+    }
+    let forgotten = [(fact.to_owned(), Value::Null)].into_iter().collect();
+    account.live.learn(forgotten, None).await;
+    ready(runtime, id).await
+}
+
 fn unready(runtime: &ProviderRuntime, id: &CredentialId, error: RefreshError) -> Unready {
     tracing::warn!(credential = %id, "{id} has no fresh token: {error}");
     let unready = Unready::Token(error);

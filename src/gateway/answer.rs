@@ -29,7 +29,7 @@ use crate::gateway::thoughts::{Asked, Maker};
 use crate::gateway::upstream::{MAX_ANSWER_BYTES, Reply};
 use crate::ids::CredentialId;
 use crate::providers::verdict::{Failure, Fault, Verdict};
-use crate::providers::{Answer, Provider};
+use crate::providers::{Answer, Outgoing, Provider};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -129,7 +129,9 @@ impl Circumstances<'_> {
         let inbound = self.scanned.inbound;
         let sink = match &self.exchange.back {
             Back::Translated(context) => {
-                let reader = codec(self.exchange.dialect).stream_reader();
+                let dialects_own = codec(self.exchange.dialect).stream_reader();
+                let adapter = self.target.runtime.adapter;
+                let reader = adapter.reader(dialects_own, &self.outgoing());
                 Sink::translated(reader, self.stream_writer(context), inbound.array_stream)
             }
             Back::Count | Back::Embeddings(_) | Back::Verbatim => {
@@ -156,6 +158,18 @@ impl Circumstances<'_> {
             body,
             losses: Losses::default(),
         })
+    }
+
+    /// The request as far as reading its answer needs it.
+    fn outgoing(&self) -> Outgoing<'_> {
+        let (exchange, target) = (self.exchange, self.target);
+        Outgoing {
+            stream: self.scanned.stream,
+            translated: exchange.translated,
+            canonical: exchange.back.canonical(),
+            switches: target.runtime.switches,
+            ..Outgoing::new(exchange.operation, exchange.dialect, &target.model)
+        }
     }
 
     fn stream_headers(self, upstream: &HeaderMap) -> HeaderMap {
@@ -195,7 +209,9 @@ impl Circumstances<'_> {
         if inspection.error.is_some() {
             return Err(self.lost(status, &reply.headers, &body));
         }
-        if body.is_empty() || inspection.empty {
+        // What its adapter puts right may be empty only at first sight.
+        let is_read_first = self.envelope().is_some() && self.exchange.back.canonical().is_some();
+        if body.is_empty() || (inspection.empty && !is_read_first) {
             let failure = Failure::new(Verdict::Transient(Fault::Empty), "the answer is empty");
             return Err(Lost::judged(Failure {
                 status: Some(status.as_u16()),
@@ -217,12 +233,13 @@ impl Circumstances<'_> {
             }
             Back::Embeddings(_) | Back::Verbatim => body,
             Back::Translated(context) if self.scanned.stream => {
-                let events = reshape::events(self.read_reply(status, &body)?);
+                let read = self.right_reply(status, &reply.headers, &body)?;
+                let events = reshape::events(read);
                 let mut writer = self.stream_writer(context);
                 reshape::write_all(&events, writer.as_mut())
             }
             Back::Translated(context) => {
-                let read = self.read_reply(status, &body)?;
+                let read = self.right_reply(status, &reply.headers, &body)?;
                 self.write_reply(&read, context, &mut losses)
             }
             Back::Count => {
@@ -264,7 +281,9 @@ impl Circumstances<'_> {
     ) -> Result<Ready, Lost> {
         let output_chars = stream.len() as u64;
         let codec_of_it = codec(self.exchange.dialect);
-        let reply = match reshape::gather(stream, codec_of_it, self.envelope()) {
+        let adapter = self.target.runtime.adapter;
+        let gathered = reshape::gather(stream, codec_of_it, self.envelope());
+        let reply = match adapter.mend(gathered, b"", &self.outgoing()) {
             Ok(reply) => reply,
             Err(ReadError::Upstream(error)) => {
                 return Err(self.lost(status, headers, &Bytes::from(error.raw)));
@@ -320,6 +339,27 @@ impl Circumstances<'_> {
         let is_chat = self.exchange.dialect == Dialect::OpenAiChat
             && self.exchange.operation == Operation::Chat;
         (is_chat && !mending.is_none()).then(|| Mender::new(mending))
+    }
+
+    /// The reply as the dialect's codec reads it, with what the vendor gets wrong put right.
+    fn right_reply(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<ChatReply, Lost> {
+        let adapter = self.target.runtime.adapter;
+        let read = codec(self.exchange.dialect).read_reply(body);
+        match adapter.mend(read, body, &self.outgoing()) {
+            Ok(reply) => Ok(reply),
+            Err(ReadError::Upstream(error)) if adapter.spec().enveloped => {
+                Err(self.lost(status, headers, &Bytes::from(error.raw)))
+            }
+            Err(error) => {
+                let message = format!("the answer cannot be read: {error}");
+                Err(Lost::garbage(status, message))
+            }
+        }
     }
 
     fn read_reply(self, status: StatusCode, body: &Bytes) -> Result<ChatReply, Lost> {

@@ -28,6 +28,7 @@ use crate::gateway::snapshot::{Alias, Snapshot};
 use crate::gateway::upstream::{Addresses, ClientError, Limits};
 use crate::ids::ProviderId;
 use crate::pool::{self, Member, Pool};
+use crate::providers::forms::Switches;
 use crate::providers::{self, Provider};
 use crate::secret::FingerprintKey;
 use crate::time::Timestamp;
@@ -234,6 +235,10 @@ fn runtime(
             |previous| Arc::clone(&previous.first_token),
         ),
         addresses: Addresses::default(),
+        switches: Switches {
+            guard_tools: settings.guard_tools,
+            spend_credits: settings.spend_credits,
+        },
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use crate::gateway::plan::Target;
 use crate::gateway::upstream::{Outbound, SendError, send};
 use crate::ids::CredentialId;
 use crate::providers::Outgoing;
+use crate::providers::forms::FailedForm;
 use crate::providers::verdict::Verdict;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -44,7 +46,15 @@ impl Caller<'_> {
             .await
             .map_err(unready)?
             .ok_or_else(|| Lost::unsent(SendError::unconfigured(&runtime.id)))?;
-        let outcome = self.call_with(&pass).await;
+        let mut outcome = self.call_with(&pass).await;
+        if let Err(lost) = &outcome
+            && let Some(fact) = runtime.adapter.wrong_fact(&lost.failure)
+            && let Some(anew) = accounts::without_fact(runtime, credential, fact)
+                .await
+                .map_err(unready)?
+        {
+            outcome = self.call_with(&anew).await;
+        }
         let is_refused = |lost: &Lost| lost.failure.verdict == Verdict::Auth;
         if !may_renew || !outcome.as_ref().is_err_and(is_refused) {
             return outcome;
@@ -58,11 +68,13 @@ impl Caller<'_> {
         }
     }
 
-    /// One call. A base URL that cannot be reached or answers 5xx hands over to the next one.
+    /// The request in one form after the other, as long as its adapter knows another one for how it
+    /// failed.
     async fn call_with(&self, pass: &Pass) -> Result<Ready, Lost> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let view = pass.view();
-        let outgoing = Outgoing {
+        let mut body = exchange.body_for(&pass.id).clone();
+        let mut outgoing = Outgoing {
             stream: self.scanned.stream,
             translated: exchange.translated,
             account: Some(&view),
@@ -73,8 +85,42 @@ impl Caller<'_> {
                 .and_then(|keys| keys.iter().last()),
             entropy: fastrand::u64(..),
             now: Timestamp::now(),
+            canonical: exchange.back.canonical(),
+            switches: runtime.switches,
             ..Outgoing::new(exchange.operation, exchange.dialect, &self.target.model)
         };
+        let mut times = 0;
+        loop {
+            let outcome = self.call_once(pass, &body, &outgoing).await;
+            let Err(lost) = &outcome else {
+                return outcome;
+            };
+            let failed = FailedForm {
+                failure: &lost.failure,
+                answer: lost.reply.as_ref().map_or(&[], |reply| &reply.body),
+                body: &body,
+            };
+            let Some(next) = runtime.adapter.second_form(&failed, &outgoing, times) else {
+                return outcome;
+            };
+            times += 1;
+            if !next.pause.is_zero() {
+                tokio::time::sleep(next.pause).await;
+            }
+            body = next.body;
+            outgoing.switches = next.switches;
+        }
+    }
+
+    /// One call. A base URL that cannot be reached or is broken hands over to the next one.
+    async fn call_once(
+        &self,
+        pass: &Pass,
+        body: &Bytes,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<Ready, Lost> {
+        let (runtime, exchange) = (&self.target.runtime, self.exchange);
+        let view = pass.view();
         let headers = self.headers(&pass.secret);
         let mut outcome = Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
         for base in runtime.bases(&view).iter() {
@@ -84,18 +130,16 @@ impl Caller<'_> {
                     .parsed(&runtime.adapter.url(base, &exchange.path))
                     .map_err(Lost::unsent)?,
                 headers: headers.clone(),
-                body: runtime
-                    .adapter
-                    .wrap(exchange.body_for(&pass.id).clone(), &outgoing),
+                body: runtime.adapter.wrap(body.clone(), outgoing),
             };
             if let Back::Embeddings(batches) = &exchange.back {
-                outcome = self.embed(batches, outbound, pass, &outgoing).await;
+                outcome = self.embed(batches, outbound, pass, outgoing).await;
             } else {
-                self.sign(&mut outbound, pass, &outgoing);
+                self.sign(&mut outbound, pass, outgoing);
                 outcome = self.send(outbound, pass).await;
             }
             match &outcome {
-                Err(lost) if lost.is_of_the_address() => {}
+                Err(lost) if runtime.adapter.tries_next_base(&lost.failure) => {}
                 _ => break,
             }
         }

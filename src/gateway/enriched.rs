@@ -26,9 +26,9 @@ pub fn enrich(snapshot: &Snapshot, entry: &mut ListedEntry) {
     };
     let model = match snapshot.providers.get(provider) {
         Some(runtime) => runtime.upstream_name(model),
-        None => model,
+        None => model.to_owned(),
     };
-    let Some(facts) = catalog_data::facts(provider, model) else {
+    let Some(facts) = catalog_data::facts(provider, &model) else {
         write(entry, &ModelFacts::default());
         return;
     };

@@ -51,6 +51,16 @@ pub enum Back {
     Verbatim,
 }
 
+impl Back {
+    /// The client's request in canonical form, where its answer is translated.
+    pub fn canonical(&self) -> Option<&ChatRequest> {
+        match self {
+            Self::Translated(context) => context.request.as_deref(),
+            Self::Count | Self::Embeddings(_) | Self::Verbatim => None,
+        }
+    }
+}
+
 /// Texts for vectors, in as many upstream calls as the upstream's limit makes necessary.
 pub struct Batches {
     pub request: EmbeddingsRequest,
@@ -100,7 +110,9 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
     let mut losses = Losses::default();
     // A signature that the gateway tagged is for its maker only, and nobody else knows the tag.
     let is_tagged = operation == Operation::Chat && signature::is_tagged(&inbound.body);
-    let comes_back = operation == asked && dialect == inbound.dialect && !is_tagged;
+    let is_enveloped = adapter.spec().enveloped;
+    let comes_back =
+        operation == asked && dialect == inbound.dialect && !is_tagged && !is_enveloped;
     let verbatim = comes_back && !wish.unsigned;
     let mut own = None;
     let (body, back) = match operation {
@@ -126,6 +138,8 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
         stream: scanned.stream,
         translated: !verbatim,
         now: Timestamp::now(),
+        canonical: back.canonical(),
+        switches: target.runtime.switches,
         ..Outgoing::new(operation, dialect, &target.model)
     };
     let finished = |body: Bytes| {
@@ -147,8 +161,8 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
         operation,
         dialect,
         path,
-        body: finished(body),
         own: own.map(|(credential, body)| (credential, finished(body))),
+        body: finished(body),
         translated: !verbatim,
         back,
         losses,

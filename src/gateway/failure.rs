@@ -94,14 +94,6 @@ impl Lost {
             && self.status() == Some(400)
             && signature::is_refusal(&failure.message)
     }
-
-    /// `true` for connection errors and 5xx, for which another base URL may do.
-    pub fn is_of_the_address(&self) -> bool {
-        matches!(
-            self.failure.verdict,
-            Verdict::Transient(Fault::Connect | Fault::Server | Fault::Reset)
-        )
-    }
 }
 
 /// What the client is told.

@@ -120,7 +120,7 @@ fn allowed(runtime: &Arc<ProviderRuntime>, model: &str) -> Result<Target, ErrorR
         ))),
         _ => Ok(Target {
             runtime: Arc::clone(runtime),
-            model: runtime.upstream_name(model).to_owned(),
+            model: runtime.upstream_name(model),
         }),
     }
 }

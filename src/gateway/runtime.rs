@@ -18,6 +18,7 @@ use crate::gateway::upstream::{Addresses, Limits, SendError, Url};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::Pool;
 use crate::providers::account::AccountView;
+use crate::providers::forms::Switches;
 use crate::providers::redact::redact;
 use crate::providers::{ListedModel, Provider};
 use crate::secret::Secret;
@@ -55,6 +56,8 @@ pub struct ProviderRuntime {
     pub models: Arc<ProviderModels>,
     pub first_token: Arc<FirstToken>,
     pub addresses: Addresses,
+    /// Settings that change what the adapter sends.
+    pub switches: Switches,
 }
 
 impl ProviderRuntime {
@@ -85,12 +88,17 @@ impl ProviderRuntime {
         )
     }
 
-    /// The name the provider knows a model by: a configured model may go by another one here.
-    pub fn upstream_name<'a>(&'a self, model: &'a str) -> &'a str {
-        self.extra_models
-            .iter()
-            .find(|extra| extra.name == model)
-            .map_or(model, |extra| &extra.id)
+    /// The name the provider knows a model by: a configured model may go by another one here, and
+    /// a name that has gone out of use is served by another model.
+    pub fn upstream_name(&self, model: &str) -> String {
+        if let Some(extra) = self.extra_models.iter().find(|extra| extra.name == model) {
+            return extra.id.clone();
+        }
+        let listing = self.models.listing();
+        let listed = listing.models.iter().find(|listed| listed.id == model);
+        listed
+            .and_then(|listed| listed.served_by.clone())
+            .unwrap_or_else(|| model.to_owned())
     }
 
     /// Request fields that a configured model sets where the request has none.
@@ -121,6 +129,7 @@ impl ProviderRuntime {
     pub fn listed(&self) -> Vec<ListedModel> {
         let listing = self.models.listing();
         let mut models = listing.models.clone();
+        models.retain(|model| model.served_by.is_none());
         let named = |id: &str| ListedModel {
             id: id.to_owned(),
             ..ListedModel::default()

@@ -66,6 +66,7 @@ fn model(item: &Value) -> Option<ListedModel> {
         .or_else(|| text(item, "name"))
         .or_else(|| text(item, "model"))?;
     Some(ListedModel {
+        served_by: None,
         id: id_of(id)?,
         created: item
             .get("created")
@@ -208,6 +209,7 @@ mod tests {
         assert_eq!(
             page.models,
             [ListedModel {
+                served_by: None,
                 id: "claude-x".into(),
                 created: Some(1_740_355_200),
                 context_window: Some(200_000),

@@ -10,6 +10,7 @@ pub mod base_url;
 pub mod catalog_data;
 pub mod code_assist;
 pub mod compatible;
+pub mod forms;
 pub mod gemini;
 pub mod hints;
 pub mod listing;
@@ -30,10 +31,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 
-use crate::dialects::{Dialect, Operation};
+use crate::dialects::chat::{ChatReply, ChatRequest};
+use crate::dialects::error::ReadError;
+use crate::dialects::{Dialect, Operation, StreamReader};
 use crate::providers::account::{AccountView, Bootstrap, QuotaReading};
 use crate::providers::anthropic::Anthropic;
+use crate::providers::code_assist::{Antigravity, GeminiCli};
 use crate::providers::compatible::Compatible;
+use crate::providers::forms::{FailedForm, SecondForm, Switches};
 use crate::providers::gemini::Gemini;
 use crate::providers::openai::OpenAi;
 use crate::providers::openrouter::OpenRouter;
@@ -47,6 +52,8 @@ static NATIVE: &[&dyn Provider] = &[
     &Anthropic::VENDOR,
     &Gemini::VENDOR,
     &OpenRouter::VENDOR,
+    &GeminiCli::VENDOR,
+    &Antigravity::VENDOR,
 ];
 
 /// Every built-in provider, in the order lists show them.
@@ -191,6 +198,48 @@ pub trait Provider: Sync {
         Vec::new()
     }
 
+    /// A reader of this vendor's streams: the dialect's own, or one around it that puts right what
+    /// the vendor gets wrong.
+    fn reader(
+        &self,
+        dialects_own: Box<dyn StreamReader>,
+        _request: &Outgoing<'_>,
+    ) -> Box<dyn StreamReader> {
+        dialects_own
+    }
+
+    /// The same for a whole answer, as the dialect's codec read it from `body`.
+    fn mend(
+        &self,
+        reply: Result<ChatReply, ReadError>,
+        _body: &[u8],
+        _request: &Outgoing<'_>,
+    ) -> Result<ChatReply, ReadError> {
+        reply
+    }
+
+    /// Another form in which the same credential may serve a request that failed in this one;
+    /// `times` counts those it had already.
+    fn second_form(
+        &self,
+        _failed: &FailedForm<'_>,
+        _request: &Outgoing<'_>,
+        _times: u32,
+    ) -> Option<SecondForm> {
+        None
+    }
+
+    /// `true` if another base URL may do better: the vendor could not be reached at this one, or
+    /// is broken there.
+    fn tries_next_base(&self, failure: &Failure) -> bool {
+        failure.verdict.is_of_the_address()
+    }
+
+    /// The fact about the account that a failure proves wrong: it is found anew, once.
+    fn wrong_fact(&self, _failure: &Failure) -> Option<&'static str> {
+        None
+    }
+
     /// Judges a failed answer: a status that is no success, or an error object inside a 200.
     fn judge(&self, answer: &Answer<'_>) -> Failure {
         judge::by_signals(self.spec(), answer)
@@ -242,6 +291,9 @@ pub struct Outgoing<'a> {
     pub entropy: u64,
     /// When the attempt is made.
     pub now: Timestamp,
+    /// The client's request in canonical form, where it was translated.
+    pub canonical: Option<&'a ChatRequest>,
+    pub switches: Switches,
 }
 
 impl<'a> Outgoing<'a> {
@@ -257,6 +309,8 @@ impl<'a> Outgoing<'a> {
             session: None,
             entropy: 0,
             now: Timestamp::default(),
+            canonical: None,
+            switches: Switches::default(),
         }
     }
 }
@@ -326,6 +380,8 @@ pub struct ListedModel {
     pub context_window: Option<u64>,
     pub max_output: Option<u64>,
     pub display_name: Option<String>,
+    /// Set for a name that has gone out of use: the model that serves it now.
+    pub served_by: Option<String>,
 }
 
 #[cfg(test)]

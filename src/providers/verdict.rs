@@ -129,6 +129,14 @@ impl Verdict {
         matches!(self.blame(), Blame::Credential | Blame::CredentialModel)
     }
 
+    /// `true` for connection errors and 5xx, for which another base URL may do.
+    pub const fn is_of_the_address(self) -> bool {
+        matches!(
+            self,
+            Self::Transient(Fault::Connect | Fault::Reset | Fault::Server)
+        )
+    }
+
     /// The name in logs, metrics (`verdict`), journal and config messages.
     pub const fn as_str(self) -> &'static str {
         match self {

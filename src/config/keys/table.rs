@@ -345,6 +345,16 @@ pub const KEYS: &[Key] = &[
         "Move <think>…</think> of the answer to reasoning",
     ),
     key(
+        "providers.*.guard_tools",
+        Boolean,
+        "Guard Gemini 3 against calling tools as it knows them from elsewhere",
+    ),
+    key(
+        "providers.*.spend_credits",
+        Boolean,
+        "Pay with Google One AI credits where a quota is used up",
+    ),
+    key(
         "providers.*.script",
         Text,
         "How the simulated provider `demo` misbehaves",
