@@ -15,8 +15,12 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+
 use crate::dialects::error::UpstreamError;
-use crate::dialects::observe::json::{Marks, follows, text_chars};
+use crate::dialects::observe::json::{Marks, chars, follows, is_plain, text_of};
 use crate::dialects::sse::Frame;
 use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
@@ -118,7 +122,31 @@ struct Watch<F> {
     usage: Option<Usage>,
     /// The last frame that repeats usage, unparsed.
     kept: Option<Frame>,
+    /// The last frame that was a piece of text and nothing else.
+    last_piece: Option<Piece>,
     output_chars: u64,
+}
+
+/// A frame longer than this is no ordinary piece of text.
+const MAX_PIECE_BYTES: usize = 4 << 10;
+
+/// A frame of text: what the next one looks like, but for the text.
+struct Piece {
+    raw: Vec<u8>,
+    text: Range<usize>,
+}
+
+impl Piece {
+    /// The characters of a frame that differs from this one in nothing but its text. Such a frame
+    /// means what this one meant, so nothing else need be looked for in it.
+    fn chars_of_like(&self, raw: &[u8]) -> Option<u64> {
+        let before = self.raw.get(..self.text.start)?;
+        let after = self.raw.get(self.text.end..)?;
+        let rest = raw.strip_prefix(before)?;
+        let length = rest.len().checked_sub(after.len())?;
+        let (text, tail) = rest.split_at_checked(length)?;
+        (tail == after && is_plain(text)).then(|| chars(text))
+    }
 }
 
 impl<F: Format> Watch<F> {
@@ -131,6 +159,7 @@ impl<F: Format> Watch<F> {
             ended: false,
             usage: None,
             kept: None,
+            last_piece: None,
             output_chars: 0,
         }
     }
@@ -147,21 +176,43 @@ impl<F: Format> Watch<F> {
         }
     }
 
-    /// Counts the first text the frame holds: a frame holds one delta.
-    fn count(&mut self, raw: &[u8]) {
+    /// Counts the first text the frame holds, and says where it is: a frame holds one delta.
+    fn count(&mut self, raw: &[u8]) -> Option<Range<usize>> {
         let texts = &self.marks.texts;
-        let chars_at = |at: usize| Some((at, text_chars(raw, texts.get(at)?)?));
-        let found = chars_at(self.last_text).or_else(|| (0..texts.len()).find_map(chars_at));
-        if let Some((at, chars)) = found {
-            self.output_chars = self.output_chars.saturating_add(chars);
-            self.last_text = at;
-        }
+        let text_at = |at: usize| Some((at, text_of(raw, texts.get(at)?)?));
+        let found = text_at(self.last_text).or_else(|| (0..texts.len()).find_map(text_at));
+        let (at, text) = found?;
+        let chars = raw.get(text.clone()).map_or(0, chars);
+        self.output_chars = self.output_chars.saturating_add(chars);
+        self.last_text = at;
+        Some(text)
+    }
+
+    /// Remembers a frame that was nothing but text.
+    fn keep_piece(&mut self, frame: &Frame, text: Option<Range<usize>>) {
+        let repeats_usage = |name: &Finder<'_>| name.find(&frame.raw).is_some();
+        let is_usable = frame.raw.len() <= MAX_PIECE_BYTES
+            && !self
+                .marks
+                .repeated_usage
+                .as_ref()
+                .is_some_and(repeats_usage);
+        self.last_piece = text.filter(|_| is_usable).map(|text| Piece {
+            // A slice would keep the whole chunk it lies in.
+            raw: frame.raw.to_vec(),
+            text,
+        });
     }
 }
 
 impl<F: Format> Observer for Watch<F> {
     fn frame(&mut self, frame: &Frame) -> Sign {
-        self.count(&frame.raw);
+        let last = self.last_piece.as_ref();
+        if let Some(chars) = last.and_then(|piece| piece.chars_of_like(&frame.raw)) {
+            self.output_chars = self.output_chars.saturating_add(chars);
+            return Sign::Content;
+        }
+        let counted = self.count(&frame.raw);
         self.keep_usage(frame);
         // The LF of a cut CRLF may lead.
         let text = frame.raw.trim_ascii_start();
@@ -173,6 +224,7 @@ impl<F: Format> Observer for Watch<F> {
         let is_named_error = starts(["event: error", "event:error"]);
         let is_done = starts(["data: [DONE]", "data:[DONE]"]);
         if self.begun && !is_named_error && !is_done && !self.matters(&frame.raw) {
+            self.keep_piece(frame, counted);
             return Sign::Content;
         }
         if frame.is_comment_only() {

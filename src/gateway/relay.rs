@@ -6,6 +6,7 @@
 //! enforces the idle limit, sends keep-alive comments, reports an upstream fault in the client's
 //! dialect, and says how it ended exactly once, also when the client drops it.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -285,6 +286,7 @@ impl Relay {
 
     fn take_chunk(&mut self, chunk: Bytes) {
         self.last_in = Instant::now();
+        self.out.read_from(&chunk);
         self.frames.push(chunk);
         while let Some(frame) = self.frames.next() {
             if self.sink.is_over() {
@@ -413,14 +415,31 @@ impl Drop for Relay {
 pub struct Output {
     pieces: Vec<Bytes>,
     bytes: usize,
+    /// The chunk that frames are being cut from.
+    chunk: Bytes,
+    /// What of it waits behind `pieces`: frames that pass one after the other stay one piece.
+    run: Range<usize>,
 }
 
 impl Output {
     /// Adds bytes.
     pub fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.pieces.push(piece);
+        if piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len();
+        match self.place(&piece) {
+            Some(place) if place.start == self.run.end && !self.run.is_empty() => {
+                self.run.end = place.end;
+            }
+            Some(place) => {
+                self.end_run();
+                self.run = place;
+            }
+            None => {
+                self.end_run();
+                self.pieces.push(piece);
+            }
         }
     }
 
@@ -434,8 +453,31 @@ impl Output {
         self.bytes == 0
     }
 
+    /// Says where the next pieces are likely to be cut from.
+    fn read_from(&mut self, chunk: &Bytes) {
+        self.end_run();
+        self.chunk = chunk.clone();
+    }
+
+    /// Where in the chunk a piece lies, if it does.
+    fn place(&self, piece: &Bytes) -> Option<Range<usize>> {
+        let start = piece.as_ptr().addr();
+        let start = start.checked_sub(self.chunk.as_ptr().addr())?;
+        let end = start.checked_add(piece.len())?;
+        (end <= self.chunk.len()).then_some(start..end)
+    }
+
+    fn end_run(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if !run.is_empty() {
+            self.pieces.push(self.chunk.slice(run));
+        }
+    }
+
     /// All bytes in one piece: one write for many small frames.
     fn take(&mut self) -> Option<Bytes> {
+        self.end_run();
+        self.chunk = Bytes::new();
         self.bytes = 0;
         if self.pieces.len() <= 1 {
             return self.pieces.pop();
@@ -445,5 +487,40 @@ impl Output {
             joined.extend_from_slice(&piece);
         }
         Some(joined.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_one_chunk_stay_one_piece() {
+        let chunk = Bytes::from_static(b"data: 1\n\ndata: 2\n\n");
+        let mut out = Output::default();
+        out.read_from(&chunk);
+        out.push(chunk.slice(..9));
+        out.push(chunk.slice(9..));
+        assert_eq!(out.len(), chunk.len());
+        let taken = out.take().expect("bytes wait");
+        assert_eq!(taken.as_ptr(), chunk.as_ptr(), "nothing was copied");
+        assert_eq!(taken, chunk);
+        assert!(out.is_empty() && out.take().is_none());
+    }
+
+    #[test]
+    fn gaps_and_foreign_pieces_keep_their_order() {
+        let chunk = Bytes::from_static(b"abcdef");
+        let mut out = Output::default();
+        out.push(Bytes::from_static(b"0"));
+        out.read_from(&chunk);
+        out.push(chunk.slice(..2));
+        out.push(Bytes::from(b"-".to_vec()));
+        out.push(chunk.slice(2..3));
+        out.push(chunk.slice(4..));
+        out.push(chunk.slice(..1));
+        out.read_from(&Bytes::from_static(b"next"));
+        out.push(Bytes::from_static(b"!"));
+        assert_eq!(out.take().as_deref(), Some(&b"0ab-cefa!"[..]));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
@@ -140,81 +140,135 @@ impl Trail {
 
     /// The trail as the journal keeps it and `explain` reads it.
     pub fn to_json(&self, outcome: &Outcome<'_>) -> String {
-        let request = self.request.as_ref().map(|request| {
-            json!({
-                "id": request.id.to_string(),
-                "client": &*request.client,
-                "dialect": request.dialect.as_str(),
-                "operation": request.operation.as_str(),
-                "model": request.model,
-                "stream": request.stream,
-                "at": request.at.to_rfc3339(),
-            })
-        });
-        let targets: Vec<_> = self.targets.iter().map(Visit::to_json).collect();
-        let attempts: Vec<_> = self.attempts.iter().map(Attempt::to_json).collect();
-        let usage = outcome.usage.map(|usage| {
-            json!({
-                "prompt_tokens": usage.input,
-                "cached_tokens": usage.cache_read,
-                "cache_write_tokens": usage.cache_write,
-                "completion_tokens": usage.output,
-                "reasoning_tokens": usage.reasoning,
-                "estimated": usage.estimated,
-            })
-        });
-        json!({
-            "request": request,
-            "targets": targets,
-            "attempts": attempts,
-            "status": outcome.status,
-            "ending": outcome.ending.as_str(),
-            "error": outcome.error,
-            "ms": millis(outcome.duration),
-            "first_token_ms": outcome.first_token.map(millis),
-            "usage": usage,
-            "cost_usd": outcome.cost_usd,
-        })
-        .to_string()
+        let kept = Kept {
+            request: self.request.as_ref().map(|request| KeptRequest {
+                id: request.id.to_string(),
+                client: &request.client,
+                dialect: request.dialect.as_str(),
+                operation: request.operation.as_str(),
+                model: &request.model,
+                stream: request.stream,
+                at: request.at.to_rfc3339(),
+            }),
+            targets: self.targets.iter().map(KeptVisit::of).collect(),
+            attempts: self.attempts.iter().map(KeptAttempt::of).collect(),
+            status: outcome.status,
+            ending: outcome.ending.as_str(),
+            error: outcome.error,
+            ms: millis(outcome.duration),
+            first_token_ms: outcome.first_token.map(millis),
+            usage: outcome.usage.map(|usage| KeptUsage {
+                prompt_tokens: usage.input,
+                cached_tokens: usage.cache_read,
+                cache_write_tokens: usage.cache_write,
+                completion_tokens: usage.output,
+                reasoning_tokens: usage.reasoning,
+                estimated: usage.estimated,
+            }),
+            cost_usd: outcome.cost_usd,
+        };
+        // Strings and numbers: there is nothing that JSON could not hold.
+        serde_json::to_string(&kept).unwrap_or_default()
     }
 }
 
-impl Visit {
-    fn to_json(&self) -> Value {
-        let passed_over: Vec<_> = self
-            .passed_over
-            .iter()
-            .map(|passed| {
-                json!({
-                    "credential": passed.credential.as_str(),
-                    "why": passed.why,
-                    "until": passed.until.map(Timestamp::to_rfc3339),
+/// A trail in the journal.
+#[derive(Serialize)]
+struct Kept<'a> {
+    request: Option<KeptRequest<'a>>,
+    targets: Vec<KeptVisit<'a>>,
+    attempts: Vec<KeptAttempt<'a>>,
+    status: u16,
+    ending: &'static str,
+    error: Option<&'a str>,
+    ms: u64,
+    first_token_ms: Option<u64>,
+    usage: Option<KeptUsage>,
+    cost_usd: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct KeptRequest<'a> {
+    id: String,
+    client: &'a str,
+    dialect: &'static str,
+    operation: &'static str,
+    model: &'a str,
+    stream: bool,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct KeptVisit<'a> {
+    provider: &'a str,
+    model: &'a str,
+    passed_over: Vec<KeptPassedOver<'a>>,
+    waited_ms: u64,
+    end: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct KeptPassedOver<'a> {
+    credential: &'a str,
+    why: &'a str,
+    until: Option<String>,
+}
+
+#[derive(Serialize)]
+struct KeptAttempt<'a> {
+    credential: &'a str,
+    model: &'a str,
+    status: Option<u16>,
+    verdict: Option<&'static str>,
+    message: &'a str,
+    effect: &'static str,
+    ms: u64,
+}
+
+#[derive(Serialize)]
+struct KeptUsage {
+    prompt_tokens: u64,
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+    completion_tokens: u64,
+    reasoning_tokens: u64,
+    estimated: bool,
+}
+
+impl<'a> KeptVisit<'a> {
+    fn of(visit: &'a Visit) -> Self {
+        let passed_over = visit.passed_over.iter();
+        Self {
+            provider: visit.provider.as_str(),
+            model: &visit.model,
+            passed_over: passed_over
+                .map(|passed| KeptPassedOver {
+                    credential: passed.credential.as_str(),
+                    why: &passed.why,
+                    until: passed.until.map(Timestamp::to_rfc3339),
                 })
-            })
-            .collect();
-        json!({
-            "provider": self.provider.as_str(),
-            "model": self.model,
-            "passed_over": passed_over,
-            "waited_ms": millis(self.waited),
-            "end": (!self.end.is_empty()).then_some(self.end),
-        })
+                .collect(),
+            waited_ms: millis(visit.waited),
+            end: (!visit.end.is_empty()).then_some(visit.end),
+        }
+    }
+}
+
+impl<'a> KeptAttempt<'a> {
+    fn of(attempt: &'a Attempt) -> Self {
+        Self {
+            credential: attempt.credential.as_str(),
+            model: &attempt.model,
+            status: attempt.status,
+            verdict: attempt.verdict.map(Verdict::as_str),
+            message: &attempt.message,
+            effect: attempt.effect,
+            ms: millis(attempt.took),
+        }
     }
 }
 
 impl Attempt {
-    fn to_json(&self) -> Value {
-        json!({
-            "credential": self.credential.as_str(),
-            "model": self.model,
-            "status": self.status,
-            "verdict": self.verdict.map(Verdict::as_str),
-            "message": self.message,
-            "effect": self.effect,
-            "ms": millis(self.took),
-        })
-    }
-
     /// The call that served.
     pub fn served(who: Who, model: &str, status: u16, took: Duration) -> Self {
         let (credential, fingerprint) = who;

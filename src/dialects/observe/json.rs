@@ -4,7 +4,10 @@
 //! A name inside a JSON string cannot be mistaken for a member: its quotes are escaped there, so
 //! `"usage"` with plain quotes does not occur. (As a value it can: `{"type":"error"}`.)
 
+use std::ops::Range;
+
 use memchr::memmem::Finder;
+use memchr::{memchr2, memchr3};
 use serde_json::value::RawValue;
 
 /// The members looked for in the frames of a dialect, without parsing.
@@ -50,26 +53,48 @@ fn is_null_member(rest: &[u8]) -> bool {
         .is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
 }
 
-/// The characters of the string that is the value of `quoted`'s first occurrence; `None` if the
-/// member is absent, no string or empty. Escapes count as they are written.
-pub(super) fn text_chars(raw: &[u8], quoted: &Finder<'_>) -> Option<u64> {
+/// Where the string lies that is the value of `quoted`'s first occurrence, without its quotes;
+/// `None` if the member is absent, no string or empty.
+pub(super) fn text_of(raw: &[u8], quoted: &Finder<'_>) -> Option<Range<usize>> {
     let at = quoted.find(raw)?;
     let rest = raw.get(at + quoted.needle().len()..)?.trim_ascii_start();
-    let text = rest.strip_prefix(b":")?.trim_ascii_start();
-    let text = text.strip_prefix(b"\"")?;
-    let mut chars = 0;
-    let mut escaped = false;
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => break,
-            _ => {}
+    let rest = rest.strip_prefix(b":")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b"\"")?;
+    let start = raw.len() - rest.len();
+    let end = start + string_length(rest);
+    (end > start).then_some(start..end)
+}
+
+/// Up to the quote that ends a string, or to the end.
+fn string_length(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = rest.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if rest.get(at) == Some(&b'"') {
+            return at;
         }
-        // Continuation bytes belong to the character before.
-        chars += u64::from(byte & 0xc0 != 0x80);
+        at += 2;
     }
-    (chars > 0).then_some(chars)
+    rest.len()
+}
+
+/// `true` if the bytes are all inside of one JSON string on one line.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(found) = memchr3(b'"', b'\\', b'\n', rest) {
+        // An escape and what it escapes; a bare quote or line end is the end of the string.
+        match (rest.get(found), rest.get(found + 2..)) {
+            (Some(b'\\'), Some(after)) => rest = after,
+            _ => return false,
+        }
+    }
+    !text.is_empty()
+}
+
+/// Characters of a text; escapes count as they are written.
+pub(super) fn chars(text: &[u8]) -> u64 {
+    // Continuation bytes belong to the character before.
+    text.iter().filter(|&byte| byte & 0xc0 != 0x80).count() as u64
 }
 
 /// `true` if a value says something: not `null`, `false`, `""`, `[]` or `{}`.
