@@ -61,6 +61,45 @@ const fn usage(
     }
 }
 
+/// A chat chunk whose content is written as given.
+fn chunk(content: &str) -> String {
+    format!(r#"data: {{"id":"1","choices":[{{"delta":{{"content":"{content}"}}}}]}}"#)
+}
+
+#[test]
+fn a_frame_like_the_last_but_for_its_text_counts_its_text() {
+    let texts = [
+        "one",
+        "two",
+        r#"\"finish_reason\":\"stop\""#,
+        "zwölf",
+        r"\\",
+    ];
+    let frames: Vec<_> = texts.iter().map(|text| chunk(text)).collect();
+    let rows: Vec<_> = frames
+        .iter()
+        .map(|frame| (frame.as_str(), Is::Content))
+        .collect();
+    let watch = watch(Dialect::OpenAiChat, Operation::Chat, &rows);
+    let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
+    assert_eq!(watch.output_chars(), chars as u64);
+    assert!(!watch.ended());
+}
+
+#[test]
+fn a_frame_that_only_begins_and_ends_like_the_last_is_read() {
+    let (first, plain) = (chunk("a"), chunk("b"));
+    // The string ends early; what follows up to the same end is no text.
+    let sly = chunk(r#"c"},"finish_reason":"stop","x":{"y":""#);
+    let rows = [
+        (&*first, Is::Content),
+        (&*plain, Is::Content),
+        (&*sly, Is::Content),
+    ];
+    let watch = watch(Dialect::OpenAiChat, Operation::Chat, &rows);
+    assert!(watch.ended(), "its finish reason is seen");
+}
+
 proptest! {
     #[test]
     fn nothing_a_stream_says_makes_an_observer_panic(
