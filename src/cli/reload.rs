@@ -114,8 +114,9 @@ impl Reloader {
         let boot = (self.read)()?;
         let stamps = Stamps::of(&boot);
         let previous = self.shared.gateway.snapshot();
+        let settings = settings(&boot)?;
         self.shared.gateway.replace(boot.snapshot(Some(&previous))?);
-        self.shared.settings.store(Arc::new(settings(&boot)));
+        self.shared.settings.store(Arc::new(settings));
         Ok(stamps)
     }
 }

@@ -76,7 +76,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
     let boot = Boot::read(context, args.flags())?;
     check_exposure(&boot.loaded.config.server, args.insecure_no_auth)?;
-    check_built(context, &boot.loaded.config)?;
+    check_built(context, &boot.loaded.config);
     // Its own runtime: Ctrl-C must drain here, not drop the work.
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         Failure::failed(
@@ -106,7 +106,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         .map_err(|error| listen_failure(config, &error))?;
     let shared = Arc::new(Shared {
         gateway: Arc::clone(&gateway),
-        settings: ArcSwap::from_pointee(settings(&boot)),
+        settings: ArcSwap::from_pointee(settings(&boot)?),
         limiter: Arc::new(Limiter::default()),
     });
     // Before the greeting: whoever reads it may send a signal at once.
@@ -168,15 +168,9 @@ fn check_exposure(server: &Server, insecure: bool) -> Result<(), Failure> {
     }
 }
 
-/// Settings of features that are still to come. Plain HTTP where HTTPS was asked for is refused;
-/// the others are said to have no effect, so that nobody relies on them.
-fn check_built(context: &Context, config: &Config) -> Result<(), Failure> {
-    if config.server.tls.is_some() {
-        return Err(Failure::usage(
-            "[server] tls is not available yet, and plain HTTP is not what was asked for",
-            "put a TLS proxy in front (packaging/README.md says how) and remove `tls`",
-        ));
-    }
+/// Settings of features that are still to come are said to have no effect, so that nobody relies on
+/// them.
+fn check_built(context: &Context, config: &Config) {
     let has_budget = config
         .server
         .all_clients()
@@ -209,7 +203,6 @@ fn check_built(context: &Context, config: &Config) -> Result<(), Failure> {
             ));
         }
     }
-    Ok(())
 }
 
 /// Listens where the config says.
@@ -230,9 +223,17 @@ fn listen_failure(server: &Server, error: &io::Error) -> Failure {
 }
 
 /// The `[server]` settings that requests are handled by.
-pub(super) fn settings(boot: &Boot) -> Settings {
+pub(super) fn settings(boot: &Boot) -> Result<Settings, Failure> {
     let server = &boot.loaded.config.server;
-    Settings {
+    let tls = server.tls.as_ref().map(|tls| {
+        server::tls::acceptor(&tls.cert, &tls.key).map_err(|error| {
+            Failure::usage(
+                error.to_string(),
+                "`[server] tls` names two PEM files: `cert` with the whole chain, `key` with its key",
+            )
+        })
+    });
+    Ok(Settings {
         clients: Clients::new(server),
         host_rule: HostRule::new(&server.host, &server.allowed_hosts),
         cors_origins: server.cors_origins.clone(),
@@ -241,14 +242,19 @@ pub(super) fn settings(boot: &Boot) -> Settings {
         metrics: server.metrics,
         dashboard: server.dashboard,
         strict_translation: boot.loaded.config.routing.strict_translation,
-    }
+        tls: tls.transpose()?,
+    })
 }
 
 fn greet(context: &Context, boot: &Boot, address: SocketAddr, demo: Option<&Demo>) {
     let printer = &context.printer;
-    printer.note(&format!("listening on http://{address}"));
+    let scheme = match boot.loaded.config.server.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    printer.note(&format!("listening on {scheme}://{address}"));
     if demo.is_some() {
-        printer.note(&demo_text(address));
+        printer.note(&demo_text(scheme, address));
     } else if boot.credentials.is_empty() {
         printer.note(
             "no credential yet: add one with `llmproxy creds add PROVIDER` (it counts at once), or try \
@@ -258,17 +264,17 @@ fn greet(context: &Context, boot: &Boot, address: SocketAddr, demo: Option<&Demo
 }
 
 /// What a newcomer should try, and what to look at.
-fn demo_text(address: SocketAddr) -> String {
+fn demo_text(scheme: &str, address: SocketAddr) -> String {
     format!(
         "
 The provider `demo` is simulated: three keys, of which the second is told to wait now and then and
 the third is slow. Try it, and watch x-llmproxy-credential and x-llmproxy-attempts change:
 
-  curl -i http://{address}/v1/chat/completions -H 'content-type: application/json' \\
+  curl -i {scheme}://{address}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{\"model\":\"demo/echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}'
 
 Add \"stream\":true to see it stream; demo/story is longer, demo/tools calls a tool.
-The pool's view: curl http://{address}/v1/providers
+The pool's view: curl {scheme}://{address}/v1/providers
 "
     )
 }

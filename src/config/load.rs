@@ -86,6 +86,10 @@ pub fn load(inputs: Inputs<'_>) -> Result<Loaded, ConfigError> {
     }
     let mut config = document.config.clone();
     place_files(&mut config, paths);
+    if let Some(tls) = &config.server.tls {
+        // A renewed certificate counts like a changed config.
+        files.extend([tls.cert.clone(), tls.key.clone()]);
+    }
 
     let mut secrets = Secrets {
         variables: &variables,

@@ -10,6 +10,7 @@ pub mod limits;
 mod raw_head;
 mod respond;
 pub mod router;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -112,6 +114,25 @@ async fn connection(
 ) {
     // Without it every small stream event waits for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let tls = shared.settings.load().tls.clone();
+    match tls {
+        None => speak(stream, peer, shared, shutdown).await,
+        Some(acceptor) => {
+            if let Some(stream) = tls::accept(&acceptor, stream).await {
+                speak(stream, peer, shared, shutdown).await;
+            }
+        }
+    }
+    drop(permit);
+}
+
+/// HTTP on one connection, until it ends or the server drains.
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+) {
     let abort = shutdown.abort.clone();
     let service = service_fn(move |request| {
         let (shared, abort) = (Arc::clone(&shared), abort.clone());
@@ -145,5 +166,4 @@ async fn connection(
     } else if let Err(error) = result {
         tracing::debug!(%peer, "connection from {peer} ended: {error}");
     }
-    drop(permit);
 }

@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("reqwest", &["gateway/upstream.rs", "credentials/oauth/"]),
     ("rusqlite", &["state/sqlite"]),
     ("rustix", &["cli/signals.rs"]),
+    ("tokio_rustls", &["server/"]),
     ("toml", &["config/"]),
     ("toml_edit", &["config/edit"]),
 ];

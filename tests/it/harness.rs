@@ -228,10 +228,8 @@ impl Gateway {
             lines,
             readers,
         };
-        let line = gateway.line_with("listening on http://").await;
-        let (_, address) = line
-            .split_once("listening on http://")
-            .expect("it was found");
+        let line = gateway.line_with("listening on http").await;
+        let (_, address) = line.split_once("://").expect("it is a URL");
         let address = address.split_whitespace().next().unwrap_or_default();
         gateway.address = address.parse().expect("host and port");
         gateway

@@ -33,5 +33,6 @@ mod stats;
 mod streams;
 mod think_tags;
 mod thoughts;
+mod tls;
 mod translations;
 mod trip;

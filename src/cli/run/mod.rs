@@ -256,7 +256,7 @@ impl Lodging {
         let address = listener.local_addr().map_err(|error| unbound(&error))?;
         let shared = Arc::new(Shared {
             gateway: Arc::clone(&gateway),
-            settings: ArcSwap::from_pointee(settings(&boot)),
+            settings: ArcSwap::from_pointee(settings(&boot)?),
             limiter: Arc::new(Limiter::default()),
         });
         let shutdown = Shutdown::default();

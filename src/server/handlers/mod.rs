@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialects::Dialect;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub metrics: bool,
     pub dashboard: bool,
     pub strict_translation: bool,
+    /// HTTPS for connections from now on; `None` is plain HTTP.
+    pub tls: Option<TlsAcceptor>,
 }
 
 /// Answers one request. Never fails: every failure is an answer.
