@@ -191,11 +191,6 @@ fn check_built(context: &Context, config: &Config) {
             "budget_usd",
             "`llmproxy usage --by client` shows what each client spent",
         ),
-        (
-            config.server.fetch_remote_media,
-            "fetch_remote_media",
-            "send media inline",
-        ),
     ] {
         if is_set {
             context.printer.warn(&format!(

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod limits;
 pub mod load;
 mod mask;
+pub mod model_facts;
 pub mod models;
 pub mod origin;
 pub mod paths;
@@ -38,6 +39,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::alias::{Alias, Target};
+use crate::config::model_facts::ModelFacts;
 use crate::config::provider::Provider;
 use crate::config::routing::{Cooldown, Routing, Timeouts};
 use crate::config::server::Server;
@@ -65,6 +67,8 @@ pub struct Config {
     pub providers: BTreeMap<ProviderId, Provider>,
     /// `[models.NAME]`: names of the user's own.
     pub models: BTreeMap<String, Alias>,
+    /// `[[model_facts]]`: what models take and refuse, over the built-in table.
+    pub model_facts: Vec<ModelFacts>,
     /// `[chat]`: defaults of `llmproxy chat`.
     pub chat: Chat,
 }

@@ -7,7 +7,8 @@ use crate::config::keys::{self, Key, Shape};
 use crate::config::provider::Provider;
 
 /// Keys that their table cannot do without.
-const REQUIRED: [&str; 11] = [
+const REQUIRED: [&str; 12] = [
+    "model_facts[].model",
     "models.*.targets",
     "providers.*.api_keys[].key",
     "providers.*.caps[].limit",

@@ -239,6 +239,16 @@ fn is_gemini_uri(url: &str) -> bool {
     OWN.iter().any(|prefix| url.starts_with(prefix))
 }
 
+/// `true` if [`to_fetch`] would find anything.
+pub fn must_fetch(request: &ChatRequest, upstream: Dialect) -> bool {
+    let is_one = |part: &Part| matches!(part, Part::Media(media) if needs_bytes(upstream, media));
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    parts.into_iter().any(|part| match part {
+        Part::ToolResult(result) => result.parts.iter().any(is_one),
+        part => is_one(part),
+    })
+}
+
 /// All media parts of a request whose bytes must be fetched for the upstream, tool results'
 /// included: the gateway replaces their `source`, or refuses the request.
 pub fn to_fetch(request: &mut ChatRequest, upstream: Dialect) -> Vec<&mut Media> {

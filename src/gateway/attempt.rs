@@ -18,6 +18,7 @@ use crate::gateway::exchange::{self, Exchange, Wish};
 use crate::gateway::failure::{DeadEnd, Lost};
 use crate::gateway::inbound::{Inbound, Scanned};
 use crate::gateway::plan::{self, MayUse, Target};
+use crate::gateway::remote_media::{self, Fetcher};
 use crate::gateway::settle::Served;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::trail::{self, Attempt, Trail};
@@ -150,6 +151,20 @@ impl Trip<'_> {
         )
     }
 
+    /// Makes the request for a target. What the client named by URL is fetched before, if the
+    /// target needs the bytes and the user agreed.
+    async fn prepare(&self, wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
+        if let Some(dialect) = exchange::wants_bytes(self.scanned, wish.target)? {
+            if !self.snapshot.fetch_remote_media {
+                return Err(remote_media::refusal(wish.target.runtime.id.as_str()));
+            }
+            let request = self.scanned.canonical()?;
+            let fetched = Fetcher::default().fetched(&request, dialect).await?;
+            self.scanned.set_fetched(fetched);
+        }
+        exchange::prepare(wish)
+    }
+
     /// Makes the conversation known to a target's pool.
     fn arrive(&self, target: &Target) {
         let session = self.scanned.session.as_ref();
@@ -193,7 +208,7 @@ impl Trip<'_> {
             thoughts: &self.gateway.thoughts,
             unsigned: false,
         };
-        let mut exchange = match exchange::prepare(wish) {
+        let mut exchange = match self.prepare(wish).await {
             Ok(exchange) => exchange,
             Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
         };

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::config::limits::{Anchor as ConfigAnchor, CapCooldown as ConfigCapCooldown, Limit};
+use crate::config::model_facts;
 use crate::config::models::Pattern;
 use crate::config::provider::{self, Kind};
 use crate::credentials::oauth::{self, Http};
@@ -19,6 +20,7 @@ use crate::credentials::store::Store;
 use crate::credentials::{Credential, Source};
 use crate::dialects::Dialect;
 use crate::dialects::mend::Mending;
+use crate::dialects::models::ModelTable;
 use crate::gateway::accounts::{AccountInUse, Holder, Holders};
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
@@ -72,8 +74,9 @@ pub enum BuildError {
 pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
     let config = parts.config;
     let mut providers = BTreeMap::new();
+    let facts = Arc::new(model_facts::table(&config.model_facts));
     for (id, settings) in configured(parts) {
-        if let Some(runtime) = runtime(parts, &id, &settings)? {
+        if let Some(runtime) = runtime(parts, &facts, &id, &settings)? {
             providers.insert(id.to_string(), Arc::new(runtime));
         }
     }
@@ -101,6 +104,7 @@ pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
         affinity: config.routing.affinity,
         keepalive: config.server.keepalive.unwrap_or_default(),
         strict_translation: config.routing.strict_translation,
+        fetch_remote_media: config.server.fetch_remote_media,
     })
 }
 
@@ -146,6 +150,7 @@ fn configured(parts: &Parts<'_>) -> BTreeMap<ProviderId, provider::Provider> {
 /// The provider, or `None` if it is switched off or has nothing to serve with.
 fn runtime(
     parts: &Parts<'_>,
+    facts: &Arc<ModelTable>,
     id: &ProviderId,
     settings: &provider::Provider,
 ) -> Result<Option<ProviderRuntime>, BuildError> {
@@ -223,6 +228,7 @@ fn runtime(
             ..adapter.spec().mending
         },
         temperature_zero: parts.config.routing.temperature_zero,
+        facts: Arc::clone(facts),
         extra_models: settings.models.clone(),
         pool,
         holders,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::dialects::error::ErrorReply;
 use crate::dialects::loss::Losses;
-use crate::dialects::{Dialect, Target as CodecTarget, codec};
+use crate::dialects::{Dialect, codec};
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
 
@@ -20,7 +20,7 @@ pub fn write_request(
     losses: &mut Losses,
 ) -> Result<Bytes, ErrorReply> {
     let request = scanned.canonical()?;
-    let to = CodecTarget::new(target.runtime.id.as_str(), &target.model);
+    let to = target.for_codec();
     let chat = codec(dialect).write_request(&request, &to, losses)?;
     let mut body: Value = serde_json::from_slice(&chat).unwrap_or_default();
     if let Some(members) = body.as_object_mut() {

@@ -12,9 +12,7 @@ use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::head;
 use crate::dialects::loss::Losses;
 use crate::dialects::openai_responses::store;
-use crate::dialects::{
-    Dialect, Operation, ReplyContext, RequestHint, Target as CodecTarget, codec, signature,
-};
+use crate::dialects::{Dialect, Operation, ReplyContext, RequestHint, codec, media, signature};
 use crate::gateway::count;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::overrides;
@@ -169,6 +167,18 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
     })
 }
 
+/// The dialect in which the bytes of media must be sent that the client named by URL; `None` if
+/// nothing must be fetched.
+pub fn wants_bytes(scanned: &Scanned<'_>, target: &Target) -> Result<Option<Dialect>, ErrorReply> {
+    let inbound = scanned.inbound;
+    let (operation, dialect) = spoken(scanned, target)?;
+    if operation == Operation::Embeddings || dialect == inbound.dialect {
+        return Ok(None);
+    }
+    let request = scanned.canonical()?;
+    Ok(media::must_fetch(&request, dialect).then_some(dialect))
+}
+
 /// What the target is asked for, and in which dialect.
 fn spoken(scanned: &Scanned<'_>, target: &Target) -> Result<(Operation, Dialect), ErrorReply> {
     let (inbound, adapter) = (scanned.inbound, target.runtime.adapter);
@@ -235,7 +245,7 @@ fn translate(
         anthropic::refuse_thread(&request)?;
     }
     let provider = target.runtime.id.as_str();
-    let to = CodecTarget::new(provider, &target.model);
+    let to = target.for_codec();
     let write = |request: &ChatRequest, losses: &mut Losses| -> Result<Bytes, ErrorReply> {
         let body = codec(dialect).write_request(request, &to, losses)?;
         Ok(with_extra(Bytes::from(body), target, dialect))
@@ -280,7 +290,7 @@ fn embed(
         stream: None,
     };
     let request = EmbeddingsRequest::read(inbound.dialect, &inbound.body, hint)?;
-    let to = CodecTarget::new(target.runtime.id.as_str(), &target.model);
+    let to = target.for_codec();
     let mut calls = Vec::new();
     for batch in request.batches(dialect) {
         let body = Bytes::from(request.write(dialect, &to, batch.clone(), losses));

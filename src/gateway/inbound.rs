@@ -1,6 +1,6 @@
 //! A client's request, scanned once and understood as far as any target needs it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -51,6 +51,8 @@ pub struct Scanned<'a> {
     /// The conversation, for affinity.
     pub session: Option<SessionKeys>,
     canonical: OnceLock<Result<Arc<ChatRequest>, ReadError>>,
+    /// The canonical request with the bytes of media that the client named by URL.
+    fetched: Mutex<Option<Arc<ChatRequest>>>,
 }
 
 impl Inbound {
@@ -80,6 +82,7 @@ impl Inbound {
             stream,
             session,
             canonical: OnceLock::new(),
+            fetched: Mutex::new(None),
         })
     }
 
@@ -117,6 +120,11 @@ pub fn client_codec(dialect: Dialect, operation: Operation) -> &'static dyn Code
 impl Scanned<'_> {
     /// The request in canonical form, read at most once.
     pub fn canonical(&self) -> Result<Arc<ChatRequest>, ErrorReply> {
+        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(request) = fetched.as_ref() {
+            return Ok(Arc::clone(request));
+        }
+        drop(fetched);
         let read = self.canonical.get_or_init(|| {
             let hint = RequestHint {
                 model: self.inbound.path_model.as_deref(),
@@ -131,6 +139,12 @@ impl Scanned<'_> {
             Ok(request) => Ok(Arc::clone(request)),
             Err(error) => Err(unreadable(error)),
         }
+    }
+
+    /// Puts a request in place of the canonical one that has the bytes of its media.
+    pub fn set_fetched(&self, request: ChatRequest) {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        *fetched = Some(Arc::new(request));
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::alias::Strategy;
 use crate::config::models::Filtered;
+use crate::dialects;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::gateway::build::DEMO;
 use crate::gateway::runtime::ProviderRuntime;
@@ -18,6 +19,17 @@ pub struct Target {
     pub runtime: Arc<ProviderRuntime>,
     /// The model's name at the provider.
     pub model: String,
+}
+
+impl Target {
+    /// What a codec must know of it.
+    pub fn for_codec(&self) -> dialects::Target<'_> {
+        dialects::Target {
+            model: &self.model,
+            provider: self.runtime.id.as_str(),
+            facts: self.runtime.facts.facts(&self.model),
+        }
+    }
 }
 
 /// Whether the client may use a model: by the name it asked for, the provider, and the name there.

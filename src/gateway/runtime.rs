@@ -10,6 +10,7 @@ use crate::config::provider::ExtraModel;
 use crate::config::routing::TemperatureZero;
 use crate::dialects::fields::Raw;
 use crate::dialects::mend::Mending;
+use crate::dialects::models::ModelTable;
 use crate::gateway::accounts::Holders;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
@@ -46,6 +47,8 @@ pub struct ProviderRuntime {
     pub ignore_models: Vec<Pattern>,
     /// What becomes of a temperature of exactly zero.
     pub temperature_zero: TemperatureZero,
+    /// What models take and refuse, the user's own facts over the built-in ones.
+    pub facts: Arc<ModelTable>,
     /// What its answers need before anybody reads them.
     pub mending: Mending,
     /// `models` of the config.

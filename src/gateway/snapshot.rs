@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub keepalive: Duration,
     /// What cannot be translated is refused.
     pub strict_translation: bool,
+    /// Media named by URL is fetched for upstreams that need the bytes.
+    pub fetch_remote_media: bool,
 }
 
 /// A name of the user's own.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -93,20 +94,7 @@ impl<'a> Way<'a> {
 /// An HTTP client that takes this way. Connections are pooled among requests of the same client
 /// only.
 pub fn client(way: Way<'_>, connect: Duration) -> Result<Client, ClientError> {
-    // Without a provider reqwest panics; a second installation is an error nobody needs to see.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        // A redirect would carry `x-api-key` and the body to a host nobody configured.
-        .redirect(reqwest::redirect::Policy::none())
-        // The attempt loop counts retries; hidden ones would break its budget.
-        .retry(reqwest::retry::never())
-        .connect_timeout(connect)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .pool_idle_timeout(Duration::from_secs(90))
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .http2_keep_alive_timeout(Duration::from_secs(20))
-        .http2_adaptive_window(true)
-        .tcp_nodelay(true);
+    let mut builder = builder(connect);
     match way {
         // reqwest takes any scheme, and dials nobody.
         Way::Proxy(address) if !is_proxy(address) => return Err(ClientError::Proxy),
@@ -126,6 +114,39 @@ pub fn client(way: Way<'_>, connect: Duration) -> Result<Client, ClientError> {
         Way::Direct | Way::Environment => None,
     };
     Ok(Client { inner, proxy })
+}
+
+/// A client that reaches this host at these addresses only, and no other host for good: past any
+/// proxy, and without another look at the name server's answers.
+pub fn pinned(
+    host: &str,
+    addresses: &[SocketAddr],
+    connect: Duration,
+) -> Result<Client, ClientError> {
+    let inner = builder(connect)
+        .no_proxy()
+        .resolve_to_addrs(host, addresses)
+        .build()
+        .map_err(|error| ClientError::Build(plain(&error)))?;
+    Ok(Client { inner, proxy: None })
+}
+
+/// What all clients have in common.
+fn builder(connect: Duration) -> reqwest::ClientBuilder {
+    // Without a provider reqwest panics; a second installation is an error nobody needs to see.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        // A redirect would carry `x-api-key` and the body to a host nobody configured.
+        .redirect(reqwest::redirect::Policy::none())
+        // The attempt loop counts retries; hidden ones would break its budget.
+        .retry(reqwest::retry::never())
+        .connect_timeout(connect)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(Duration::from_secs(90))
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(Duration::from_secs(20))
+        .http2_adaptive_window(true)
+        .tcp_nodelay(true)
 }
 
 /// `socks5://127.0.0.1:1080`, whoever logs in there.

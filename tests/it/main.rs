@@ -22,6 +22,7 @@ mod harness;
 mod http;
 mod lifecycle;
 mod listings;
+mod media;
 mod pool;
 mod proxies;
 mod readme;

@@ -44,6 +44,7 @@ pub(super) fn check(
     checked.storage();
     providers::check(&mut checked);
     models::check(&mut checked);
+    checked.model_facts();
     (checked.problems, checked.notes)
 }
 
@@ -96,6 +97,36 @@ impl Checked<'_> {
         near::did_you_mean(name, all).unwrap_or_else(|| {
             format!("a provider of your own needs [providers.{name}] with kind and base_url")
         })
+    }
+
+    fn model_facts(&mut self) {
+        for (index, entry) in self.config.model_facts.iter().enumerate() {
+            let path = format!("model_facts[{index}]");
+            if entry.model.trim().is_empty() {
+                self.refuse(
+                    format!("{path}.model"),
+                    "an empty name is every model's beginning",
+                    "write the model's name, without the provider",
+                );
+            }
+            if let Some(word) = entry.unknown_efforts().next() {
+                self.refuse(
+                    format!("{path}.efforts"),
+                    format!("`{word}` is not an effort"),
+                    "write none, minimal, low, medium, high, xhigh or max",
+                );
+            }
+            if entry
+                .thinking_budget
+                .is_some_and(|(least, most)| least > most)
+            {
+                self.refuse(
+                    format!("{path}.thinking_budget"),
+                    "the least is more than the most",
+                    "write the smaller number first",
+                );
+            }
+        }
     }
 
     fn routing(&mut self) {
@@ -300,6 +331,15 @@ mod tests {
             (
                 "[[routing.errors]]\nprovider = \"gemni\"\naction = \"fail\"",
                 "routing.errors[0].provider",
+            ),
+            ("[[model_facts]]\nmodel = \"\"", "model_facts[0].model"),
+            (
+                "[[model_facts]]\nmodel = \"m\"\nefforts = [\"lots\"]",
+                "model_facts[0].efforts",
+            ),
+            (
+                "[[model_facts]]\nmodel = \"m\"\nthinking_budget = [2, 1]",
+                "model_facts[0].thinking_budget",
             ),
             ("[cooldown]\nsteps = []", "cooldown.steps"),
             ("[cooldown]\nsteps = [\"0s\"]", "cooldown.steps"),

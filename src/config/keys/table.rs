@@ -506,6 +506,87 @@ pub const KEYS: &[Key] = &[
         OneOf(&["ordered", "balanced", "fastest"]),
         "How a request picks among the targets",
     ),
+    key(
+        "model_facts",
+        Tables,
+        "What models take and refuse, over the built-in table",
+    ),
+    key(
+        "model_facts[].model",
+        Text,
+        "The model's name, or how several names begin",
+    ),
+    key(
+        "model_facts[].like",
+        Text,
+        "The model whose facts to begin with",
+    ),
+    key("model_facts[].max_output", U63, "Most answer tokens"),
+    key(
+        "model_facts[].thinking",
+        OneOf(&["adaptive", "budget", "level", "none"]),
+        "How it is told to think",
+    ),
+    key(
+        "model_facts[].thinking_budget",
+        Any,
+        "Least and most thinking tokens: [1024, 32768]",
+    ),
+    key(
+        "model_facts[].thinking_off",
+        Boolean,
+        "Whether thinking can be switched off",
+    ),
+    key(
+        "model_facts[].efforts",
+        Texts,
+        "Effort levels it takes, weakest first",
+    ),
+    key(
+        "model_facts[].sampling",
+        OneOf(&["all", "one_of", "none"]),
+        "Which of temperature, top_p and top_k it takes",
+    ),
+    key(
+        "model_facts[].prefill",
+        Boolean,
+        "Whether the last message may be the assistant's",
+    ),
+    key(
+        "model_facts[].mid_system",
+        Boolean,
+        "Whether system messages may stand in the middle",
+    ),
+    key(
+        "model_facts[].forced_tool",
+        Boolean,
+        "Whether a tool call can be forced",
+    ),
+    key(
+        "model_facts[].json_schema",
+        Boolean,
+        "Whether it has a JSON-schema mode",
+    ),
+    key(
+        "model_facts[].json_schema_with_tools",
+        Boolean,
+        "Whether that goes together with tools",
+    ),
+    key(
+        "model_facts[].stop",
+        Boolean,
+        "Whether it takes stop sequences",
+    ),
+    key(
+        "model_facts[].penalties",
+        Boolean,
+        "Whether it takes penalties",
+    ),
+    key(
+        "model_facts[].completion_limit",
+        Boolean,
+        "Whether its limit is max_completion_tokens",
+    ),
     key("chat", Table, "Defaults of llmproxy chat"),
     key("chat.model", Text, "The model without -m"),
 ];
