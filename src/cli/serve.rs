@@ -171,10 +171,6 @@ fn check_exposure(server: &Server, insecure: bool) -> Result<(), Failure> {
 /// Settings of features that are still to come are said to have no effect, so that nobody relies on
 /// them.
 fn check_built(context: &Context, config: &Config) {
-    let has_budget = config
-        .server
-        .all_clients()
-        .any(|client| client.budget_usd.is_some());
     for (is_set, key, instead) in [
         (
             config.state.backend == Backend::Redis,
@@ -185,11 +181,6 @@ fn check_built(context: &Context, config: &Config) {
             config.log.requests,
             "[log] requests",
             "`llmproxy explain` shows what happened to a request",
-        ),
-        (
-            has_budget,
-            "budget_usd",
-            "`llmproxy usage --by client` shows what each client spent",
         ),
     ] {
         if is_set {

@@ -20,6 +20,8 @@ pub struct Client {
     /// The models it may use, with wildcards; empty is all.
     models: Vec<Pattern>,
     pub limits: ClientLimits,
+    /// US dollars it may spend a calendar day (UTC).
+    pub budget_usd: Option<f64>,
 }
 
 /// All clients; none means that no key is asked for.
@@ -46,6 +48,7 @@ impl Clients {
                         rpm: client.rpm.unwrap_or(0),
                         max_concurrent: client.max_concurrent.unwrap_or(0),
                     },
+                    budget_usd: client.budget_usd,
                 })
             })
             .collect();
@@ -55,6 +58,7 @@ impl Clients {
             key: None,
             models: Vec::new(),
             limits: ClientLimits::default(),
+            budget_usd: None,
         };
         Self {
             known,

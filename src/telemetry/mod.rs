@@ -2,6 +2,7 @@
 //! journal are made of. Knows no routes and takes no decisions.
 
 pub mod metrics;
+pub mod spending;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use crate::secret::Fingerprint;
 use crate::state::State;
 use crate::state::rows::{JournalRow, UsageKey, UsageSums};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spending::Spending;
 use crate::time::Timestamp;
 
 /// How a request ended.
@@ -65,6 +67,7 @@ pub struct Finished {
 #[derive(Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    pub spending: Spending,
     state: Option<State>,
     journal: JournalRate,
 }
@@ -72,10 +75,28 @@ pub struct Telemetry {
 impl Telemetry {
     /// Counters whose sums and trails are kept in a state; `None` keeps them in memory only.
     pub fn new(state: Option<State>) -> Self {
-        Self {
+        let telemetry = Self {
             metrics: Metrics::default(),
+            spending: Spending::default(),
             state,
             journal: JournalRate::default(),
+        };
+        telemetry.restore_spending(Timestamp::now());
+        telemetry
+    }
+
+    /// What was spent today before this process began counts as well.
+    fn restore_spending(&self, now: Timestamp) {
+        let Some(state) = &self.state else { return };
+        let until = now + Duration::from_hours(1);
+        match state.usage(spending::midnight(now), until) {
+            Ok(rows) => {
+                for (key, sums) in rows {
+                    self.spending
+                        .add(&Arc::from(key.client), sums.cost_usd, now);
+                }
+            }
+            Err(error) => tracing::warn!("cannot read what clients have spent today: {error}"),
         }
     }
 
@@ -89,8 +110,11 @@ impl Telemetry {
     pub fn finished(&self, request: Finished) {
         self.metrics.finished(&request);
         Self::log(&request);
-        let Some(state) = &self.state else { return };
         let now = Timestamp::now();
+        if let Some(dollars) = request.cost_usd {
+            self.spending.add(&request.client, dollars, now);
+        }
+        let Some(state) = &self.state else { return };
         if let (Some(credential), Some(fingerprint)) = (&request.credential, request.fingerprint) {
             let key = UsageKey {
                 hour: UsageKey::hour_of(now),

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod budget;
 mod chat_command;
 mod client;
 mod commands;

@@ -26,6 +26,7 @@ use crate::server::guard::{self, HostRule, Refused};
 use crate::server::limits::{Limiter, Permit};
 use crate::server::respond::{self, Answer, REQUEST_ID};
 use crate::server::router::{self, Route, RouteError};
+use crate::telemetry::spending;
 use crate::time::Timestamp;
 
 /// What all connections share.
@@ -114,6 +115,11 @@ async fn answer(
         Ok(client) => client,
         Err(error) => return respond::error(dialect, &error),
     };
+    if let Route::Inference(_) = route
+        && let Err(error) = within_budget(shared, &client, Timestamp::now())
+    {
+        return respond::error(dialect, &error);
+    }
     let permit = match admit(shared, &client) {
         Ok(permit) => permit,
         Err(error) => return respond::error(dialect, &error),
@@ -163,6 +169,26 @@ fn authenticate(
         let message = "the client key is missing or wrong; send one of the server's keys as `Authorization: \
                        Bearer KEY` or `x-api-key: KEY`";
         ErrorReply::new(401, ErrorKind::Authentication, "invalid_api_key", message)
+    })
+}
+
+/// A client that has spent its budget waits for tomorrow. What is under way may still exceed it:
+/// what it costs is known when it ends.
+fn within_budget(shared: &Shared, client: &Client, now: Timestamp) -> Result<(), ErrorReply> {
+    let Some(budget) = client.budget_usd else {
+        return Ok(());
+    };
+    if shared.gateway.telemetry.spending.of(&client.name, now) < budget {
+        return Ok(());
+    }
+    let message = format!(
+        "the client {} has spent its {budget} US dollars of today (UTC)",
+        client.name
+    );
+    let error = ErrorReply::new(429, ErrorKind::RateLimit, "client_rate_limited", message);
+    Err(ErrorReply {
+        retry_after: Some(spending::until_tomorrow(now).as_secs().max(1)),
+        ..error
     })
 }
 
