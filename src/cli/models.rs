@@ -74,7 +74,9 @@ async fn list(args: &ModelsArgs, context: &Context, boot: Boot) -> Result<(), Fa
             hint,
         ));
     }
-    print(args, context, &entries)
+    print(args, context, &entries)?;
+    tell_ages(args, context, &snapshot);
+    Ok(())
 }
 
 fn check_provider(args: &ModelsArgs, snapshot: &Snapshot) -> Result<(), Failure> {
@@ -114,18 +116,61 @@ async fn refresh(args: &ModelsArgs, context: &Context, snapshot: &Snapshot) {
         .filter(|runtime| wanted(runtime.id.as_str()));
     let refreshes = runtimes
         .map(|runtime| async move { (runtime, catalog::refresh(runtime, args.refresh).await) });
-    for (runtime, result) in join_all(refreshes).await {
+    let (refreshed, priced) =
+        futures_util::join!(join_all(refreshes), snapshot.facts.refresh(args.refresh));
+    for (runtime, result) in refreshed {
         let Err(failure) = result else { continue };
-        let listing = runtime.models.listing();
-        let age = if listing.fetched_ms > 0 {
-            let age = Timestamp::now().since(Timestamp::from_millis(listing.fetched_ms));
-            format!("; showing the list of {} ago", humanize(age))
-        } else {
-            String::new()
+        let shown = match age(runtime.models.listing().fetched_ms) {
+            Some(age) => format!("; showing the list of {age}"),
+            None => String::new(),
         };
         context.printer.warn(&format!(
-            "cannot list the models of {}: {}{age}",
+            "cannot list the models of {}: {}{shown}",
             runtime.id, failure.message
+        ));
+    }
+    for error in priced.err().into_iter().flatten() {
+        context
+            .printer
+            .warn(&format!("cannot refresh prices: {error}"));
+    }
+}
+
+/// `3 h ago`; `None` for never.
+fn age(fetched_ms: i64) -> Option<String> {
+    let age = Timestamp::now().since(Timestamp::from_millis(fetched_ms));
+    (fetched_ms > 0).then(|| match age.as_secs() {
+        0..60 => "just now".to_owned(),
+        _ => format!("{} ago", humanize(age)),
+    })
+}
+
+/// Says on stderr how old what is shown is.
+fn tell_ages(args: &ModelsArgs, context: &Context, snapshot: &Snapshot) {
+    let wanted = |id: &str| {
+        args.provider
+            .as_deref()
+            .is_none_or(|provider| provider == id)
+    };
+    let lists = snapshot
+        .providers
+        .values()
+        .filter(|runtime| wanted(runtime.id.as_str()))
+        .filter_map(|runtime| {
+            let age = age(runtime.models.listing().fetched_ms)?;
+            Some(format!("{} {age}", runtime.id))
+        });
+    let lists: Vec<String> = lists.collect();
+    if !lists.is_empty() {
+        context
+            .printer
+            .note(&format!("lists read: {}", lists.join(", ")));
+    }
+    if snapshot.facts.is_online() {
+        let fetched = snapshot.facts.fetched().map(Timestamp::as_millis);
+        let age = fetched.and_then(age).unwrap_or_else(|| "never".to_owned());
+        context.printer.note(&format!(
+            "prices read from models.dev and OpenRouter: {age}"
         ));
     }
 }

@@ -284,6 +284,7 @@ pub(super) async fn refresh_models(gateway: Arc<Gateway>) {
             // The reason was logged; what was known stays.
             let _ = catalog::refresh(runtime, false).await;
         }
+        let _ = snapshot.facts.refresh(false).await;
         tokio::time::sleep(Duration::from_mins(10)).await;
     }
 }

@@ -65,11 +65,12 @@ mod tests {
             "server.tls",
             "routing.errors",
             "log.dir",
+            "catalog.models",
             "chat.model",
         ];
         let (shown, defaults) = (table(&read(&uncommented())), table(&Config::default()));
         for section in [
-            "server", "routing", "cooldown", "timeouts", "state", "log", "chat",
+            "server", "routing", "cooldown", "timeouts", "state", "log", "catalog", "chat",
         ] {
             let section_of = |table: &toml::Table| {
                 let found = table[section].as_table().cloned().unwrap_or_default();

@@ -5,6 +5,7 @@
 //! reads the process environment, the clock or the network: callers pass in what was read.
 
 pub mod alias;
+pub mod catalog;
 mod check;
 mod document;
 pub mod dotenv;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::alias::{Alias, Target};
+use crate::config::catalog::Catalog;
 use crate::config::model_facts::ModelFacts;
 use crate::config::provider::Provider;
 use crate::config::routing::{Cooldown, Routing, Timeouts};
@@ -69,6 +71,8 @@ pub struct Config {
     pub models: BTreeMap<String, Alias>,
     /// `[[model_facts]]`: what models take and refuse, over the built-in table.
     pub model_facts: Vec<ModelFacts>,
+    /// `[catalog]`: windows and prices of models.
+    pub catalog: Catalog,
     /// `[chat]`: defaults of `llmproxy chat`.
     pub chat: Chat,
 }

@@ -24,6 +24,7 @@ use crate::dialects::models::ModelTable;
 use crate::gateway::accounts::{AccountInUse, Holder, Holders};
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
+use crate::gateway::facts::Facts;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::{Alias, Snapshot};
@@ -97,6 +98,11 @@ pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
     Ok(Snapshot {
         providers,
         aliases,
+        facts: Arc::new(Facts::new(
+            &config.catalog,
+            parts.cache_dir,
+            parts.previous.map(|previous| &*previous.facts),
+        )),
         rules: config.routing.errors.clone(),
         deadline: config.routing.deadline,
         first_token_timeout: config.routing.first_token_timeout,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialects::model_list::ListedEntry;
 use crate::gateway::accounts::{self, Unready};
-use crate::gateway::plan::MayUse;
+use crate::gateway::plan::{self, MayUse};
 use crate::gateway::probe::{self, ProbeReply};
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
@@ -148,13 +148,13 @@ fn candidates(runtime: &ProviderRuntime) -> Vec<Option<CredentialId>> {
     runtime.usable().take(CREDENTIALS_TRIED).map(Some).collect()
 }
 
-/// Every model a client may use, names from `[models]` first.
+/// Every model a client may use, names from `[models]` first: those that lead somewhere.
 pub fn entries(snapshot: &Snapshot, may_use: MayUse<'_>) -> Vec<ListedEntry> {
     let mut entries = Vec::new();
     for name in snapshot
         .aliases
         .keys()
-        .filter(|name| may_use(name, "", name))
+        .filter(|name| may_use(name, "", name) && plan::targets(snapshot, name, may_use).is_ok())
     {
         let owned_by = "llmproxy".to_owned();
         entries.push(ListedEntry {
@@ -246,11 +246,12 @@ fn read_page(runtime: &ProviderRuntime, reply: &ProbeReply) -> Result<ModelPage,
     })
 }
 
-fn write_cache(file: &Path, listing: &Listing) -> std::io::Result<()> {
+/// Writes a cache file whole or not at all.
+pub(super) fn write_cache(file: &Path, content: &impl Serialize) -> std::io::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
-    serde_json::to_writer(&mut temporary, listing)?;
+    serde_json::to_writer(&mut temporary, content)?;
     temporary.flush()?;
     temporary.persist(file).map_err(|error| error.error)?;
     Ok(())

@@ -1,7 +1,8 @@
 //! What tokens cost at the list prices that are known.
 
 use crate::dialects::usage::Usage;
-use crate::providers::catalog_data::{self, Prices};
+use crate::gateway::facts::Facts;
+use crate::providers::catalog_data::Prices;
 
 /// Tokens that prices are given for.
 const MILLION: f64 = 1e6;
@@ -39,14 +40,10 @@ impl Charged {
     }
 }
 
-/// The list prices of a model as this provider sells it.
-pub fn prices(provider: &str, model: &str) -> Option<Prices> {
-    catalog_data::facts(provider, model)?.prices
-}
-
 /// What a request cost, in US dollars; `None` where no price is known.
-pub fn of_request(provider: &str, model: &str, usage: &Usage) -> Option<f64> {
-    prices(provider, model).map(|prices| Charged::of(usage).at(&prices))
+pub fn of_request(facts: &Facts, provider: &str, model: &str, usage: &Usage) -> Option<f64> {
+    let (prices, _) = facts.prices(provider, model)?;
+    Some(Charged::of(usage).at(&prices))
 }
 
 /// A price of a million tokens as one of a single token, without the noise of binary fractions.
@@ -124,7 +121,7 @@ mod tests {
             input: 1,
             ..Usage::default()
         };
-        assert_eq!(of_request("my_vllm", "m1", &usage), None);
-        assert!(of_request("openai", "gpt-4o", &usage).is_some());
+        assert_eq!(of_request(&Facts::default(), "my_vllm", "m1", &usage), None);
+        assert!(of_request(&Facts::default(), "openai", "gpt-4o", &usage).is_some());
     }
 }

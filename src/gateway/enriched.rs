@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::dialects::model_list::ListedEntry;
 use crate::gateway::cost::a_token;
 use crate::gateway::snapshot::Snapshot;
-use crate::providers::catalog_data::{self, Capabilities, ModelFacts, Prices};
+use crate::providers::catalog_data::{Capabilities, ModelFacts, Prices};
 
 /// Adds what is known to an entry. What the provider itself said of a limit wins over the table; a
 /// name of the user's own is described by its first target.
@@ -28,7 +28,7 @@ pub fn enrich(snapshot: &Snapshot, entry: &mut ListedEntry) {
         Some(runtime) => runtime.upstream_name(model),
         None => model.to_owned(),
     };
-    let Some(facts) = catalog_data::facts(provider, &model) else {
+    let Some(facts) = snapshot.facts.of(provider, &model) else {
         write(entry, &ModelFacts::default());
         return;
     };

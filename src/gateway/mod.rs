@@ -13,6 +13,7 @@ pub mod cost;
 pub mod count;
 pub mod enriched;
 pub mod exchange;
+pub mod facts;
 pub mod failure;
 pub mod first_token;
 pub mod frames;

@@ -170,7 +170,9 @@ impl Closing {
             return;
         };
         let duration = self.arrived.elapsed();
-        let cost_usd = cost::of_request(self.credential.provider(), &self.model, &usage);
+        let snapshot = self.gateway.snapshot();
+        let provider = self.credential.provider();
+        let cost_usd = cost::of_request(&snapshot.facts, provider, &self.model, &usage);
         let outcome = trail::Outcome {
             ending,
             status: self.status,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::alias::Strategy;
 use crate::config::routing::ErrorRule;
+use crate::gateway::facts::Facts;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::ids::ProviderId;
 
@@ -16,6 +17,8 @@ pub struct Snapshot {
     pub providers: BTreeMap<String, Arc<ProviderRuntime>>,
     /// `[models.NAME]`.
     pub aliases: BTreeMap<String, Alias>,
+    /// What is known of models: windows, abilities, prices.
+    pub facts: Arc<Facts>,
     pub rules: Vec<ErrorRule>,
     /// No wait and no new attempt goes beyond it.
     pub deadline: Duration,

@@ -3,7 +3,11 @@
 //! The table is data with a date ([`AS_OF`]) in `catalog_data.tsv`; what it does not know is `None`,
 //! never a guess. Prices in config win over it.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
 
 /// When the table was read.
 pub const AS_OF: &str = "2026-11-22";
@@ -14,11 +18,19 @@ pub const SOURCE: &str = "https://pypi.org/project/litellm/1.106.2/";
 /// One model a line; the format is in its head.
 const TABLE: &str = include_str!("catalog_data.tsv");
 
-/// Rows sorted by provider, then model.
-static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| TABLE.lines().filter_map(row).collect());
+/// The built-in table.
+static BUILT_IN: LazyLock<Facts> = LazyLock::new(|| {
+    Facts::of(
+        TABLE
+            .lines()
+            .filter_map(row)
+            .map(|(provider, model, facts)| (Cow::Borrowed(provider), Cow::Borrowed(model), facts)),
+    )
+});
 
 /// What is known of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(default)]
 pub struct ModelFacts {
     /// The most tokens a request may hold.
     pub context_window: Option<u64>,
@@ -31,7 +43,7 @@ pub struct ModelFacts {
 }
 
 /// US dollars a million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
 pub struct Prices {
     pub input: f64,
     /// Input read from the provider's cache; `None`: costs what other input does.
@@ -42,7 +54,8 @@ pub struct Prices {
 }
 
 /// What a model can do. `false` may also mean that it is not known.
-#[derive(Clone, Copy, Debug, Default, Hash, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, Hash, PartialEq, Eq)]
+#[serde(default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent abilities, each a field of the enriched model list"
@@ -66,35 +79,58 @@ pub struct Capabilities {
     pub vision: bool,
 }
 
-struct Row {
-    provider: &'static str,
-    model: &'static str,
-    facts: ModelFacts,
+/// Facts of many models, by provider.
+#[derive(Debug, Default)]
+pub struct Facts {
+    by_provider: HashMap<Cow<'static, str>, Vec<(Cow<'static, str>, ModelFacts)>>,
 }
 
-/// The facts of `model` as `provider` serves it. `model` may carry its maker (`openai/gpt-4o`) and
-/// a date or `-latest` at its end. With a provider that only passes it on, prices are left out:
-/// they are the provider's own.
-pub fn facts(provider: &str, model: &str) -> Option<ModelFacts> {
-    if let Some(facts) = longest(|row| row.provider == provider, model) {
-        return Some(facts);
+impl Facts {
+    /// A table of (provider, model, facts).
+    pub fn of(
+        rows: impl Iterator<Item = (Cow<'static, str>, Cow<'static, str>, ModelFacts)>,
+    ) -> Self {
+        let mut table = Self::default();
+        for (provider, model, facts) in rows {
+            let of_provider = table.by_provider.entry(provider).or_default();
+            of_provider.push((model, facts));
+        }
+        table
     }
-    let (maker, name) = model.rsplit_once('/').unwrap_or(("", model));
-    let maker = maker_of(maker);
-    let name = name.split_once(':').map_or(name, |(name, _)| name);
-    longest(|row| maker.is_none_or(|maker| maker == row.provider), name).map(|facts| ModelFacts {
-        prices: None,
-        ..facts
-    })
+
+    /// The facts of `model` as `provider` serves it. `model` may carry its maker (`openai/gpt-4o`)
+    /// and a date or `-latest` at its end. With a provider that only passes it on, prices are left
+    /// out: they are the provider's own.
+    pub fn find(&self, provider: &str, model: &str) -> Option<ModelFacts> {
+        if let Some(facts) = self.longest(provider, model) {
+            return Some(facts);
+        }
+        let (maker, name) = model.rsplit_once('/').unwrap_or(("", model));
+        let name = name.split_once(':').map_or(name, |(name, _)| name);
+        let facts = match maker_of(maker) {
+            Some(maker) => self.longest(maker, name),
+            None => MAKERS.iter().find_map(|maker| self.longest(maker, name)),
+        };
+        facts.map(|facts| ModelFacts {
+            prices: None,
+            ..facts
+        })
+    }
+
+    /// The row whose model is the longest beginning of this name, with nothing but a version after
+    /// it.
+    fn longest(&self, provider: &str, model: &str) -> Option<ModelFacts> {
+        let rows = self.by_provider.get(provider)?;
+        rows.iter()
+            .filter(|(known, _)| model.strip_prefix(known.as_ref()).is_some_and(is_version))
+            .max_by_key(|(known, _)| known.len())
+            .map(|(_, facts)| *facts)
+    }
 }
 
-/// The row whose model is the longest beginning of this name, with nothing but a version after it.
-fn longest(of: impl Fn(&Row) -> bool, model: &str) -> Option<ModelFacts> {
-    ROWS.iter()
-        .filter(|row| of(row))
-        .filter(|row| model.strip_prefix(row.model).is_some_and(is_version))
-        .max_by_key(|row| row.model.len())
-        .map(|row| row.facts)
+/// [`Facts::find`] in the built-in table.
+pub fn facts(provider: &str, model: &str) -> Option<ModelFacts> {
+    BUILT_IN.find(provider, model)
 }
 
 /// `""`, `-2024-08-06`, `-latest`, `-preview-0925`: the same model. `-mini` is another one.
@@ -125,8 +161,23 @@ fn maker_of(name: &str) -> Option<&'static str> {
     })
 }
 
+/// Providers whose models others pass on under their bare names.
+const MAKERS: [&str; 11] = [
+    "openai",
+    "anthropic",
+    "gemini",
+    "deepseek",
+    "mistral",
+    "xai",
+    "moonshot",
+    "zai",
+    "dashscope",
+    "minimax",
+    "cohere",
+];
+
 /// One line of the table; `None` for comments.
-fn row(line: &'static str) -> Option<Row> {
+fn row(line: &'static str) -> Option<(&'static str, &'static str, ModelFacts)> {
     if line.starts_with('#') {
         return None;
     }
@@ -138,10 +189,10 @@ fn row(line: &'static str) -> Option<Row> {
     let (input, cached, cache_write, output) = (price()?, price()?, price()?, price()?);
     let letters = cells.next()?;
     let can = |letter: char| letters.contains(letter);
-    Some(Row {
+    Some((
         provider,
         model,
-        facts: ModelFacts {
+        ModelFacts {
             context_window,
             max_output,
             capabilities: Capabilities {
@@ -162,7 +213,7 @@ fn row(line: &'static str) -> Option<Row> {
                 output: output.unwrap_or(0.0),
             }),
         },
-    })
+    ))
 }
 
 #[cfg(test)]
@@ -170,38 +221,30 @@ mod tests {
     use super::*;
     use crate::providers::find;
 
+    fn rows() -> impl Iterator<Item = (&'static str, &'static str, ModelFacts)> {
+        TABLE.lines().filter_map(row)
+    }
+
     #[test]
     fn every_line_is_read_and_belongs_to_a_provider() {
         let lines = TABLE.lines().filter(|line| !line.starts_with('#')).count();
-        assert_eq!(ROWS.len(), lines);
-        for row in ROWS.iter() {
-            assert!(find(row.provider).is_some(), "{}", row.provider);
-            assert!(row.facts != ModelFacts::default(), "{}", row.model);
+        assert_eq!(rows().count(), lines);
+        for (provider, model, facts) in rows() {
+            assert!(find(provider).is_some(), "{provider}");
+            assert!(facts != ModelFacts::default(), "{model}");
         }
     }
 
     #[test]
     fn prices_are_plausible() {
-        for row in ROWS.iter() {
-            let Some(prices) = row.facts.prices else {
+        for (_, model, facts) in rows() {
+            let Some(prices) = facts.prices else {
                 continue;
             };
             let (input, output) = (prices.input, prices.output);
-            assert!(
-                input > 0.0 && input <= 150.0 && output <= 600.0,
-                "{}",
-                row.model
-            );
-            assert!(
-                row.facts.capabilities.embeddings || output >= input,
-                "{}",
-                row.model
-            );
-            assert!(
-                prices.cached.is_none_or(|cached| cached < input),
-                "{}",
-                row.model
-            );
+            assert!(input > 0.0 && input <= 150.0 && output <= 600.0, "{model}");
+            assert!(facts.capabilities.embeddings || output >= input, "{model}");
+            assert!(prices.cached.is_none_or(|cached| cached < input), "{model}");
         }
     }
 

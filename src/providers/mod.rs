@@ -8,6 +8,7 @@ pub mod account;
 pub mod anthropic;
 pub mod base_url;
 pub mod catalog_data;
+pub mod catalog_online;
 pub mod code_assist;
 pub mod compatible;
 pub mod forms;

@@ -15,9 +15,9 @@ use crate::cli::test_keys::{Report, TestKeysArgs};
 use crate::config::models::Pattern;
 use crate::credentials::Credential;
 use crate::gateway::conformance::{self, Check, Finding, Outcome};
+use crate::gateway::facts::Facts;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::{Gateway, catalog, cost};
-use crate::providers::catalog_data;
 use crate::providers::spec::KeyTest;
 
 /// Models tried of one credential, whatever the patterns match: answers cost money.
@@ -90,12 +90,12 @@ impl<'a> Deep<'a> {
             tracing::debug!("no model list of {}: {}", runtime.id, failure.message);
         }
         let mut reports = Vec::new();
-        for model in chosen(runtime, &self.patterns) {
+        for model in chosen(runtime, &snapshot.facts, &self.patterns) {
             let name = format!("{}/{model}", runtime.id);
             let findings = conformance::run(&gateway, &name, self.timeout).await;
             let usage = conformance::total(&findings);
             reports.push(ModelReport {
-                cost_usd: cost::of_request(runtime.id.as_str(), &model, &usage),
+                cost_usd: cost::of_request(&snapshot.facts, runtime.id.as_str(), &model, &usage),
                 tokens: usage.total(),
                 findings,
                 model,
@@ -219,11 +219,11 @@ pub(super) fn print(reports: &[Report], context: &Context) -> Result<(), Failure
 
 /// The models to try: those the patterns match, else the cheapest that chats. A name that is on no
 /// list is tried all the same.
-fn chosen(runtime: &ProviderRuntime, patterns: &[Pattern]) -> Vec<String> {
+fn chosen(runtime: &ProviderRuntime, facts: &Facts, patterns: &[Pattern]) -> Vec<String> {
     let provider = runtime.id.as_str();
     let listed: Vec<String> = runtime.listed().into_iter().map(|model| model.id).collect();
     if patterns.is_empty() {
-        return cheapest(runtime, &listed).into_iter().collect();
+        return cheapest(runtime, facts, &listed).into_iter().collect();
     }
     let mut models: Vec<String> = Vec::new();
     for pattern in patterns {
@@ -251,7 +251,7 @@ fn chosen(runtime: &ProviderRuntime, patterns: &[Pattern]) -> Vec<String> {
 
 /// The model whose answers cost least: the one the vendor's own key test asks, else by list price,
 /// else the first that looks like one that chats.
-fn cheapest(runtime: &ProviderRuntime, listed: &[String]) -> Option<String> {
+fn cheapest(runtime: &ProviderRuntime, facts: &Facts, listed: &[String]) -> Option<String> {
     if let KeyTest::Chat(model) = runtime.adapter.spec().key_test
         && (listed.is_empty() || listed.iter().any(|name| name == model))
         && runtime.shows(model).is_allowed()
@@ -263,7 +263,7 @@ fn cheapest(runtime: &ProviderRuntime, listed: &[String]) -> Option<String> {
         !NO_CHAT.iter().any(|part| name.contains(part))
     };
     let price = |model: &str| {
-        let facts = catalog_data::facts(runtime.id.as_str(), model)?;
+        let facts = facts.of(runtime.id.as_str(), model)?;
         let answers = !facts.capabilities.embeddings;
         facts.prices.filter(|_| answers).map(|prices| prices.output)
     };

@@ -42,6 +42,7 @@ pub(super) fn check(
     checked.cooldown();
     checked.timeouts();
     checked.storage();
+    checked.catalog();
     providers::check(&mut checked);
     models::check(&mut checked);
     checked.model_facts();
@@ -235,6 +236,31 @@ impl Checked<'_> {
                 "`first_byte` is longer than `total`, which ends the whole call",
                 "make total at least as long as first_byte",
             );
+        }
+    }
+
+    fn catalog(&mut self) {
+        let catalog = &self.config.catalog;
+        self.refuse_zero("catalog.every", catalog.every);
+        for (path, url) in [
+            ("catalog.models_dev_url", &catalog.models_dev_url),
+            ("catalog.openrouter_url", &catalog.openrouter_url),
+        ] {
+            if let Some(problem) = providers::url_problem(url).filter(|_| !url.is_empty()) {
+                let hint = "write the whole address, or \"\" for none";
+                self.refuse(path, format!("`{url}` {problem}"), hint);
+            }
+        }
+        for (name, known) in &catalog.models {
+            for (key, price) in known.prices() {
+                if price.is_some_and(|price| !price.is_finite() || price < 0.0) {
+                    self.refuse(
+                        format!("catalog.models.{name}.{key}"),
+                        format!("`{key}` of `{name}` is no price"),
+                        "write US dollars a million tokens",
+                    );
+                }
+            }
         }
     }
 

@@ -143,7 +143,7 @@ fn addresses(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
 }
 
 /// Why a text is no base URL. A user name in it would end up in logs.
-fn url_problem(url: &str) -> Option<&'static str> {
+pub(super) fn url_problem(url: &str) -> Option<&'static str> {
     if url.contains(['?', '#']) {
         return Some("cannot hold a query");
     }

@@ -61,11 +61,6 @@ const TABLE: &[(Name, Level, &str)] = &[
         "has no effect: connections are not limited in number",
     ),
     (
-        Is("MODEL_INFO_REFRESH_INTERVAL"),
-        Info,
-        "not needed: `llmproxy models --refresh` asks anew",
-    ),
-    (
         Is("SUPPRESS_LITELLM_SERIALIZATION_WARNINGS"),
         Info,
         "not needed: there is no LiteLLM here",
@@ -150,7 +145,6 @@ mod tests {
             "STREAM_RETRY_ON_REASONING_ONLY",
             "TIMEOUT_WRITE",
             "TIMEOUT_POOL",
-            "MODEL_INFO_REFRESH_INTERVAL",
             "SUPPRESS_LITELLM_SERIALIZATION_WARNINGS",
             "SEQUENTIAL_FALLBACK_MULTIPLIER_GEMINI",
             "FAIR_CYCLE_QUOTA_THRESHOLD_GEMINI",

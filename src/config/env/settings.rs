@@ -306,6 +306,14 @@ fn global_one(overlay: &mut Overlay<'_>, name: &str, value: &str) -> Result<(), 
             timeouts.total = timeouts.total.max(timeouts.first_byte);
             "timeouts.first_byte"
         }
+        "MODEL_INFO_REFRESH_INTERVAL" => {
+            overlay.config.catalog.every = positive(value)?;
+            if !overlay.config.catalog.online {
+                let text = "counts once [catalog] online = true lets llmproxy ask for prices";
+                overlay.info(name, text);
+            }
+            "catalog.every"
+        }
         "EXHAUSTION_COOLDOWN_THRESHOLD" => {
             let threshold = seconds(value)?;
             for_every_provider(overlay, name, "fair_cycle.exhaustion_threshold", |p| {
@@ -466,6 +474,13 @@ mod tests {
         assert_eq!(config.timeouts.total, Duration::from_mins(15));
         let origin = origins.get("routing.deadline").to_string();
         assert_eq!(origin, "environment GLOBAL_TIMEOUT");
+    }
+
+    #[test]
+    fn the_price_refresh_has_its_interval_and_says_that_it_is_off() {
+        let (config, found, _) = overlaid(&[("MODEL_INFO_REFRESH_INTERVAL", "600")]);
+        assert_eq!(config.catalog.every, Duration::from_mins(10));
+        assert_eq!(found.notes[0].subject, "MODEL_INFO_REFRESH_INTERVAL");
     }
 
     #[test]

@@ -587,6 +587,55 @@ pub const KEYS: &[Key] = &[
         Boolean,
         "Whether its limit is max_completion_tokens",
     ),
+    key("catalog", Table, "Windows and prices of models"),
+    key(
+        "catalog.online",
+        Boolean,
+        "Refresh them from models.dev and OpenRouter; default: only the built-in table",
+    ),
+    key("catalog.every", Duration, "How often"),
+    key(
+        "catalog.models_dev_url",
+        Text,
+        "Where models.dev's table is; empty: not asked",
+    ),
+    key(
+        "catalog.openrouter_url",
+        Text,
+        "Where OpenRouter's model list is; empty: not asked",
+    ),
+    key(
+        "catalog.models",
+        Table,
+        "What you know better, by provider/model; wildcards allowed",
+    ),
+    key("catalog.models.*", Table, "One model, or all that match"),
+    key(
+        "catalog.models.*.context",
+        U63,
+        "The most tokens of a request",
+    ),
+    key(
+        "catalog.models.*.max_output",
+        U63,
+        "The most tokens of an answer",
+    ),
+    key(
+        "catalog.models.*.input",
+        Number,
+        "US dollars a million tokens of input",
+    ),
+    key(
+        "catalog.models.*.cached",
+        Number,
+        "Of input read from the cache; default: as input",
+    ),
+    key(
+        "catalog.models.*.cache_write",
+        Number,
+        "Of input written to the cache; default: as input",
+    ),
+    key("catalog.models.*.output", Number, "Of output"),
     key("chat", Table, "Defaults of llmproxy chat"),
     key("chat.model", Text, "The model without -m"),
 ];

@@ -9,6 +9,7 @@ use crate::dialects::error::{ErrorReply, ReadError};
 use crate::dialects::estimate::estimate_tokens;
 use crate::dialects::{Dialect, RequestHint, codec};
 use crate::gateway::cost::{self, Charged};
+use crate::gateway::facts::Source;
 use crate::gateway::plan::{self, MayUse};
 use crate::gateway::snapshot::Snapshot;
 use crate::providers::catalog_data::Prices;
@@ -61,7 +62,7 @@ pub(super) fn cost_estimate(snapshot: &Snapshot, body: &[u8], may_use: MayUse<'_
         return respond::error(Dialect::OpenAiChat, &error);
     }
     let body = match prices(snapshot, &estimate.model, may_use) {
-        Some(prices) => known(&estimate, &prices),
+        Some((prices, source)) => known(&estimate, &prices, source),
         None => json!({
             "model": estimate.model,
             "cost": null,
@@ -74,7 +75,7 @@ pub(super) fn cost_estimate(snapshot: &Snapshot, body: &[u8], may_use: MayUse<'_
     respond::json(StatusCode::OK, Bytes::from(body.to_string()))
 }
 
-fn known(estimate: &Estimate, prices: &Prices) -> Value {
+fn known(estimate: &Estimate, prices: &Prices, source: Source) -> Value {
     let charged = Charged {
         uncached: estimate.prompt_tokens,
         cache_read: estimate.cache_read_tokens,
@@ -96,18 +97,23 @@ fn known(estimate: &Estimate, prices: &Prices) -> Value {
         "cost": charged.at(prices),
         "currency": "USD",
         "pricing": pricing,
-        "source": "catalog",
+        "source": match source {
+            Source::BuiltIn => "catalog",
+            Source::Config => "config",
+            Source::Online => "online",
+        },
     })
 }
 
 /// The prices of a configured model; a provider without a credential has list prices as well.
-fn prices(snapshot: &Snapshot, name: &str, may_use: MayUse<'_>) -> Option<Prices> {
+fn prices(snapshot: &Snapshot, name: &str, may_use: MayUse<'_>) -> Option<(Prices, Source)> {
+    let facts = &snapshot.facts;
     if let Ok(targets) = plan::targets(snapshot, name, may_use) {
         let first = targets.first()?;
-        return cost::prices(first.runtime.id.as_str(), &first.model);
+        return facts.prices(first.runtime.id.as_str(), &first.model);
     }
     let (provider, model) = name.split_once('/')?;
-    cost::prices(provider, model)
+    facts.prices(provider, model)
 }
 
 #[cfg(test)]
