@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
 use crate::dialects::fields::Fields;
+use crate::dialects::observe::inspect::error_in;
 use crate::dialects::observe::json::{Marks, is_filled, items, text};
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
@@ -56,7 +57,7 @@ impl Format for Chat {
         let Ok(chunk) = Fields::parse(data) else {
             return Reading::default();
         };
-        if let Some(error) = UpstreamError::parse(None, data) {
+        if let Some(error) = error_in(data) {
             return Reading::of_error(error);
         }
         let choices = read_choices(&chunk);

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
 use crate::dialects::fields::Fields;
+use crate::dialects::observe::inspect::error_in;
 use crate::dialects::observe::json::{Marks, is_filled, items, text};
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
@@ -32,7 +33,7 @@ impl Format for Gemini {
             return UpstreamError::parse(None, data)
                 .map_or_else(Reading::default, Reading::of_error);
         };
-        if let Some(error) = UpstreamError::parse(None, data) {
+        if let Some(error) = error_in(data) {
             return Reading::of_error(error);
         }
         let chunk = unwrapped(outer);

@@ -74,7 +74,7 @@ pub fn inspect(dialect: Dialect, operation: Operation, body: &[u8]) -> Inspectio
 
 /// The error in a body, where one of the words is in it that go with one: most answers are not
 /// parsed for it.
-fn error_in(body: &[u8]) -> Option<UpstreamError> {
+pub(super) fn error_in(body: &[u8]) -> Option<UpstreamError> {
     static WORDS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
         [
             "\"error\"",
