@@ -70,9 +70,11 @@ fn contradictory_limits_are_config_errors_with_their_place_and_a_hint() {
         let checked = home.run(&["config", "check"]);
         assert_eq!(checked.code, 2, "{lines}: {checked:?}");
         assert!(checked.stderr.contains(says), "{lines}: {}", checked.stderr);
-        let number = format!("{}", FAKE.lines().count() + 1);
+        // A limit that contradicts another is shown at the later one.
+        let line = FAKE.lines().count() + lines.lines().count();
+        let place = format!("config.toml:{line}:");
         assert!(
-            checked.stderr.contains(&number),
+            checked.stderr.contains(&place),
             "{lines}: {}",
             checked.stderr
         );
