@@ -99,20 +99,27 @@ impl Served<'_> {
 }
 
 impl Served<'_> {
-    /// An answer that says "that was the last one for now" keeps its credential out until then,
-    /// before the provider has to refuse.
+    /// What the answer's headers say of limits: a count corrects ours, and "that was the last one
+    /// for now" keeps the credential out until then, before the provider has to refuse.
     fn note_limits(&self, now: Timestamp) {
-        let Some(hint) = hints::exhausted(&self.ready.headers, now) else {
-            return;
+        let (headers, pool) = (&self.ready.headers, &self.target.runtime.pool);
+        let heed = |report: &Report| {
+            pool.heed(self.lease.credential(), &self.target.model, report, now);
         };
-        let report = Report {
-            remaining: Some(0),
-            limit: Some(1),
-            resets: Some(hint.end(now)),
-            ..Report::default()
-        };
-        let pool = &self.target.runtime.pool;
-        pool.report(self.lease.credential(), &self.target.model, &report, now);
+        for counted in hints::counted(headers) {
+            heed(&Report {
+                limit: Some(counted.limit),
+                remaining: Some(counted.remaining),
+                ..Report::default()
+            });
+        }
+        if let Some(hint) = hints::exhausted(headers, now) {
+            heed(&Report {
+                remaining: Some(0),
+                resets: Some(hint.end(now)),
+                ..Report::default()
+            });
+        }
     }
 }
 

@@ -73,26 +73,7 @@ impl State {
                 self.rest_class(grant, Reason::Quota, until, probe, failure)
             }
             Verdict::RateLimit => self.limit(grant, failure, hint, may_step),
-            Verdict::Capacity => {
-                let charge = self.fault(grant, failure, may_step);
-                if !self.blast.works_for_others(grant.slot, now) {
-                    let class = &mut self.classes[grant.class as usize];
-                    class.backoff.grow_capacity(hint, grant.acquired, now);
-                }
-                let pause = self.classes[grant.class as usize].backoff.until;
-                match charge {
-                    Charge::Provider {
-                        may_return,
-                        is_budgeted,
-                        ..
-                    } => Charge::Provider {
-                        may_return: may_return || pause > now,
-                        may_repeat: false,
-                        is_budgeted,
-                    },
-                    other => other,
-                }
-            }
+            Verdict::Capacity => self.lack(grant, failure, hint, may_step),
             Verdict::Transient(_) => self.fault(grant, failure, may_step),
         }
     }
@@ -183,6 +164,43 @@ impl State {
         let probe = settings.probe(now.until(until), now);
         let charge = self.rest_class(grant, Reason::RateLimit, until, probe, failure);
         self.suspect(grant, failure, charge, may_step && is_new)
+    }
+
+    /// The provider has no capacity: the class pauses and nobody is blamed. Only where it has some
+    /// for others just now is it a fault like any other.
+    fn lack(
+        &mut self,
+        grant: Grant,
+        failure: &Failure,
+        hint: Option<Timestamp>,
+        may_step: bool,
+    ) -> Charge {
+        let now = self.now;
+        if self.blast.works_for_others(grant.slot, now) {
+            let charge = self.fault(grant, failure, may_step);
+            let Charge::Provider {
+                may_return,
+                is_budgeted,
+                ..
+            } = charge
+            else {
+                return charge;
+            };
+            return Charge::Provider {
+                may_return,
+                may_repeat: false,
+                is_budgeted,
+            };
+        }
+        self.fail_probe(grant);
+        let class = &mut self.classes[grant.class as usize];
+        class.backoff.grow_capacity(hint, grant.acquired, now);
+        let charge = Charge::Provider {
+            may_return: class.backoff.until > now,
+            may_repeat: false,
+            is_budgeted: true,
+        };
+        self.suspect(grant, failure, charge, false)
     }
 
     /// Server or network at fault; the credential's own only when it happens again and again.

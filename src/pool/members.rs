@@ -189,13 +189,60 @@ impl State {
         };
         let named = self.routes.class(model);
         let class = named.unwrap_or_else(|| self.route(model).class);
-        let (entry, windows) = self.classes[class as usize].entry_mut(at);
+        let windows = &self.classes[class as usize].windows;
         let fitting = windows.iter().position(|spec| {
             spec.requests > 0 && report.every.is_none_or(|every| every == spec.every)
         });
-        match fitting {
-            Some(fitting) => entry.counters[fitting].correct(&windows[fitting], report, now),
-            None => entry.reported = Reported::new(report, now),
+        self.take_report((class, at), report, fitting);
+        true
+    }
+
+    /// Takes note of what an answer's headers say of a limit. They do not say over what time it
+    /// counts: it is that of the window with the same number, or none of ours. That some limit is
+    /// used up counts for itself. Returns whether the credential is known.
+    pub(super) fn heed(
+        &mut self,
+        credential: &CredentialId,
+        model: &str,
+        report: &Report,
+        now: Timestamp,
+    ) -> bool {
+        self.observe(now);
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let class = self.route(model).class;
+        let windows = &self.classes[class as usize].windows;
+        let fitting = report
+            .limit
+            .and_then(|limit| windows.iter().position(|spec| spec.requests == limit));
+        if fitting.is_some() {
+            // Requests of ours that are under way may be counted there or not: here they are.
+            let under_way = self.slots[at as usize].active.saturating_sub(1);
+            let report = Report {
+                used: report.used().map(|used| used + u64::from(under_way)),
+                resets: None,
+                ..*report
+            };
+            self.take_report((class, at), &report, fitting);
+        } else if report.limit.is_none() && report.is_spent() {
+            self.take_report((class, at), report, None);
+        }
+        true
+    }
+
+    fn take_report(&mut self, (class, at): (u32, u32), report: &Report, fitting: Option<usize>) {
+        let now = self.now;
+        let (entry, windows) = self.classes[class as usize].entry_mut(at);
+        if let Some(fitting) = fitting {
+            entry.counters[fitting].correct(&windows[fitting], report, now);
+        } else {
+            let told = Reported::new(report, now);
+            let ends = |reported: Option<Reported>| reported?.room_at(now);
+            // Of two limits that are used up the later end counts.
+            if ends(told).is_none() || ends(told) >= ends(entry.reported) {
+                entry.reported = told;
+            }
         }
         if let Some(until) = entry.room_at(windows, now) {
             self.bench(class, at, until);
@@ -203,7 +250,6 @@ impl State {
         self.mark_entry(class, at, true);
         self.refresh_entry(class, at);
         self.serve();
-        true
     }
 
     fn reset_entry(&mut self, class: u32, at: u32) {

@@ -273,6 +273,19 @@ impl Pool {
         self.with(|state| state.report(credential, model, report, now))
     }
 
+    /// Takes note of what an answer's headers say of a request limit: one with a number corrects the
+    /// window that has the same; one without, which is used up, counts for itself. Returns whether
+    /// the pool has the credential.
+    pub fn heed(
+        &self,
+        credential: &CredentialId,
+        model: &str,
+        report: &Report,
+        now: Timestamp,
+    ) -> bool {
+        self.with(|state| state.heed(credential, model, report, now))
+    }
+
     /// What is to be written down since the last call. Counts may wait a second;
     /// [`Pool::urgent_changes`] tells when something may not.
     pub fn drain_changes(&self) -> Vec<Change> {

@@ -14,6 +14,9 @@ use crate::time::Timestamp;
 use super::lane::NEVER;
 use super::settings::{Anchor, WindowSpec};
 
+/// A start this far in the future is no clock that went back: callers read the time before they
+/// get the pool's lock, and the later one may be first.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 const DAY_MS: i64 = 86_400_000;
 /// The Monday nearest the epoch, in days: weeks and longer spans of days count from it.
 const FIRST_MONDAY: i64 = 4;
@@ -50,12 +53,12 @@ pub struct Report {
 }
 
 impl Report {
-    fn used(&self) -> Option<u64> {
+    pub(super) fn used(&self) -> Option<u64> {
         let rest = || Some(self.limit?.saturating_sub(self.remaining?));
         self.used.or_else(rest)
     }
 
-    fn is_spent(&self) -> bool {
+    pub(super) fn is_spent(&self) -> bool {
         self.remaining == Some(0)
     }
 }
@@ -107,7 +110,8 @@ impl Counter {
             self.roll_slices(spec, now);
         }
         // A start in the future means that the clock went back: begin anew.
-        if now >= self.resets || self.started.is_some_and(|started| started > now) {
+        let ahead = self.started.map(|started| now.until(started));
+        if now >= self.resets || ahead.is_some_and(|ahead| ahead > CLOCK_TOLERANCE) {
             self.clear();
         }
     }

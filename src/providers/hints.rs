@@ -49,6 +49,21 @@ pub fn exhausted(headers: &HeaderMap, received: Timestamp) -> Option<Hint> {
     headers::resets(headers, Clock::new(headers, received), true)
 }
 
+/// A request limit that an answer reports, over a time it does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Requests allowed.
+    pub limit: u64,
+    /// Requests left.
+    pub remaining: u64,
+}
+
+/// The request limits an answer reports: `x-ratelimit-limit-requests` with
+/// `x-ratelimit-remaining-requests` and the like. Limits of tokens are left out.
+pub fn counted(headers: &HeaderMap) -> Vec<Counted> {
+    headers::counted(headers)
+}
+
 /// Our time, and the vendor's where the answer carries a `Date`.
 #[derive(Clone, Copy, Debug)]
 struct Clock {

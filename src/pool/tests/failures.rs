@@ -283,6 +283,17 @@ fn want_of_capacity_makes_the_class_pause_and_blames_nobody() {
     let mut other = Ask::new("other", None, at(30));
     drop(lease(&pool, &mut other, at(0)));
     assert_eq!(lease(&pool, &mut first, at(1)).credential().name(), "2");
+    // Again and again: still nobody rests.
+    let pool = pool_of(Settings::default(), vec![member(1)]);
+    let mut now = at(0);
+    for _ in 0..6 {
+        let mut next = Ask::new("m", None, now + Duration::from_mins(1));
+        let held = lease(&pool, &mut next, now);
+        fail(held, &mut next, &failure(Verdict::Capacity, 503, None), now);
+        assert_eq!(state(&pool, "1", now).0, CredentialState::Ready);
+        now = waiting(&pool, &mut next, now).until();
+    }
+    assert_eq!(now, at(1 + 2 + 4 + 8 + 16 + 30));
 }
 
 #[test]

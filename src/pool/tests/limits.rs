@@ -225,6 +225,33 @@ fn the_providers_own_count_wins_over_ours() {
 }
 
 #[test]
+fn headers_correct_the_window_they_mean_and_no_other() {
+    let pool = pool(1, windowed(100));
+    serve(&pool, at(0));
+    let left = |limit: u64, remaining: u64| Report {
+        limit: Some(limit),
+        remaining: Some(remaining),
+        ..Report::default()
+    };
+    // A limit a minute, which no window stands for.
+    assert!(pool.heed(&id("1"), "m", &left(60, 59), at(1)));
+    let windows = || pool.snapshot(at(1)).members[0].classes[0].windows.clone();
+    assert_eq!((windows()[0].limit, windows()[0].requests), (Some(100), 1));
+    pool.heed(&id("1"), "m", &left(100, 40), at(1));
+    assert_eq!((windows()[0].limit, windows()[0].requests), (Some(100), 60));
+    // Used up for a second: that window is none of ours, and its limit is not.
+    let spent = Report {
+        remaining: Some(0),
+        resets: Some(at(2)),
+        ..Report::default()
+    };
+    pool.heed(&id("1"), "m", &spent, at(1));
+    let refused = Refusal::Cooling { until: at(2) };
+    assert_eq!(drain(&pool, "m", at(1)), (0, refused));
+    assert_eq!(drain(&pool, "m", at(2)).0, 40);
+}
+
+#[test]
 fn a_limit_only_the_provider_knows_counts_until_it_resets() {
     let pool = pool(1, Settings::default());
     let report = Report {
@@ -333,4 +360,69 @@ fn a_clock_that_goes_back_more_than_an_hour_ends_all_rests() {
     assert_eq!(serve(&pool, at(-7000)), "1");
     // Forward by a year: everything has ended anyway.
     assert_eq!(serve(&pool, at(365 * 86_400)), "1");
+}
+
+#[test]
+fn a_caller_that_read_the_clock_a_moment_earlier_loses_no_count() {
+    for anchor in [Anchor::FirstUse, Anchor::Rolling, Anchor::UtcMidnight] {
+        let settings = Settings {
+            windows: vec![window(2, anchor)],
+            ..Settings::default()
+        };
+        let pool = pool(1, settings);
+        serve(&pool, at(10));
+        assert!(pool.has_ready(at(9)), "somebody asked between");
+        serve(&pool, at(10));
+        assert_eq!(drain(&pool, "m", at(10)).0, 0, "{anchor:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_leaves_no_window_closed_and_no_turn_taken() {
+    let (day, year) = (86_400, 365 * 86_400);
+    for anchor in [
+        Anchor::FirstUse,
+        Anchor::PacificMidnight,
+        Anchor::Rolling,
+        Anchor::UtcMidnight,
+        Anchor::Weekly,
+    ] {
+        for jump in [-day, -year, year] {
+            let mut settings = Settings {
+                windows: vec![window(2, anchor)],
+                ..Settings::default()
+            };
+            settings.fair_cycle.enabled = true;
+            let pool = pool(2, settings);
+            assert_eq!(drain(&pool, "m", at(0)).0, 4, "{anchor:?}");
+            // The clock is set, and right from then on.
+            assert_eq!(drain(&pool, "m", at(jump)).0, 4, "{anchor:?} {jump}");
+            let snapshot = pool.snapshot(at(jump));
+            let benched = snapshot
+                .members
+                .iter()
+                .filter(|member| member.classes.iter().any(|class| class.is_benched));
+            assert!(benched.count() < 2, "{anchor:?} {jump}");
+            assert_eq!(
+                drain(&pool, "m", at(jump + 8 * day)).0,
+                4,
+                "{anchor:?} {jump}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_while_the_clock_jumps_is_served_all_the_same() {
+    let mut settings = Settings::default();
+    settings.concurrency.max = 1;
+    let pool = pool(1, settings);
+    let held = lease(&pool, &mut ask(at(0)), at(0));
+    let mut second = ask(at(0));
+    let waits = waiting(&pool, &mut second, at(0));
+    succeed(held, at(-86_400));
+    waits.woken().await;
+    second.deadline = at(-86_400 + 30);
+    let served = lease(&pool, &mut second, at(-86_400));
+    assert_eq!(served.credential().name(), "1");
 }

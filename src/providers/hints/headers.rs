@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::{Clock, duration};
+use super::{Clock, Counted, duration};
 use crate::providers::verdict::Hint;
 
 /// `retry-after-ms` and `x-ms-retry-after-ms` (Azure), then `retry-after`: seconds, also with
@@ -45,6 +45,24 @@ pub(super) fn resets(headers: &HeaderMap, clock: Clock, only_spent: bool) -> Opt
         }
     }
     spent.or(any.filter(|_| !only_spent))
+}
+
+/// Limits of requests with what is left of them.
+pub(super) fn counted(headers: &HeaderMap) -> Vec<Counted> {
+    let limits = headers.keys().filter_map(|name| Limit::of(name.as_str()));
+    let requests = limits.filter(|limit| {
+        let is_plain = limit.after.is_empty() && limit.before.ends_with("limit-");
+        is_plain || format!("{}{}", limit.before, limit.after).contains("request")
+    });
+    requests
+        .filter_map(|limit| {
+            let count = |word| limit.sibling(headers, word)?.parse().ok();
+            Some(Counted {
+                limit: count("limit")?,
+                remaining: count("remaining")?,
+            })
+        })
+        .collect()
 }
 
 /// Keeps the later of two hints.
