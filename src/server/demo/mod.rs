@@ -162,6 +162,9 @@ impl Simulation {
             }) => error(*status, code, message),
             Some(Fault::Cut { after }) => answer::cut(&question, *after),
             Some(Fault::Empty) => document(StatusCode::OK, String::new()),
+            Some(Fault::Garbage) => {
+                document(StatusCode::OK, "<html><h1>Welcome</h1></html>".to_owned())
+            }
             Some(Fault::Stall) => answer::stall(),
             Some(Fault::StreamError { message }) => answer::error_in_stream(message),
         }

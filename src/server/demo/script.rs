@@ -6,7 +6,7 @@
 //! | part | forms |
 //! | --- | --- |
 //! | WHO | `key 2`, `keys 1 3`, `all` |
-//! | WHAT | `rate-limit 2s`, `slow 400ms`, `quota 3h`, `unauthorized`, `no-money`, `banned`, `forbidden`, `bad-request`, `not-found`, `overloaded`, `error` (500), `stream-error`, `cut 3` (after three pieces), `empty`, `stall` |
+//! | WHAT | `rate-limit 2s`, `slow 400ms`, `quota 3h`, `unauthorized`, `no-money`, `banned`, `action-needed`, `forbidden`, `bad-request`, `context-length`, `not-found`, `overloaded`, `error` (500), `stream-error`, `cut 3` (after three pieces), `empty`, `garbage` (HTML), `stall` |
 //! | WHEN | `every 5` (each fifth request of the key), `first 10`, `after 30s`, `until 60s`, `between 30s 60s` |
 
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub(super) enum Fault {
         after: usize,
     },
     Empty,
+    Garbage,
     RateLimit(Duration),
     Slow(Duration),
     Stall,
@@ -173,6 +174,11 @@ fn parse_fault<'a>(words: &'a [&'a str]) -> Result<(Fault, &'a [&'a str]), Strin
         ))
     };
     match name {
+        "action-needed" => status(
+            StatusCode::FORBIDDEN,
+            "verification_required",
+            "verify your account at https://example.com/verify",
+        ),
         "bad-request" => status(
             StatusCode::BAD_REQUEST,
             "invalid_value",
@@ -183,15 +189,12 @@ fn parse_fault<'a>(words: &'a [&'a str]) -> Result<(Fault, &'a [&'a str]), Strin
             "account_deactivated",
             "this account has been disabled",
         ),
-        "cut" => {
-            let (count, rest) = rest
-                .split_first()
-                .ok_or("`cut` needs a number of pieces, such as `cut 3`")?;
-            let after = count
-                .parse()
-                .map_err(|_| format!("`{count}` is not a number of pieces"))?;
-            Ok((Fault::Cut { after }, rest))
-        }
+        "context-length" => status(
+            StatusCode::BAD_REQUEST,
+            "context_length_exceeded",
+            "the prompt is too long for the model",
+        ),
+        "cut" => parse_cut(rest),
         "empty" => Ok((Fault::Empty, rest)),
         "error" => status(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -203,6 +206,7 @@ fn parse_fault<'a>(words: &'a [&'a str]) -> Result<(Fault, &'a [&'a str]), Strin
             "model_not_found",
             "this project has no access to the model",
         ),
+        "garbage" => Ok((Fault::Garbage, rest)),
         "no-money" => status(
             StatusCode::TOO_MANY_REQUESTS,
             "insufficient_quota",
@@ -244,6 +248,16 @@ fn parse_fault<'a>(words: &'a [&'a str]) -> Result<(Fault, &'a [&'a str]), Strin
         ),
         _ => Err(format!("`{name}` is not something the demo can do")),
     }
+}
+
+fn parse_cut<'a>(words: &'a [&'a str]) -> Result<(Fault, &'a [&'a str]), String> {
+    let (count, rest) = words
+        .split_first()
+        .ok_or("`cut` needs a number of pieces, such as `cut 3`")?;
+    let after = count
+        .parse()
+        .map_err(|_| format!("`{count}` is not a number of pieces"))?;
+    Ok((Fault::Cut { after }, rest))
 }
 
 fn parse_when(words: &[&str]) -> Result<When, String> {

@@ -326,3 +326,44 @@ async fn waiters_are_served_first_come_first_served() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_answers_headers_correct_the_count_of_the_window_they_mean() {
+    let says = |limit: &str, left: &str, reset: &str| {
+        openai::completion("hi")
+            .header("x-ratelimit-limit-requests", limit)
+            .header("x-ratelimit-remaining-requests", left)
+            .header("x-ratelimit-reset-requests", reset)
+    };
+    let settings = format!("windows = [{{ requests = 100, every = \"1h\" }}]\n{IMPATIENT}");
+    // Somebody else has used this key: one request is left in the hour.
+    let script = Script::new().others_once([says("100", "1", "50m"), says("100", "0", "50m")]);
+    let (_upstream, gateway) = pair(script, 1, &settings).await;
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
+    let window = &credential(&gateway, "1").await["model_usage"]["m1"]["windows"]["1h"];
+    assert_eq!(
+        (&window["request_count"], &window["remaining"]),
+        (&99.into(), &1.into())
+    );
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
+    assert_eq!(gateway.chat(CHAT).await.status, 429, "and it is used up");
+}
+
+#[tokio::test]
+async fn a_limit_a_second_that_is_used_up_is_not_the_hours() {
+    let spent = openai::completion("hi")
+        .header("x-ratelimit-limit-requests", "2")
+        .header("x-ratelimit-remaining-requests", "0")
+        .header("x-ratelimit-reset-requests", "300ms");
+    let settings = "windows = [{ requests = 100, every = \"1h\" }]\n";
+    let (upstream, gateway) = pair(Script::always(spent), 1, settings).await;
+    for _ in 0..4 {
+        assert_eq!(gateway.chat(CHAT).await.status, 200);
+    }
+    assert_eq!(upstream.requests().len(), 4);
+    let window = &credential(&gateway, "1").await["model_usage"]["m1"]["windows"]["1h"];
+    assert_eq!(
+        (&window["request_count"], &window["limit"]),
+        (&4.into(), &100.into())
+    );
+}

@@ -31,6 +31,9 @@ async fn every_failure_class_can_be_rehearsed_for_all_keys() {
         ("all: no-money", 503, "credentials_refused"),
         ("all: banned", 503, "credentials_refused"),
         ("all: forbidden", 404, "model_not_found"),
+        ("all: action-needed", 503, "credentials_refused"),
+        ("all: garbage", 502, "upstream_error"),
+        ("all: context-length", 400, "context_length_exceeded"),
         ("all: bad-request", 400, "invalid_value"),
         ("all: not-found", 404, "model_not_found"),
         ("all: overloaded", 502, "upstream_error"),
@@ -60,6 +63,8 @@ async fn trouble_with_one_key_is_never_noticed() {
         "unauthorized",
         "no-money",
         "banned",
+        "action-needed",
+        "garbage",
         "forbidden",
         "overloaded",
         "error",
@@ -120,6 +125,8 @@ async fn a_script_knows_when() {
     assert_eq!(until.chat(ECHO).await.status, 400);
     let after = demo("all: bad-request after 1h; # all well before", "1s").await;
     assert_eq!(after.chat(ECHO).await.status, 200);
+    let lines = demo("all: bad-request until 1h # a comment\nkey 1: error", "1s").await;
+    assert_eq!(lines.chat(ECHO).await.status, 400);
     let between = demo("keys 1 2 3: bad-request between 0s 1h", "1s").await;
     assert_eq!(between.chat(ECHO).await.status, 400);
 }

@@ -75,6 +75,30 @@ async fn windows_and_rests_outlive_a_restart() {
 }
 
 #[tokio::test]
+async fn conversations_find_their_key_after_a_restart() {
+    let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
+    let balanced = "rotation = \"balanced\"\nrotation_tolerance = 0.0\n";
+    let config = provider("fake", &upstream, &keys(6)) + balanced;
+    let mut gateway = Gateway::start(&config).await;
+    let sessions = ["a", "b", "c", "d", "e", "f"];
+    let mut homes = Vec::new();
+    for session in sessions {
+        homes.push(super::serve_session(&gateway, session).await);
+    }
+    gateway.signal("TERM");
+    assert!(gateway.exited().await.success());
+    let gateway = Gateway::start_in(gateway.take_home(), &[]).await;
+    // In another order: by use alone each would get the next key.
+    for (session, home) in sessions.iter().zip(&homes).rev() {
+        assert_eq!(
+            super::serve_session(&gateway, session).await,
+            *home,
+            "{session}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_state_is_moved_aside_and_serving_goes_on() {
     let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
     for damage in [
