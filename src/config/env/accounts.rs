@@ -172,6 +172,13 @@ fn for_all(
     tokens: EnvTokens,
     names: &BTreeMap<&str, &str>,
 ) {
+    let says_something = tokens.project_id.is_some()
+        || tokens.client_id.is_some()
+        || tokens.client_secret.is_some()
+        || tokens.token_uri.is_some();
+    if !says_something {
+        return;
+    }
     let path = |key: &str| format!("providers.{id}.oauth.{key}");
     let name = |field: &str| names.get(field).copied().unwrap_or_default();
     let client = |secret: &Secret, field| SecretRef::from_env(name(field), secret.expose());
