@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures_util::future::select_all;
 
 use crate::gateway::Gateway;
+use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
-use crate::pool::{Change, Pool, SavedSession};
+use crate::pool::{Change, Pool, SavedSession, Standing};
 use crate::state::State;
 use crate::state::rows::{CredentialKey, CredentialRow, SessionRow, Version};
 use crate::time::Timestamp;
@@ -66,7 +67,10 @@ impl Persistence {
         self.known().version = changes.version;
         let mut by_provider: HashMap<String, Vec<Change>> = HashMap::new();
         for row in changes.rows {
-            if let Some(change) = self.read(&row) {
+            if let Some(mut change) = self.read(&row) {
+                if let Some(runtime) = snapshot.providers.get(&row.key.provider) {
+                    heed_log_in(runtime, &mut change);
+                }
                 by_provider
                     .entry(row.key.provider)
                     .or_default()
@@ -131,8 +135,9 @@ impl Persistence {
                 continue;
             }
             if let Some(runtime) = snapshot.providers.get(&row.key.provider)
-                && let Some(change) = self.read(&row)
+                && let Some(mut change) = self.read(&row)
             {
+                heed_log_in(runtime, &mut change);
                 runtime.pool.restore(vec![change], now);
             }
         }
@@ -148,6 +153,23 @@ impl Persistence {
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an account needs a log-in is written in its file: what the state remembers of that is
+/// old once somebody has logged in.
+fn heed_log_in(runtime: &ProviderRuntime, change: &mut Change) {
+    let Change::Credential(saved) = change else {
+        return;
+    };
+    let holders = runtime.holders.values();
+    let account = holders
+        .filter(|holder| holder.id.as_str() == saved.credential.as_str())
+        .find_map(|holder| holder.account());
+    if saved.standing == Standing::Expired
+        && account.is_some_and(|account| account.live.account().expired_reason.is_none())
+    {
+        saved.standing = Standing::Usable;
     }
 }
 

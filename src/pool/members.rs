@@ -291,7 +291,8 @@ impl State {
     fn admit(&mut self, member: Member, free: &mut Vec<u32>) {
         if let Some(at) = self.slot_of(&member.id) {
             let slot = &mut self.slots[at as usize];
-            if slot.member.expired && !member.expired && slot.standing == Standing::Expired {
+            // Whoever keeps the log-ins says that there is a new one.
+            if !member.expired && slot.standing == Standing::Expired {
                 slot.standing = Standing::Usable;
             }
             slot.member = member;

@@ -38,9 +38,12 @@ pub(super) fn normalise(response: &HttpResponse, wanted: &str) -> Result<HttpRes
         }
         return Ok(rewritten(StatusCode::OK, members));
     }
-    // RFC 8628's slow_down may come as a 429 and must reach the polling.
-    let is_server_error = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-    if is_server_error && !is_text(&members, "error") {
+    // RFC 8628's slow_down may come as a 429 and must reach the polling. Else neither says anything
+    // about the account, whatever words it brings.
+    let error = members.get("error").and_then(Value::as_str);
+    let is_polling = matches!(error, Some("authorization_pending" | "slow_down"));
+    let is_limit = status == StatusCode::TOO_MANY_REQUESTS && !is_polling;
+    if status.is_server_error() || is_limit {
         return Err(failed(response));
     }
     let message = ["error_description", "message", "msg"]

@@ -236,6 +236,22 @@ async fn refusals_say_who_is_to_blame_and_nothing_secret() {
             },
         ),
         (
+            503,
+            r#"{"error":"unavailable","error_description":"canary"}"#,
+            OAuthError::Transient {
+                message: "the log-in server has a problem (status 503)".to_owned(),
+                retry_after: None,
+            },
+        ),
+        (
+            429,
+            r#"{"error":"rate_limited"}"#,
+            OAuthError::Transient {
+                message: "the log-in server has a problem (status 429)".to_owned(),
+                retry_after: None,
+            },
+        ),
+        (
             200,
             "<html>canary</html>",
             OAuthError::Unexpected(
