@@ -108,17 +108,12 @@ async fn a_cut_stream_ends_with_an_error_and_no_done() {
 #[tokio::test]
 async fn a_script_knows_when() {
     let first = demo("all: bad-request first 2", "1s").await;
-    let mut served = Vec::new();
-    for _ in 0..9 {
-        served.push(first.chat(ECHO).await.status);
+    // Each of the three keys counts for itself; their turns are drawn, so the last one may be late.
+    let mut refused = 0;
+    for _ in 0..100 {
+        refused += usize::from(first.chat(ECHO).await.status == 400);
     }
-    // Each of the three keys counts for itself.
-    assert_eq!(
-        served.iter().filter(|status| **status == 400).count() % 2,
-        0,
-        "{served:?}"
-    );
-    assert!(served.contains(&400) && served.contains(&200), "{served:?}");
+    assert_eq!(refused, 6);
     let every = demo("all: bad-request every 1", "1s").await;
     assert_eq!(every.chat(ECHO).await.status, 400);
     let until = demo("all: bad-request until 1h", "1s").await;
