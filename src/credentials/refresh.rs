@@ -54,6 +54,19 @@ pub enum RefreshError {
     Later { message: String, until: Timestamp },
 }
 
+impl RefreshError {
+    /// The same, with another try no sooner than this.
+    fn not_before(self, pause: Timestamp) -> Self {
+        match self {
+            Self::Later { message, until } => Self::Later {
+                message,
+                until: until.max(pause),
+            },
+            other => other,
+        }
+    }
+}
+
 /// An access token and which one it is.
 #[derive(Clone, Debug)]
 pub struct Token {
@@ -267,7 +280,7 @@ impl LiveAccount {
             if let Some((until, error)) = &state.pause
                 && now < *until
             {
-                return Err(error.clone());
+                return Err(error.clone().not_before(*until));
             }
             let running = state.flight.clone();
             running.unwrap_or_else(|| self.take_off(&mut state, now))
@@ -295,13 +308,18 @@ impl LiveAccount {
         let account = Arc::clone(self);
         tokio::spawn(async move {
             let landed = account.refresh(now).await;
-            account.land(&landed, now);
+            let pause = account.land(&landed, now);
+            let landed = landed.map_err(|error| match pause {
+                Some(until) => error.not_before(until),
+                None => error,
+            });
             landing.send_replace(Some(landed));
         });
         flight
     }
 
-    fn land(&self, landed: &Landed, now: Timestamp) {
+    /// Notes how a flight ended. Returns when the next may begin, if not at once.
+    fn land(&self, landed: &Landed, now: Timestamp) -> Option<Timestamp> {
         let mut state = self.lock();
         state.flight = None;
         let tally = match landed {
@@ -321,9 +339,11 @@ impl LiveAccount {
                     RefreshError::Later { until, .. } => *until,
                     _ => now,
                 };
-                state.pause = Some((until.max(now + self.pause(state.failures)), error.clone()));
+                let until = until.max(now + self.pause(state.failures));
+                state.pause = Some((until, error.clone()));
             }
         }
+        state.pause.as_ref().map(|(until, _)| *until)
     }
 
     async fn refresh(self: &Arc<Self>, now: Timestamp) -> Landed {
