@@ -42,7 +42,7 @@ pub fn env(credential: &Credential, key_variable: &str) -> Zeroizing<String> {
     field("CLIENT_ID", account.client_id.as_deref());
     field("CLIENT_SECRET", exposed(&account.client_secret).as_deref());
     field("EMAIL", credential.email.as_deref());
-    field("TIER", credential.tier.as_deref());
+    field("TIER", credential.tier());
     for (name, member) in [
         ("PROJECT_ID", "project_id"),
         ("RESOURCE_URL", "resource_url"),

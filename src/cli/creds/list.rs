@@ -132,7 +132,7 @@ fn entry(boot: &Boot, credential: &Credential, known: &Known) -> Entry {
         source: credential.source.as_str(),
         label: credential.label.clone(),
         email: credential.email.clone(),
-        tier: credential.tier.clone(),
+        tier: credential.tier().map(str::to_owned),
         priority: credential.priority,
         state: state.as_str(),
         state_reason,
