@@ -142,8 +142,10 @@ pub async fn open(
                         .map_err(|fault| judged(fault, &context))?;
                     has_content |= progress == Progress::Content;
                 }
-                sink.finish(&mut out)
+                let progress = sink
+                    .finish(&mut out)
                     .map_err(|fault| judged(fault, &context))?;
+                has_content |= progress == Progress::Content;
                 if !has_content {
                     return Err(empty());
                 }

@@ -128,8 +128,8 @@ impl Sink {
         }
     }
 
-    /// The upstream closed.
-    pub fn finish(&mut self, out: &mut Output) -> Result<(), StreamFault> {
+    /// The upstream closed. What the reader held back to the end may be content.
+    pub fn finish(&mut self, out: &mut Output) -> Result<Progress, StreamFault> {
         match self {
             Self::Translated(translation) => translation.finish(out),
             Self::Verbatim {
@@ -141,7 +141,7 @@ impl Sink {
                 if let Some(array) = array {
                     array.close(out);
                 }
-                Ok(())
+                Ok(Progress::Preamble)
             }
         }
     }
@@ -232,14 +232,14 @@ impl Translation {
         Ok(progress)
     }
 
-    fn finish(&mut self, out: &mut Output) -> Result<(), StreamFault> {
+    fn finish(&mut self, out: &mut Output) -> Result<Progress, StreamFault> {
         let read = self.reader.finish(&mut self.events);
-        self.write_events(out)?;
+        let progress = self.write_events(out)?;
         read.map_err(fault_of)?;
         self.writer.finish(&mut self.buffer);
         self.finished = true;
         out.push(std::mem::take(&mut self.buffer).into());
-        Ok(())
+        Ok(progress)
     }
 
     fn write_events(&mut self, out: &mut Output) -> Result<Progress, StreamFault> {

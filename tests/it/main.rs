@@ -7,6 +7,7 @@ mod budget;
 mod catalog;
 mod chat_command;
 mod client;
+mod code_assist;
 mod commands;
 mod config;
 mod conformance;

@@ -180,6 +180,8 @@ impl Provider for GeminiCli {
         let Some(mut parsed) = Body::parse(&body) else {
             return body;
         };
+        // One answer is all there is.
+        parsed.config.remove("candidateCount");
         let asked = parsed.config.number("maxOutputTokens");
         let limit = asked.and_then(|asked| u64::try_from(asked).ok());
         let limit = limit.unwrap_or(DEFAULT_OUTPUT).min(MAX_OUTPUT);

@@ -111,6 +111,7 @@ impl Mender {
             {
                 return Err(ReadError::Upstream(Box::new(error)));
             }
+            join_thoughts(&mut choice.parts);
             for part in &mut choice.parts {
                 match part {
                     Part::Thinking(thinking) => self.retag(thinking.signature.as_mut()),
@@ -187,6 +188,22 @@ impl Mender {
             })
         })
     }
+}
+
+/// Makes one thought of the pieces that a whole answer has it in: the signature often comes in a
+/// piece of its own, without text.
+fn join_thoughts(parts: &mut Vec<Part>) {
+    let mut joined: Vec<Part> = Vec::with_capacity(parts.len());
+    for part in parts.drain(..) {
+        match (joined.last_mut(), part) {
+            (Some(Part::Thinking(open)), Part::Thinking(next)) if open.signature.is_none() => {
+                open.text.push_str(&next.text);
+                open.signature = next.signature;
+            }
+            (_, part) => joined.push(part),
+        }
+    }
+    *parts = joined;
 }
 
 /// `true` if the answer ends with the reason `OTHER`: here that is a plain end, elsewhere a filter.
@@ -434,11 +451,18 @@ mod tests {
             _ => None,
         });
         assert_eq!(signed, Some("llmproxy/claude/RWFi"));
-        let whole = codec(Dialect::Gemini).read_reply(chunk.to_string().as_bytes());
+        let pieces = parts(
+            &json!([{"thought": true, "text": "h"}, {"thought": true, "text": "m"},
+                {"thought": true, "text": "", "thoughtSignature": "RWFi"}, {"text": "x"}]),
+            Some("STOP"),
+        );
+        let whole = codec(Dialect::Gemini).read_reply(pieces.to_string().as_bytes());
         let whole = mender.whole(whole, b"").expect("an answer");
+        assert_eq!(whole.choices[0].parts.len(), 2);
         let Part::Thinking(thinking) = &whole.choices[0].parts[0] else {
             panic!("no thinking: {whole:?}");
         };
+        assert_eq!(thinking.text, "hm");
         assert_eq!(thinking.signature.as_deref(), Some("llmproxy/claude/RWFi"));
     }
 

@@ -35,7 +35,8 @@ pub(super) fn user_quota(body: &[u8], group_of: GroupOf) -> Vec<QuotaReading> {
 }
 
 /// Reads `retrieveUserQuotaSummary`: for each group of models a window of five hours and one of a
-/// week; both must have room.
+/// week; both must have room. The one with the least room comes last, so that it is the one that is
+/// kept where one window a group is.
 pub(super) fn summary(body: &[u8]) -> Vec<QuotaReading> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let body = body.get("quotaSummary").unwrap_or(&body);
@@ -61,6 +62,10 @@ pub(super) fn summary(body: &[u8]) -> Vec<QuotaReading> {
             add(&mut readings, group, remaining, resets(bucket), every);
         }
     }
+    readings.sort_by(|a, b| {
+        let by_room = b.remaining.total_cmp(&a.remaining);
+        by_room.then_with(|| a.resets.cmp(&b.resets))
+    });
     readings
 }
 
@@ -178,13 +183,13 @@ mod tests {
         assert_eq!(
             told(&readings),
             [
-                ("gemini", 0.73, Some(WEEK)),
                 ("gemini", 1.0, Some(FIVE_HOURS)),
+                ("gemini", 0.73, Some(WEEK)),
                 ("3p", 0.0, Some(WEEK)),
             ]
         );
         let resets = Timestamp::parse_rfc3339("2026-11-30T00:00:00Z");
-        assert_eq!(readings[0].resets, resets);
+        assert_eq!(readings[1].resets, resets);
         let flat = br#"{"buckets":[{"bucketId":"3p-5h","remainingFraction":0.25}]}"#;
         assert_eq!(told(&summary(flat)), [("3p", 0.25, Some(FIVE_HOURS))]);
     }

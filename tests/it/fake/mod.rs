@@ -5,6 +5,7 @@
 //! simulator: it has no opinion of its own, every answer is scripted.
 
 pub(crate) mod anthropic;
+pub(crate) mod code_assist;
 pub(crate) mod gemini;
 pub(crate) mod openai;
 pub(crate) mod proxy;

@@ -107,6 +107,8 @@ impl Provider for Antigravity {
         let Some(mut parsed) = Body::parse(&body) else {
             return body;
         };
+        // One answer is all there is.
+        parsed.config.remove("candidateCount");
         let family = Family::of(&model);
         if family == Family::Claude {
             claude::fit(&mut parsed);
@@ -218,15 +220,16 @@ impl Provider for Antigravity {
     fn quota_calls(&self, account: &AccountView<'_>) -> Vec<Call> {
         let body = project_body(Some(account));
         vec![
-            Call::post(":retrieveUserQuotaSummary", body.clone()),
-            Call::post(":fetchAvailableModels", body),
+            Call::post(":fetchAvailableModels", body.clone()),
+            // Last, because it knows most: the week as well.
+            Call::post(":retrieveUserQuotaSummary", body),
         ]
     }
 
     fn read_quota(&self, which: usize, body: &[u8], _now: Timestamp) -> Vec<QuotaReading> {
         match which {
-            0 => quota::summary(body),
-            _ => quota::of_catalogue(body, group_of, THIRD_PARTY),
+            0 => quota::of_catalogue(body, group_of, THIRD_PARTY),
+            _ => quota::summary(body),
         }
     }
 }
