@@ -30,8 +30,9 @@ const QUOTA_TIMEOUT: Duration = Duration::from_secs(20);
 /// Accounts read or renewed at once: a hundred accounts are no reason for a hundred connections.
 const AT_ONCE: usize = 8;
 
-/// The shares that a quota without a number is counted in.
-const SHARES: u64 = 100;
+/// The shares that a quota without a number is counted in. The pool takes one away for each
+/// request until the vendor is asked again, so they are far more than there are requests.
+const SHARES: u64 = 1_000_000;
 
 /// Keeps all accounts fresh for as long as the gateway serves.
 pub async fn run(gateway: Arc<Gateway>) {
@@ -154,7 +155,7 @@ async fn ask_for_quota(runtime: &ProviderRuntime, id: &CredentialId) -> Result<u
 }
 
 /// Takes a reading over. One without a number is counted in the requests of the window that is
-/// configured for it, else in hundredths.
+/// configured for it, else in millionths.
 fn report(
     runtime: &ProviderRuntime,
     id: &CredentialId,

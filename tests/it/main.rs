@@ -26,6 +26,7 @@ mod http;
 mod lifecycle;
 mod listings;
 mod media;
+mod oauth_refresh;
 mod pool;
 mod proxies;
 mod readme;

@@ -7,6 +7,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod code_assist;
 pub(crate) mod gemini;
+pub(crate) mod google;
 pub(crate) mod openai;
 pub(crate) mod proxy;
 pub(crate) mod reply;
