@@ -6,22 +6,27 @@
 
 pub mod boot;
 mod chat;
+mod client_key;
 mod completions;
 mod config;
 mod creds;
 mod doctor;
 pub mod exit;
 mod explain;
+mod field;
 mod logging;
 mod man;
 mod models;
 pub mod output;
+mod pick;
+mod presence;
 pub mod prompt;
 mod refusal;
 mod reload;
 mod remote;
 mod run;
 mod serve;
+mod setup;
 mod signals;
 mod simulate;
 mod status;
@@ -128,6 +133,7 @@ enum Command {
     Models(models::ModelsArgs),
     Run(run::RunArgs),
     Serve(serve::ServeArgs),
+    Setup(setup::SetupArgs),
     Simulate(simulate::SimulateArgs),
     Status(status::StatusArgs),
     TestKeys(test_keys::TestKeysArgs),
@@ -147,6 +153,7 @@ impl Command {
             Self::Models(args) => models::run(&args, context),
             Self::Run(args) => run::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
+            Self::Setup(args) => setup::run(&args, context),
             Self::Simulate(args) => simulate::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::TestKeys(args) => test_keys::run(&args, context),
@@ -218,6 +225,15 @@ pub fn main() -> ExitCode {
     };
     logging::install(&context, role);
     ended(&context.printer, root.command.run(&context))
+}
+
+/// Runs another command of ours with this one's options: what a menu does is what the commands do.
+fn perform(words: &[&str], context: &Context) -> Result<(), Failure> {
+    let line = std::iter::once("llmproxy").chain(words.iter().copied());
+    match Root::try_parse_from(line) {
+        Ok(root) => root.command.run(context),
+        Err(error) => refusal::answer(&error, &context.printer),
+    }
 }
 
 /// The whole command tree, for completions and manual pages.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use dialoguer::console::Term;
+use console::Term;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -71,6 +71,21 @@ impl Printer {
                 sink: Mutex::new(Box::new(stderr)),
             },
             quiet,
+        }
+    }
+
+    /// A printer that drops everything.
+    pub fn silent() -> Self {
+        let channel = || Channel {
+            sink: Mutex::new(Box::new(io::sink())),
+            color: false,
+            terminal: false,
+            width: None,
+        };
+        Self {
+            out: channel(),
+            err: channel(),
+            quiet: true,
         }
     }
 

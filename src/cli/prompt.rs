@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
-use dialoguer::console::Term;
-use dialoguer::{Confirm, Password};
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Failure;
+use crate::cli::field::{self, Typed};
+use crate::cli::pick;
 use crate::secret::Secret;
 
 /// No key or pasted URL is longer; a bound so that a wrong pipe cannot fill the memory.
@@ -33,17 +33,13 @@ pub fn secret(what: &str) -> Result<Secret, Failure> {
 /// [`secret`] where an empty answer is one too: `None`.
 pub fn optional_secret(what: &str) -> Result<Option<Secret>, Failure> {
     let text = if can_ask() {
-        let what = what.to_owned();
-        on_terminal(move || {
-            Password::new()
-                .with_prompt(what)
-                .allow_empty_password(true)
-                .interact()
-        })?
+        match field(what, "", true)? {
+            Typed::Text(text) => Zeroizing::new(text.trim().to_owned()),
+            Typed::Interrupted | Typed::Left => Zeroizing::default(),
+        }
     } else {
-        first_line(&mut io::stdin().lock(), what)?
+        Zeroizing::new(first_line(&mut io::stdin().lock(), what)?)
     };
-    let text = Zeroizing::new(text);
     Ok(Some(Secret::new(&text)).filter(|secret| !secret.is_empty()))
 }
 
@@ -60,51 +56,17 @@ pub fn confirm(question: &str, assume_yes: bool) -> Result<bool, Failure> {
             "add --yes to say yes",
         ));
     }
-    let question = question.to_owned();
-    on_terminal(move || {
-        Confirm::new()
-            .with_prompt(question)
-            .default(false)
-            .interact()
-    })
+    let answer = pick::yes_or_no(question, false).map_err(|error| from_prompt(&error))?;
+    Ok(answer == Some(true))
 }
 
-/// Asks on a thread of its own, so that Ctrl-C ends the program with its own exit code and not
-/// with the terminal's echo left off.
-fn on_terminal<T: Send + 'static>(
-    ask: impl FnOnce() -> dialoguer::Result<T> + Send + 'static,
-) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| from_prompt(&error.into()))?;
-    let answer = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
-            answer = tokio::task::spawn_blocking(ask) => match answer {
-                Ok(answer) => answer.map_err(|error| from_prompt(&error)),
-                // The thread panicked and has said so.
-                Err(_) => Err(Failure::interrupted()),
-            },
-        }
-    });
-    // The thread may still be reading; it ends with the process.
-    runtime.shutdown_background();
-    if answer.is_err() {
-        restore_terminal();
+/// Asks for a line on the terminal; Ctrl-C is a failure, Esc an answer.
+pub(super) fn field(what: &str, initial: &str, is_hidden: bool) -> Result<Typed, Failure> {
+    match field::ask(what, initial, is_hidden) {
+        Ok(Typed::Interrupted) => Err(Failure::interrupted()),
+        Ok(typed) => Ok(typed),
+        Err(error) => Err(from_prompt(&error)),
     }
-    answer
-}
-
-/// Brings back echo and cursor after a prompt that was broken off.
-fn restore_terminal() {
-    let term = Term::stderr();
-    let _ = term.show_cursor();
-    let _ = term.write_line("");
-    // Nothing in std reaches the terminal's modes.
-    #[cfg(unix)]
-    let _ = std::process::Command::new("stty").arg("echo").status();
 }
 
 /// Reads the first line, without its line ending.
@@ -130,8 +92,8 @@ fn first_line(input: &mut impl BufRead, what: &str) -> Result<String, Failure> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn from_prompt(error: &dialoguer::Error) -> Failure {
-    let dialoguer::Error::IO(error) = error;
+/// What a prompt that broke off means.
+pub(super) fn from_prompt(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::Interrupted {
         return Failure::interrupted();
     }

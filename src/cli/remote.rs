@@ -26,6 +26,11 @@ pub(super) struct Remote {
 impl Remote {
     /// Takes the key from `LLMPROXY_API_KEY`; connects to nobody yet.
     pub(super) fn new(url: &str, boot: &Boot) -> Result<Self, Failure> {
+        Self::with_key(url, boot, None)
+    }
+
+    /// [`Remote::new`] with a key to use where the variable is not set.
+    pub(super) fn with_key(url: &str, boot: &Boot, key: Option<&str>) -> Result<Self, Failure> {
         let client =
             upstream::client(Way::Environment, Duration::from_secs(10)).map_err(|error| {
                 Failure::failed(
@@ -38,7 +43,7 @@ impl Remote {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        if let Some(key) = boot.loaded.variables.get("LLMPROXY_API_KEY") {
+        if let Some(key) = boot.loaded.variables.get("LLMPROXY_API_KEY").or(key) {
             let value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_| {
                 Failure::usage(
                     "LLMPROXY_API_KEY holds characters no key has",

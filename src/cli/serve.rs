@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::boot::{self, Boot};
 use crate::cli::exit::Failure;
+use crate::cli::presence::Presence;
 use crate::cli::reload::{Reloader, Stamps};
 use crate::cli::signals::{self, Hangups, Stops};
 use crate::cli::{Context, Globals};
@@ -112,6 +113,8 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     // Before the greeting: whoever reads it may send a signal at once.
     let stops = Stops::listen().map_err(|error| signals::deaf(&error))?;
     let hangups = Hangups::listen().map_err(|error| signals::deaf(&error))?;
+    let is_tls = config.tls.is_some();
+    let presence = Presence::announce(&boot.paths.state_dir, address, is_tls);
     greet(context, &boot, address, demo.as_deref());
 
     let shutdown = Shutdown::default();
@@ -130,6 +133,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     };
     tokio::spawn(reloader.run(Stamps::of(&boot), hangups));
     server::run(listener, shared, max_connections, drain, shutdown).await;
+    drop(presence);
     gateway.flush(FLUSH_PATIENCE);
     Ok(())
 }

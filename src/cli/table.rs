@@ -1,7 +1,7 @@
 //! Tables that stay readable: as they are in a pipe, fitted on a terminal, one value a line where
 //! the terminal is too narrow for columns.
 
-use dialoguer::console::{measure_text_width, truncate_str};
+use console::{measure_text_width, truncate_str};
 
 use crate::cli::output::{Style, paint};
 

@@ -116,6 +116,39 @@ impl ConfigFile {
         self.push(&path, table)
     }
 
+    /// Adds a client with a name and a key of its own to `[server] api_keys`.
+    pub fn add_client(&mut self, name: &str, key: &str) -> Result<(), ConfigError> {
+        let mut client = InlineTable::new();
+        client.insert("key", key.into());
+        client.insert("name", name.into());
+        self.push(&["server", "api_keys"], client)
+    }
+
+    /// Removes the entry at `index` of `[server] api_keys`, or of `[[server.clients]]` behind them;
+    /// `false` if there is none.
+    pub fn remove_client(&mut self, index: usize) -> bool {
+        let Some(server) = self.document.get_mut("server") else {
+            return false;
+        };
+        let keys = server.get_mut("api_keys").and_then(Item::as_array_mut);
+        let count = keys.as_ref().map_or(0, |keys| keys.len());
+        if let Some(keys) = keys.filter(|_| index < count) {
+            keys.remove(index);
+            return true;
+        }
+        let at = index.saturating_sub(count);
+        match server
+            .get_mut("clients")
+            .and_then(Item::as_array_of_tables_mut)
+        {
+            Some(clients) if at < clients.len() => {
+                clients.remove(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The text as it would be written.
     pub fn text(&self) -> String {
         self.document.to_string()
@@ -150,6 +183,11 @@ impl ConfigFile {
         }
         Ok(Some((*name, table)))
     }
+}
+
+/// A list of texts as a value to [`ConfigFile::set`].
+pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {
+    Value::Array(texts.into_iter().collect())
 }
 
 /// A key for [`ConfigFile::add_provider_key`].
@@ -272,6 +310,29 @@ mod tests {
         assert!(
             new.contains("[\"env:A\", { key = \"env:B\", label = \"work\", priority = 2 }] # mine"),
             "{new}"
+        );
+    }
+
+    #[test]
+    fn clients_are_added_and_removed_by_their_place() {
+        let text = "[server]\napi_keys = [\"env:A\"] # mine\n\n[[server.clients]]\nname = \"b\"\nkey = \"k\"\n";
+        let added = edited(text, |file| file.add_client("c", "x").expect("added"));
+        assert!(
+            added.contains("[\"env:A\", { key = \"x\", name = \"c\" }] # mine"),
+            "{added}"
+        );
+        let fewer = edited(&added, |file| {
+            assert!(file.remove_client(2));
+            assert!(file.remove_client(0));
+            assert!(!file.remove_client(1));
+        });
+        assert!(
+            fewer.contains("{ key = \"x\", name = \"c\" }] # mine"),
+            "{fewer}"
+        );
+        assert!(
+            !fewer.contains("clients") && !fewer.contains("env:A"),
+            "{fewer}"
         );
     }
 

@@ -1,43 +1,54 @@
 //! A conversation on a terminal: lines in, answers out, a few commands beside.
 
-use std::io::{self, BufRead, Write};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use crate::cli::Context;
 use crate::cli::chat::ChatArgs;
 use crate::cli::chat::answer::{self, Shown};
 use crate::cli::chat::prompt::Conversation;
 use crate::cli::chat::send::Line;
+use crate::cli::chat::typing::{Keyboard, Turn};
 use crate::cli::exit::Failure;
 
 const HELP: &str = "\
 /model NAME     another model          /system TEXT    another system prompt
 /clear          forget all turns       /save FILE      write the conversation as JSON
 /file PATH      send a file along      /exit           leave (also Ctrl-D)
-A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
+A line that ends with \\ goes on in the next. Arrows bring back what was typed before, Ctrl-R finds
+it. Ctrl-C stops an answer.";
 
 /// Holds the conversation until the user leaves.
 pub(super) async fn hold(
     args: &ChatArgs,
     context: &Context,
     line: &Line,
+    history: PathBuf,
     conversation: &mut Conversation,
 ) -> Result<(), Failure> {
     let printer = &context.printer;
+    let mut keyboard = Keyboard::open(history);
     printer.note(&format!("{}; /help lists the commands", conversation.model));
     let shown = Shown {
         json: false,
         reasoning: args.show_reasoning,
         usage: args.usage,
     };
-    let mut files: Vec<std::path::PathBuf> = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
     loop {
-        let Some(text) = tokio::task::spawn_blocking(read_turn).await.ok().flatten() else {
-            return Ok(());
+        let text = match keyboard.turn().await {
+            Turn::End => return Ok(()),
+            Turn::Interrupted => {
+                printer.note("(Ctrl-D or /exit leaves)");
+                continue;
+            }
+            Turn::Text(text) => text,
+            Turn::Unreadable(error) => return Err(unreadable(&error)),
         };
         let text = text.trim();
         if let Some(command) = text.strip_prefix('/') {
-            match obey(command, conversation, &mut files) {
+            match obey(command, line, conversation, &mut files) {
                 Obeyed::Done(said) => printer.note(&said),
                 Obeyed::Leave => return Ok(()),
             }
@@ -80,26 +91,11 @@ async fn turn(
     answer::print(reply, shown, context).await
 }
 
-/// One turn of the user's; `None` at the end of input.
-fn read_turn() -> Option<String> {
-    let mut turn = String::new();
-    let mut prompt = "> ";
-    loop {
-        let _ = write!(io::stderr(), "{prompt}").and_then(|()| io::stderr().flush());
-        let mut line = String::new();
-        match io::stdin().lock().read_line(&mut line) {
-            Ok(0) | Err(_) => return None,
-            Ok(_) => {}
-        }
-        let line = line.trim_end_matches(['\r', '\n']);
-        let Some(unfinished) = line.strip_suffix('\\') else {
-            turn.push_str(line);
-            return Some(turn);
-        };
-        turn.push_str(unfinished);
-        turn.push('\n');
-        prompt = "… ";
-    }
+fn unreadable(error: &str) -> Failure {
+    Failure::failed(
+        format!("cannot read from this terminal: {error}"),
+        "give the prompt as an argument, or pipe it in",
+    )
 }
 
 enum Obeyed {
@@ -109,8 +105,9 @@ enum Obeyed {
 
 fn obey(
     command: &str,
+    line: &Line,
     conversation: &mut Conversation,
-    files: &mut Vec<std::path::PathBuf>,
+    files: &mut Vec<PathBuf>,
 ) -> Obeyed {
     let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
     let rest = rest.trim();
@@ -121,10 +118,13 @@ fn obey(
             "all turns are forgotten".to_owned()
         }
         ("model", "") => conversation.model.clone(),
-        ("model", model) => {
-            model.clone_into(&mut conversation.model);
-            format!("the next answer comes from {model}")
-        }
+        ("model", model) => match line.check(model) {
+            Ok(()) => {
+                model.clone_into(&mut conversation.model);
+                format!("the next answer comes from {model}")
+            }
+            Err(failure) => format!("{} ({})", failure.sentence(), failure.hint()),
+        },
         ("system", "") => {
             conversation.system = None;
             "there is no system prompt now".to_owned()
@@ -143,9 +143,16 @@ fn obey(
     })
 }
 
+/// Writes the conversation into a new file that only its owner can read.
 fn save(conversation: &Conversation, path: &Path) -> String {
-    let body = conversation.body(false);
-    match std::fs::write(path, body) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(path)
+        .and_then(|mut file| file.write_all(conversation.body(false).as_bytes()));
+    match written {
         Ok(()) => format!("saved to {}", path.display()),
         Err(error) => format!("cannot write {}: {error}", path.display()),
     }

@@ -5,6 +5,7 @@ mod answer;
 mod conversation;
 mod prompt;
 mod send;
+mod typing;
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -141,10 +142,11 @@ pub(super) fn run(args: &ChatArgs, context: &Context) -> Result<(), Failure> {
             answered
         });
     }
+    let history = boot.paths.state_dir.join("chat_history");
     // Ctrl-C stops an answer there, not the program.
     context.block_on_to_end(async {
         let line = Line::open(url, boot, &conversation.model).await?;
-        let held = conversation::hold(args, context, &line, &mut conversation).await;
+        let held = conversation::hold(args, context, &line, history, &mut conversation).await;
         line.close();
         held
     })

@@ -9,16 +9,17 @@ use http::{HeaderMap, Method};
 use crate::cli::boot::{Boot, Core};
 use crate::cli::chat::prompt::Conversation;
 use crate::cli::exit::Failure;
+use crate::cli::refusal::no_model;
 use crate::cli::remote::Remote;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::{Dialect, Operation};
 use crate::gateway::answer::AnsweredBody;
 use crate::gateway::attempt;
 use crate::gateway::inbound::Inbound;
+use crate::gateway::plan;
 use crate::gateway::relay::Relay;
 use crate::gateway::upstream::ReplyBody;
 use crate::ids::RequestId;
-use crate::near::did_you_mean;
 
 /// How long the last counts may take to reach the disk.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
@@ -59,6 +60,18 @@ impl Line {
                 let sent = remote.send(Method::POST, "/v1/chat/completions", body);
                 Ok(Reply::Remote(sent.await?.body))
             }
+        }
+    }
+
+    /// Whether a model can be used, as far as that is known without asking anybody.
+    pub(super) fn check(&self, model: &str) -> Result<(), Failure> {
+        let Self::Own(core) = self else {
+            return Ok(());
+        };
+        let snapshot = core.gateway.snapshot();
+        match plan::targets(&snapshot, model, &|_, _, _| true) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(no_model(&error, model, &snapshot)),
         }
     }
 
@@ -109,14 +122,7 @@ fn failure(error: &ErrorReply, core: &Core, model: &str) -> Failure {
             message,
             "try again then, or add a credential with `llmproxy creds add`",
         ),
-        Some("model_not_found") => {
-            let known = core.gateway.snapshot().listed_models();
-            let hint = did_you_mean(model, known.iter().map(String::as_str));
-            Failure::failed(
-                message,
-                hint.unwrap_or_else(|| "`llmproxy models` lists what can be used".to_owned()),
-            )
-        }
+        Some("model_not_found") => no_model(error, model, &core.gateway.snapshot()),
         _ => Failure::failed(message, "-v shows each attempt"),
     }
 }

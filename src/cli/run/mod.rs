@@ -16,11 +16,11 @@ use arc_swap::ArcSwap;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use futures_util::future::join_all;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::cli::boot::{self, Boot};
+use crate::cli::client_key::minted;
 use crate::cli::exit::{Failure, Kind};
 use crate::cli::refusal::no_model;
 use crate::cli::reload::{Reloader, Stamps};
@@ -246,7 +246,7 @@ impl Lodging {
             );
         }
         let extras = Extras {
-            key: minted()?,
+            key: minted(boot::RUN_KEY_PREFIX)?,
             aliases: Vec::new(),
             demo,
         };
@@ -402,35 +402,4 @@ fn unbound(error: &io::Error) -> Failure {
         format!("cannot listen on 127.0.0.1: {error}"),
         "check that this machine lets programs listen on loopback",
     )
-}
-
-/// A client key nobody can guess.
-fn minted() -> Result<String, Failure> {
-    use std::fmt::Write;
-
-    let mut bytes = [0_u8; 24];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        Failure::failed(
-            "the system has no randomness to make a client key of",
-            "try again in a moment",
-        )
-    })?;
-    let mut key = boot::RUN_KEY_PREFIX.to_owned();
-    for byte in bytes {
-        // Writing into a string cannot fail.
-        let _ = write!(key, "{byte:02x}");
-    }
-    Ok(key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_run_has_a_key_of_its_own() {
-        let (one, other) = (minted().expect("randomness"), minted().expect("randomness"));
-        assert_ne!(one, other);
-        assert!(one.starts_with(boot::RUN_KEY_PREFIX) && one.len() > 40);
-    }
 }

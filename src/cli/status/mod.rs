@@ -1,31 +1,35 @@
 //! `llmproxy status`.
 
+mod screen;
+mod view;
+mod watch;
+
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::exit::Failure;
 use crate::cli::output::Style;
+use crate::cli::presence;
 use crate::cli::remote::Remote;
+use crate::cli::status::view::View;
 use crate::cli::table::{Cell, Table};
+use crate::cli::{Context, prompt};
 use crate::config::load::Flags;
 use crate::gateway::Gateway;
 use crate::gateway::quota_stats::document::{Credential, Document, Provider, Window};
 use crate::gateway::quota_stats::of_gateway;
 use crate::time::{Timestamp, humanize};
 
-/// How often `--watch` looks.
+/// How often `--watch` prints where there is no screen.
 const INTERVAL: Duration = Duration::from_secs(2);
-
-/// Back to the first column of the first line, and everything below cleared.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Show every pool: credentials, cooldowns, windows and quotas
 ///
-/// Reads the state that the server on this machine keeps; with --url the server itself is asked,
-/// which also knows what is under way.
+/// Asks the running server, which also knows what is under way: the one at --url, or the one of this
+/// home. Where none runs it reads the state that all of them keep. With --watch on a terminal it
+/// fills the screen and stays: keys filter, sort, reset a cooldown, refresh quotas, disable.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   llmproxy status
@@ -37,7 +41,7 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     json: bool,
 
-    /// Show it again and again
+    /// Stay and show it live; again and again where there is no screen
     #[arg(long)]
     watch: bool,
 
@@ -59,21 +63,23 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
 }
 
 async fn show(args: &StatusArgs, context: &Context, boot: Boot) -> Result<(), Failure> {
-    let place = if let Some(url) = &args.url {
-        Place::There(Remote::new(url, &boot)?)
-    } else {
-        if boot.has_nothing() && !args.json {
-            context
-                .printer
-                .note("there is no credential; `llmproxy creds add PROVIDER` adds one");
-        }
-        Place::Here(boot.gateway()?)
-    };
+    let has_nothing = boot.has_nothing();
+    let (place, source) = find(args, boot).await?;
+    if args.watch && !args.json && context.printer.is_terminal() && prompt::can_ask() {
+        let view = View {
+            source,
+            is_ours: args.url.is_none(),
+            ..View::default()
+        };
+        return watch::watch(context, &place, view).await;
+    }
+    if has_nothing && matches!(place, Place::Here(_)) && !args.json {
+        context
+            .printer
+            .note("there is no credential; `llmproxy creds add PROVIDER` adds one");
+    }
     loop {
         let document = place.document().await?;
-        if args.watch && context.printer.is_terminal() {
-            context.printer.write(CLEAR)?;
-        }
         if args.json {
             context.printer.json(&document)?;
         } else {
@@ -84,6 +90,20 @@ async fn show(args: &StatusArgs, context: &Context, boot: Boot) -> Result<(), Fa
         }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// Where to look, and how to call it: the address, or nothing for the state file.
+async fn find(args: &StatusArgs, boot: Boot) -> Result<(Place, String), Failure> {
+    if let Some(url) = &args.url {
+        return Ok((Place::There(Remote::new(url, &boot)?), url.clone()));
+    }
+    if let Some((url, remote)) = presence::find(&boot).await {
+        // One that does not let us in is no reason not to look into the state.
+        if remote.get("/v1/quota-stats").await.is_ok() {
+            return Ok((Place::There(remote), url));
+        }
+    }
+    Ok((Place::Here(boot.gateway()?), String::new()))
 }
 
 impl Place {

@@ -1,0 +1,334 @@
+//! Draws the full-screen status; meant for 80×24 and more, and cut where there is less.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::cli::status::view::{Mode, Row, View};
+use crate::cli::status::{headline, left, limited};
+use crate::gateway::quota_stats::document::{Credential, Window};
+
+/// Rows of the windows below the list: the heading and at most so many bars.
+const MAX_BARS: u16 = 6;
+
+/// Cells of a bar.
+const BAR: u16 = 20;
+
+/// Draws everything. `colored` is off for `NO_COLOR`: words and signs say the same.
+pub(super) fn draw(frame: &mut Frame<'_>, view: &View, now: f64, colored: bool) {
+    let pen = Pen { colored };
+    let bars = bars(view, now, pen);
+    let heading = u16::from(!bars.is_empty());
+    let height = u16::try_from(bars.len()).unwrap_or(MAX_BARS).min(MAX_BARS) + heading;
+    let [top, list, below, foot] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Min(3),
+        Constraint::Length(height),
+        Constraint::Length(2),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(header(view, now, pen)), top);
+    draw_list(frame, list, view, now, pen);
+    if let Some(current) = view.current().filter(|_| height > 0) {
+        let title = format!("windows of {}", current.stable_id);
+        let mut lines = vec![Line::styled(title, pen.dim())];
+        lines.extend(bars);
+        frame.render_widget(Paragraph::new(lines), below);
+    }
+    frame.render_widget(Paragraph::new(footer(view, pen)), foot);
+}
+
+/// Styles, or none.
+#[derive(Clone, Copy)]
+struct Pen {
+    colored: bool,
+}
+
+impl Pen {
+    fn color(self, color: Color) -> Style {
+        if self.colored {
+            Style::new().fg(color)
+        } else {
+            Style::new()
+        }
+    }
+
+    fn dim(self) -> Style {
+        if self.colored {
+            Style::new().add_modifier(Modifier::DIM)
+        } else {
+            Style::new()
+        }
+    }
+
+    fn state(self, state: &str) -> Style {
+        match state {
+            "ready" => self.color(Color::Green),
+            "cooling" | "exhausted" => self.color(Color::Yellow),
+            "disabled" => self.dim(),
+            _ => self.color(Color::Red),
+        }
+    }
+}
+
+fn header(view: &View, now: f64, pen: Pen) -> Vec<Line<'static>> {
+    let credentials = || {
+        view.document
+            .providers
+            .values()
+            .flat_map(|one| one.credentials.values())
+    };
+    let ready = credentials().filter(|one| one.state == "ready").count();
+    let active: u32 = credentials().map(|one| one.active_requests).sum();
+    let waiting: u32 = view
+        .document
+        .providers
+        .values()
+        .map(|one| one.waiting_requests)
+        .sum();
+    let source = if view.source.is_empty() {
+        "state file (no server runs)"
+    } else {
+        &view.source
+    };
+    let soonest = credentials()
+        .filter_map(|one| one.cooling_until)
+        .filter(|until| *until > now)
+        .fold(f64::INFINITY, f64::min);
+    let mut text = format!(
+        "{ready} of {} ready, {active} requests under way, {waiting} waiting",
+        credentials().count()
+    );
+    if soonest.is_finite() {
+        text.push_str(", next back in ");
+        text.push_str(&left(soonest, now));
+    }
+    vec![
+        Line::from(vec![
+            Span::styled("llmproxy ", Style::new().add_modifier(Modifier::BOLD)),
+            Span::styled(source.to_owned(), pen.dim()),
+        ]),
+        Line::from(text),
+    ]
+}
+
+fn draw_list(frame: &mut Frame<'_>, area: Rect, view: &View, now: f64, pen: Pen) {
+    let heading = Line::styled(
+        format!(
+            "  {:<26} {:<13} {:>8} {:>8} {:>6} {:>5}  REASON",
+            "ID", "STATE", "FOR", "REQUESTS", "FAILED", "LIVE"
+        ),
+        pen.dim(),
+    );
+    let rows = view.rows();
+    let is_selected = |row: &Row<'_>| match row {
+        Row::Credential(one) => Some(&one.stable_id) == view.selected.as_ref(),
+        Row::Provider(_) => false,
+    };
+    let at = rows.iter().position(is_selected).unwrap_or(0);
+    let room = usize::from(area.height.saturating_sub(1));
+    let skipped = at.saturating_sub(room.saturating_sub(1));
+    let mut lines = vec![heading];
+    if rows.is_empty() {
+        let text = if view.filter.is_empty() {
+            "  there is no credential; `llmproxy creds add PROVIDER` adds one"
+        } else {
+            "  nothing fits the filter"
+        };
+        lines.push(Line::from(text));
+    }
+    for row in rows.iter().skip(skipped).take(room) {
+        lines.push(match row {
+            Row::Credential(one) => credential(one, is_selected(row), now, pen),
+            Row::Provider(provider) => {
+                let text = format!("{}  {}", provider.provider, headline(provider, now));
+                Line::styled(text, Style::new().add_modifier(Modifier::BOLD))
+            }
+        });
+    }
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn credential(one: &Credential, is_selected: bool, now: f64, pen: Pen) -> Line<'static> {
+    let until = one
+        .cooling_until
+        .map_or_else(String::new, |until| left(until, now));
+    let cursor = if is_selected { "> " } else { "  " };
+    let base = if is_selected {
+        Style::new().add_modifier(Modifier::REVERSED)
+    } else {
+        Style::new()
+    };
+    let reason = one.state_reason.clone().unwrap_or_default();
+    Line::from(vec![
+        Span::raw(format!("{cursor}{:<26} ", clip(&one.stable_id, 26))),
+        Span::styled(format!("{:<13}", one.state), pen.state(&one.state)),
+        Span::raw(format!(
+            " {until:>8} {:>8} {:>6} {:>5}  ",
+            one.totals.request_count, one.totals.failure_count, one.active_requests
+        )),
+        Span::raw(reason.replace(char::is_control, " ")),
+    ])
+    .style(base)
+}
+
+/// A text in so many characters.
+fn clip(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// A bar for each limit of the credential under the cursor.
+fn bars(view: &View, now: f64, pen: Pen) -> Vec<Line<'static>> {
+    let Some(current) = view.current() else {
+        return Vec::new();
+    };
+    let windows = limited(current).map(|(class, name, window)| {
+        let (used, limit, unit) = counted(window);
+        let resets = window.reset_at.map_or_else(String::new, |at| left(at, now));
+        let resets = if resets.is_empty() {
+            resets
+        } else {
+            format!(", resets in {resets}")
+        };
+        bar(
+            &format!("{class} {name}"),
+            used,
+            limit,
+            &format!("{unit}{resets}"),
+            pen,
+        )
+    });
+    let groups = current.group_usage.iter();
+    let groups = groups.filter_map(|(class, usage)| Some((class, usage.custom_cap.as_ref()?)));
+    let models = current.model_usage.iter();
+    let models = models.filter_map(|(class, usage)| Some((class, usage.custom_cap.as_ref()?)));
+    let caps = groups.chain(models).map(|(class, cap)| {
+        bar(
+            &format!("{class} cap"),
+            cap.used,
+            cap.limit,
+            "requests",
+            pen,
+        )
+    });
+    windows.chain(caps).collect()
+}
+
+fn counted(window: &Window) -> (u64, u64, &'static str) {
+    match (window.limit, window.token_limit) {
+        (Some(limit), _) => (window.request_count, limit, "requests"),
+        (None, limit) => (window.total_tokens, limit.unwrap_or(0), "tokens"),
+    }
+}
+
+fn bar(name: &str, used: u64, limit: u64, rest: &str, pen: Pen) -> Line<'static> {
+    let share = u128::from(used.min(limit)) * u128::from(BAR);
+    let full = share.checked_div(u128::from(limit)).unwrap_or(0);
+    let full = usize::try_from(full).unwrap_or(0);
+    let empty = usize::from(BAR).saturating_sub(full);
+    let color = match full * 10 / usize::from(BAR) {
+        10 => Color::Red,
+        8 | 9 => Color::Yellow,
+        _ => Color::Green,
+    };
+    Line::from(vec![
+        Span::raw(format!("  {:<22} ", clip(name, 22))),
+        Span::styled("█".repeat(full), pen.color(color)),
+        Span::styled("░".repeat(empty), pen.dim()),
+        Span::raw(format!(" {used}/{limit} {rest}")),
+    ])
+}
+
+fn footer(view: &View, pen: Pen) -> Vec<Line<'static>> {
+    let first = match &view.mode {
+        Mode::Asking(deed) => {
+            let question = deed.question().unwrap_or_default();
+            Line::styled(question, Style::new().add_modifier(Modifier::BOLD))
+        }
+        Mode::Filtering => Line::from(format!(
+            "filter: {}_  (Enter keeps it, Esc drops it)",
+            view.filter
+        )),
+        Mode::Looking if !view.filter.is_empty() && view.said.is_empty() => {
+            Line::from(format!("filter: {}", view.filter))
+        }
+        Mode::Looking => Line::from(view.said.clone()),
+    };
+    let keys = format!(
+        "/ filter  s sort ({})  r reset  u refresh quotas  d disable  e enable  q quit",
+        view.order.name()
+    );
+    vec![first, Line::styled(keys, pen.dim())]
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::cli::status::view::Deed;
+    use crate::cli::status::view::tests::view;
+
+    fn drawn(view: &View, columns: u16, rows: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(columns, rows)).expect("a terminal");
+        terminal
+            .draw(|frame| draw(frame, view, 100.0, false))
+            .expect("drawing into memory");
+        let buffer = terminal.backend().buffer().clone();
+        let cells: Vec<&str> = buffer
+            .content()
+            .iter()
+            .map(ratatui::buffer::Cell::symbol)
+            .collect();
+        let lines = cells.chunks(usize::from(columns)).map(<[&str]>::concat);
+        lines
+            .map(|line| line.trim_end().to_owned() + "\n")
+            .collect()
+    }
+
+    #[test]
+    fn eighty_by_twenty_four_show_states_countdowns_and_bars() {
+        let text = drawn(&view(), 80, 24);
+        for part in [
+            "1 of 3 ready, 1 requests under way, 0 waiting, next back in 30s",
+            "gemini  sequential, 1 of 2 ready, 14 requests",
+            "> gemini/1                   exhausted           2h       12      0     0  pro: quota",
+            "  groq/1                     cooling            30s",
+            "pro daily              ██████████████░░░░░░ 7/10 requests, resets in 2h",
+            "s sort (id)",
+            "q quit",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_question_stands_where_the_answer_is_looked_for() {
+        let mut view = view();
+        view.mode = Mode::Asking(Deed::Disable("gemini/1".to_owned()));
+        assert!(drawn(&view, 80, 24).contains("disable gemini/1? y/n"));
+    }
+
+    #[test]
+    fn small_terminals_and_empty_documents_are_no_reason_to_panic() {
+        for (columns, rows) in [(1, 1), (10, 3), (40, 8), (200, 60)] {
+            drawn(&view(), columns, rows);
+            drawn(&View::default(), columns, rows);
+        }
+    }
+
+    #[test]
+    fn the_cursor_stays_in_sight() {
+        let mut view = view();
+        view.move_by(2);
+        let text = drawn(&view, 80, 9);
+        assert!(text.contains("> groq/1"), "{text}");
+    }
+}
