@@ -17,6 +17,7 @@ mod field;
 mod logging;
 mod man;
 mod models;
+mod notify;
 pub mod output;
 mod pick;
 mod presence;
@@ -45,7 +46,15 @@ use crate::cli::output::{ColorWhen, Printer};
 
 /// One endpoint that does not fail, made of many LLM API keys and accounts
 #[derive(Parser)]
-#[command(name = "llmproxy", version, disable_help_subcommand = true)]
+#[command(
+    name = "llmproxy",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  llmproxy setup                     from nothing to the first answer
+  llmproxy serve --demo              see it work without any key
+  llmproxy run -- claude             a coding agent with all your keys behind it"
+)]
 struct Root {
     #[command(flatten)]
     globals: Globals,
@@ -258,6 +267,34 @@ mod tests {
     #[test]
     fn the_command_tree_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_ends_with_an_example_that_parses() {
+        let mut waiting = vec![command()];
+        while let Some(mut command) = waiting.pop() {
+            waiting.extend(command.get_subcommands().cloned());
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            let (_, examples) = help
+                .split_once("Example")
+                .unwrap_or_else(|| panic!("no example in the help of `{name}`"));
+            for line in examples.lines() {
+                let Some((_, line)) = line.split_once("llmproxy ") else {
+                    continue;
+                };
+                // Up to what belongs to the shell, or explains.
+                let end = line.find(['|', '>', '<', '&', ')']).unwrap_or(line.len());
+                let line = line[..end].split("   ").next().unwrap_or_default();
+                let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+                let parsed = Root::try_parse_from(std::iter::once("llmproxy").chain(words));
+                assert!(
+                    parsed.is_ok(),
+                    "`{line}` of `{name}`: {:?}",
+                    parsed.err().map(|e| e.to_string())
+                );
+            }
+        }
     }
 
     #[test]

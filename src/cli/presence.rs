@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::boot::Boot;
+use crate::cli::exit::Failure;
 use crate::cli::remote::Remote;
+use crate::config::server::is_loopback;
+use crate::gateway::upstream::Url;
 use crate::secret::Secret;
 
 /// How long a server may take to say that it is one.
@@ -56,18 +59,25 @@ impl Drop for Presence {
 pub(super) async fn find(boot: &Boot) -> Option<(String, Remote)> {
     let text = fs::read_to_string(boot.paths.state_dir.join(FILE)).ok()?;
     let url = text.trim().to_owned();
-    let clients = boot.loaded.config.server.all_clients();
-    let keys = clients.map(|client| client.key.secret());
-    let key = keys
-        .filter(|key| !key.is_empty())
-        .map(Secret::expose)
-        .next();
-    let remote = Remote::with_key(&url, boot, key).ok()?;
+    let remote = at(&url, boot).ok()?;
     let asked = tokio::time::timeout(PATIENCE, remote.get("/")).await;
     let body = asked.ok()?.ok()?;
     let greeting: Value = serde_json::from_slice(&body).ok()?;
     // Somebody else may listen there by now.
     (greeting.get("name").and_then(Value::as_str) == Some("llmproxy")).then_some((url, remote))
+}
+
+/// The server at an address. One on this machine is taken for the one this config is of, so that
+/// its own client key lets us in where `LLMPROXY_API_KEY` is not set.
+pub(super) fn at(url: &str, boot: &Boot) -> Result<Remote, Failure> {
+    let host = Url::parse(url).ok();
+    let is_here = host.is_some_and(|url| url.host_str().is_some_and(is_loopback));
+    let clients = boot.loaded.config.server.all_clients();
+    let mut keys = clients
+        .map(|client| client.key.secret())
+        .filter(|key| !key.is_empty());
+    let key = keys.next().filter(|_| is_here).map(Secret::expose);
+    Remote::with_key(url, boot, key)
 }
 
 /// Where to call a server that listens there: "every address" is no address to call.

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::boot::{self, Boot};
 use crate::cli::exit::Failure;
+use crate::cli::notify;
 use crate::cli::presence::Presence;
 use crate::cli::reload::{Reloader, Stamps};
 use crate::cli::signals::{self, Hangups, Stops};
@@ -116,6 +117,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     let is_tls = config.tls.is_some();
     let presence = Presence::announce(&boot.paths.state_dir, address, is_tls);
     greet(context, &boot, address, demo.as_deref());
+    notify::tell(notify::READY);
 
     let shutdown = Shutdown::default();
     tokio::spawn(watch_signals(shutdown.clone(), stops));
@@ -275,6 +277,7 @@ async fn watch_signals(shutdown: Shutdown, mut stops: Stops) {
     tracing::info!(
         "draining: no new connections; running streams may finish (a second signal ends them)"
     );
+    notify::tell(notify::STOPPING);
     shutdown.drain.cancel();
     stops.next().await;
     shutdown.abort.cancel();

@@ -98,17 +98,6 @@ impl Terminal {
         self.until(text, |screen| screen.contains(text)).await;
     }
 
-    /// Waits until the screen no longer shows a text.
-    pub(crate) async fn hides(&mut self, text: &str) {
-        self.until(text, |screen| !screen.contains(text)).await;
-    }
-
-    /// Waits until the screen shows a text so many times.
-    pub(crate) async fn until_count(&mut self, text: &str, count: usize) {
-        self.until(text, |screen| screen.matches(text).count() >= count)
-            .await;
-    }
-
     async fn until(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
         loop {
             self.changed.mark_unchanged();

@@ -15,6 +15,8 @@ use crate::providers;
 
 /// Write a credential out, with its secret, for another machine
 #[derive(Args)]
+#[command(after_help = "Example:
+  llmproxy creds export gemini/1 --format env --output key.env")]
 pub(super) struct ExportArgs {
     /// Id as `llmproxy creds list` shows it
     #[arg(value_name = "ID")]

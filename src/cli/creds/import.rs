@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 /// Without PATH the usual places of the tools are looked at; without --from the layout is
 /// recognised. PATH may be a directory. A damaged file is named and the rest is imported.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  llmproxy creds import --dry-run
+  llmproxy creds import ~/old-proxy/.env --from dotenv")]
 pub(super) struct ImportArgs {
     /// File or directory to read
     path: Option<PathBuf>,

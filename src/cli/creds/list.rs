@@ -19,6 +19,9 @@ use crate::time::{Timestamp, humanize};
 
 /// List all credentials with their state; keys are never shown whole
 #[derive(Args)]
+#[command(after_help = "Examples:
+  llmproxy creds list
+  llmproxy creds list --json")]
 pub(super) struct ListArgs {
     /// Only this provider's
     provider: Option<String>,

@@ -32,6 +32,9 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Add, list and steer API keys and accounts
 #[derive(Args)]
+#[command(after_help = "Examples:
+  llmproxy creds add gemini
+  llmproxy creds list")]
 pub(super) struct CredsArgs {
     #[command(subcommand)]
     command: CredsCommand,

@@ -13,6 +13,8 @@ use crate::time::{Timestamp, humanize};
 
 /// Renew the access tokens of accounts now, also of those that are cooling
 #[derive(Args)]
+#[command(after_help = "Example:
+  llmproxy creds refresh")]
 pub(super) struct RefreshArgs {
     /// Only this account; all by default
     #[arg(value_name = "ID")]

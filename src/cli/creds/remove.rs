@@ -9,6 +9,8 @@ use crate::credentials::Source;
 
 /// Remove a credential from the store
 #[derive(Args)]
+#[command(after_help = "Example:
+  llmproxy creds remove gemini/2")]
 pub(super) struct RemoveArgs {
     /// Id as `llmproxy creds list` shows it
     #[arg(value_name = "ID")]

@@ -8,6 +8,8 @@ use crate::cli::exit::Failure;
 
 /// End a cooldown by hand
 #[derive(Args)]
+#[command(after_help = "Example:
+  llmproxy creds reset gemini/1 --model gemini-2.5-pro")]
 pub(super) struct ResetArgs {
     /// Id as `llmproxy creds list` shows it
     #[arg(value_name = "ID")]

@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 
 /// Use a credential again that was disabled, refused or parked
 #[derive(Args)]
+#[command(after_help = "Example:
+  llmproxy creds enable gemini/1")]
 pub(super) struct EnableArgs {
     /// Id as `llmproxy creds list` shows it
     #[arg(value_name = "ID")]
@@ -20,6 +22,8 @@ pub(super) struct EnableArgs {
 
 /// Keep a credential without using it
 #[derive(Args)]
+#[command(after_help = "Example:
+  llmproxy creds disable gemini/1")]
 pub(super) struct DisableArgs {
     /// Id as `llmproxy creds list` shows it
     #[arg(value_name = "ID")]

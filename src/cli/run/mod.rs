@@ -34,7 +34,7 @@ use crate::config::load::Flags;
 use crate::config::secret_ref::SecretRef;
 use crate::config::server::{Client, Server};
 use crate::gateway::snapshot::Snapshot;
-use crate::gateway::{Gateway, catalog, persist, plan};
+use crate::gateway::{Gateway, catalog, persist, plan, upkeep};
 use crate::server::demo::Demo;
 use crate::server::limits::Limiter;
 use crate::server::{self, Shared, Shutdown};
@@ -269,6 +269,7 @@ impl Lodging {
             shutdown.clone(),
         ));
         tokio::spawn(persist::run(Arc::clone(&gateway)));
+        tokio::spawn(upkeep::run(Arc::clone(&gateway)));
         Ok(Self {
             url: format!("http://{address}"),
             extras,

@@ -95,7 +95,7 @@ async fn show(args: &StatusArgs, context: &Context, boot: Boot) -> Result<(), Fa
 /// Where to look, and how to call it: the address, or nothing for the state file.
 async fn find(args: &StatusArgs, boot: Boot) -> Result<(Place, String), Failure> {
     if let Some(url) = &args.url {
-        return Ok((Place::There(Remote::new(url, &boot)?), url.clone()));
+        return Ok((Place::There(presence::at(url, &boot)?), url.clone()));
     }
     if let Some((url, remote)) = presence::find(&boot).await {
         // One that does not let us in is no reason not to look into the state.

@@ -299,7 +299,7 @@ mod tests {
         for part in [
             "1 of 3 ready, 1 requests under way, 0 waiting, next back in 30s",
             "gemini  sequential, 1 of 2 ready, 14 requests",
-            "> gemini/1                   exhausted           2h       12      0     0  pro: quota",
+            "> gemini/1                   exhausted           2h       12      0     0  pro:",
             "  groq/1                     cooling            30s",
             "pro daily              ██████████████░░░░░░ 7/10 requests, resets in 2h",
             "s sort (id)",
