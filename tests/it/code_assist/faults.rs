@@ -9,7 +9,7 @@ use crate::fake::code_assist::{
 };
 use crate::fake::reply::Reply;
 use crate::fake::upstream::{Recorded, Upstream};
-use crate::harness::Gateway;
+use crate::harness::{Gateway, patiently};
 
 fn hello(request: &Recorded) -> Reply {
     answer(
@@ -292,16 +292,18 @@ async fn a_refused_token_passes_over_the_account() {
         1,
         "a banned account is never asked again"
     );
-    let listed = gateway
-        .home()
-        .run_beside(&["creds", "list", "--json"], "")
-        .await;
-    let rows: Value = serde_json::from_str(&listed.stdout).expect("JSON");
-    let dead = rows
-        .as_array()
-        .expect("rows")
-        .iter()
-        .find(|row| row["state"] == "dead");
-    let reason = dead.expect("a dead account")["state_reason"].to_string();
+    // Other processes know it within a second.
+    let reason = patiently("the account to be listed as dead", async {
+        loop {
+            let home = gateway.home();
+            let listed = home.run_beside(&["creds", "list", "--json"], "").await;
+            let rows: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+            let mut rows = rows.as_array().expect("rows").iter();
+            if let Some(dead) = rows.find(|row| row["state"] == "dead") {
+                return dead["state_reason"].to_string();
+            }
+        }
+    })
+    .await;
     assert!(reason.contains("https://forms.gle/appeal"), "{reason}");
 }
