@@ -2,21 +2,31 @@
 //! it is JSON.
 
 use bytes::Bytes;
+use llmproxy::dialects::anthropic::Anthropic;
+use llmproxy::dialects::completions::Completions;
 use llmproxy::dialects::gemini::Gemini;
 use llmproxy::dialects::loss::Losses;
 use llmproxy::dialects::openai_chat::OpenAiChat;
+use llmproxy::dialects::openai_responses::OpenAiResponses;
 use llmproxy::dialects::sse::Splitter;
 use llmproxy::dialects::{Codec, ReplyContext, RequestHint, Target};
 use serde::de::IgnoredAny;
 
-const CODECS: [&dyn Codec; 2] = [&Gemini, &OpenAiChat];
+const CODECS: [&dyn Codec; 5] = [
+    &Gemini,
+    &OpenAiChat,
+    &Anthropic,
+    &OpenAiResponses,
+    &Completions,
+];
 
-/// The first byte chooses the dialect and what the rest is: a request, an answer or a stream.
+/// The first byte chooses: its low half the dialect, its high half what the rest is, a request, an
+/// answer or a stream.
 pub(crate) fn check(data: &[u8]) {
     let Some((first, input)) = data.split_first() else {
         return;
     };
-    let reader = CODECS[usize::from(*first) % CODECS.len()];
+    let reader = CODECS[usize::from(*first % 16) % CODECS.len()];
     for writer in CODECS {
         match *first / 16 % 3 {
             0 => request(reader, writer, input),

@@ -198,6 +198,12 @@ pub trait Codec: Sync {
     /// Writes an error as the last bytes of a stream whose head already went out with a 200:
     /// legal to append to a verbatim relayed stream at a frame boundary.
     fn write_stream_error(&self, error: &ErrorReply) -> Vec<u8>;
+
+    /// [`Codec::write_stream_error`] where the first and the last `data:` of the relayed stream are
+    /// known: dialects that number their events or repeat the answer's frame go on from there.
+    fn write_stream_break(&self, error: &ErrorReply, _first: &[u8], _last: &[u8]) -> Vec<u8> {
+        self.write_stream_error(error)
+    }
 }
 
 /// What the URL says of a request beside its body (only Gemini's does).

@@ -51,8 +51,10 @@ pub async fn serve(
     let mut scanned = inbound.scan().map_err(unread)?;
     let kept = gateway.responses.resumed(&scanned, Timestamp::now());
     if let Some(body) = kept.map_err(|error| refused(error, Trail::new(&scanned)))? {
+        let previous = scanned.head.previous_response.clone();
         resumed = inbound.with_body(body);
         scanned = resumed.scan().map_err(unread)?;
+        scanned.resumed_from = previous.map(Into::into);
     }
     let targets = plan::targets(&snapshot, &scanned.model, may_use)
         .map_err(|error| refused(error, Trail::new(&scanned)))?;

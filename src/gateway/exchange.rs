@@ -1,6 +1,7 @@
 //! A request as it goes to one target: in the upstream's dialect, spliced or translated.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -273,9 +274,22 @@ fn translate(
         created: now.as_millis() / 1000,
         id_seed: inbound.id.0,
         include_usage: request.include_usage,
-        request: Some(request),
+        request: Some(answered(scanned, request)),
     };
     Ok(Translated { body, own, context })
+}
+
+/// The request as its answer repeats it: with the response that it went on from.
+fn answered(scanned: &Scanned<'_>, request: Arc<ChatRequest>) -> Arc<ChatRequest> {
+    let Some(previous) = &scanned.resumed_from else {
+        return request;
+    };
+    let mut request = ChatRequest::clone(&request);
+    if let Ok(id) = serde_json::value::to_raw_value(previous) {
+        let member = ("previous_response_id".to_owned(), id);
+        request.extra.0.push(member);
+    }
+    Arc::new(request)
 }
 
 fn embed(

@@ -50,6 +50,8 @@ pub struct Scanned<'a> {
     pub stream: bool,
     /// The conversation, for affinity.
     pub session: Option<SessionKeys>,
+    /// The response it goes on from, if the gateway put the conversation into the body.
+    pub resumed_from: Option<String>,
     canonical: OnceLock<Result<Arc<ChatRequest>, ReadError>>,
     /// The canonical request with the bytes of media that the client named by URL.
     fetched: Mutex<Option<Arc<ChatRequest>>>,
@@ -81,6 +83,7 @@ impl Inbound {
             model,
             stream,
             session,
+            resumed_from: None,
             canonical: OnceLock::new(),
             fetched: Mutex::new(None),
         })

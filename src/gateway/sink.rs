@@ -18,6 +18,8 @@ pub enum Sink {
         observer: Box<dyn Observer>,
         /// Writes the in-stream error, should one be needed.
         codec: &'static dyn Codec,
+        /// The first and the last frame with data, for that error.
+        seen: Option<(Frame, Frame)>,
         /// The terminal frame has passed.
         over: bool,
         /// Frames are strung together as one JSON array (Gemini without `alt=sse`).
@@ -68,6 +70,7 @@ impl Sink {
         Self::Verbatim {
             observer,
             codec,
+            seen: None,
             over: false,
             array,
         }
@@ -100,6 +103,7 @@ impl Sink {
                 observer,
                 over,
                 array,
+                seen,
                 ..
             } => {
                 let progress = match observer.frame(&frame) {
@@ -113,7 +117,13 @@ impl Sink {
                 };
                 match array {
                     Some(array) => array.element(&frame.data(), out),
-                    None => out.push(frame.raw),
+                    None => out.push(frame.raw.clone()),
+                }
+                if !frame.is_comment_only() {
+                    match seen {
+                        Some((_, last)) => *last = frame,
+                        None => *seen = Some((frame.clone(), frame)),
+                    }
                 }
                 Ok(progress)
             }
@@ -161,6 +171,14 @@ impl Sink {
             } => {
                 array.element(&codec.write_error(error), out);
                 array.close(out);
+            }
+            Self::Verbatim {
+                codec,
+                seen: Some((first, last)),
+                ..
+            } => {
+                let written = codec.write_stream_break(error, &first.data(), &last.data());
+                out.push(written.into());
             }
             Self::Verbatim { codec, .. } => out.push(codec.write_stream_error(error).into()),
         }

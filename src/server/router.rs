@@ -15,6 +15,10 @@ pub enum Route<'a> {
     /// A call that goes upstream.
     Inference(Inference<'a>),
     Metrics,
+    /// What a kept response was given.
+    InputItems {
+        id: &'a str,
+    },
     /// One model's card, in the dialect of the route.
     Model {
         id: Cow<'a, str>,
@@ -31,6 +35,10 @@ pub enum Route<'a> {
     },
     /// The trail of a request.
     Request {
+        id: &'a str,
+    },
+    /// A kept response.
+    Response {
         id: &'a str,
     },
     Root,
@@ -70,6 +78,7 @@ impl Route<'_> {
         match self {
             Self::Inference(inference) => inference.dialect,
             Self::Model { gemini: true, .. } | Self::Models { gemini: true } => Dialect::Gemini,
+            Self::InputItems { .. } | Self::Response { .. } => Dialect::OpenAiResponses,
             _ => Dialect::OpenAiChat,
         }
     }
@@ -83,6 +92,7 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
     }
     let permitted = match *method {
         Method::GET | Method::HEAD => allow.contains("GET"),
+        Method::DELETE => allow.contains("DELETE"),
         Method::POST => allow.contains("POST"),
         _ => false,
     };
@@ -107,6 +117,7 @@ pub fn dialect_of_path(path: &str) -> Dialect {
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
 const BOTH: &str = "GET, HEAD, POST";
+const GET_OR_DELETE: &str = "DELETE, GET, HEAD";
 
 fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
     let path = if path.len() > 1 {
@@ -146,6 +157,9 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
                 let is_id = !id.is_empty() && !id.contains('/');
                 return is_id.then_some((Route::Request { id }, GET));
             }
+            if let Some(rest) = path.strip_prefix("/v1/responses/") {
+                return response_route(rest);
+            }
             let (rest, beta) = match path.strip_prefix("/v1beta/models/") {
                 Some(rest) => (rest, true),
                 None => (path.strip_prefix("/v1/models/")?, false),
@@ -154,6 +168,17 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
         }
     };
     Some(found)
+}
+
+/// `{id}` or `{id}/input_items`.
+fn response_route(rest: &str) -> Option<(Route<'_>, &'static str)> {
+    let (id, below) = rest.split_once('/').unwrap_or((rest, ""));
+    match below {
+        _ if id.is_empty() => None,
+        "" => Some((Route::Response { id }, GET_OR_DELETE)),
+        "input_items" => Some((Route::InputItems { id }, GET)),
+        _ => None,
+    }
 }
 
 /// `{model}` or `{model}:{verb}`; the model may hold slashes and, before the verb, colons.
@@ -269,6 +294,14 @@ mod tests {
         assert_eq!(
             route(&Method::DELETE, "/v1/models"),
             Err(RouteError::Method { allow: "GET, HEAD" })
+        );
+        assert_eq!(
+            route(&Method::DELETE, "/v1/responses/resp_1/input_items"),
+            Err(RouteError::Method { allow: "GET, HEAD" })
+        );
+        assert_eq!(
+            route(&Method::DELETE, "/v1/responses/resp_1"),
+            Ok(Route::Response { id: "resp_1" })
         );
         assert_eq!(
             route(&Method::CONNECT, "/"),

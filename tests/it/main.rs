@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod budget;
+mod cases;
 mod catalog;
 mod chat_command;
 mod client;

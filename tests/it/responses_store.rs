@@ -195,3 +195,121 @@ async fn jobs_and_stored_prompts_are_refused_only_where_nobody_knows_them() {
     }
     assert_eq!(translated.requests().len(), 0);
 }
+
+/// The status and the document at an address, for one of the two clients.
+async fn look(gateway: &Gateway, client: &str, method: &str, target: &str) -> (u16, Value) {
+    let request = Request::new(method, target).header(
+        "authorization",
+        &format!("Bearer client-{client}-0123456789"),
+    );
+    let answer = gateway.send(&request).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test]
+async fn a_kept_response_can_be_looked_at_and_deleted_by_its_client_only() {
+    let (_upstream, gateway) = pair(chat(), 1, CLIENTS).await;
+    for stream in [false, true] {
+        let answer = gateway.send(&ask("one", &first(stream))).await;
+        let id = id_of(&answer);
+        let at = format!("/v1/responses/{id}");
+        let (status, kept) = look(&gateway, "one", "GET", &at).await;
+        assert_eq!((status, &kept["id"]), (200, &json!(id)));
+        assert_eq!(kept["output"][0]["content"][0]["text"], "blue sky");
+        if !stream {
+            assert_eq!(kept, answer.json());
+        }
+        let (status, error) = look(&gateway, "two", "GET", &at).await;
+        assert_eq!(
+            (status, &error["error"]["type"]),
+            (404, &json!("invalid_request_error"))
+        );
+        assert_eq!(look(&gateway, "two", "DELETE", &at).await.0, 404);
+        let (status, gone) = look(&gateway, "one", "DELETE", &at).await;
+        let deleted = json!({"id": id, "object": "response", "deleted": true});
+        assert_eq!((status, gone), (200, deleted));
+        assert_eq!(look(&gateway, "one", "GET", &at).await.0, 404);
+        assert_not_found(&gateway.send(&ask("one", &next(&id, false))).await);
+    }
+}
+
+#[tokio::test]
+async fn a_response_names_the_one_it_went_on_from_and_lists_what_it_was_given() {
+    let (_upstream, gateway) = pair(chat(), 1, CLIENTS).await;
+    let id = id_of(&gateway.send(&ask("one", &first(false))).await);
+    let second = gateway.send(&ask("one", &next(&id, false))).await;
+    assert_eq!(second.json()["previous_response_id"], json!(id));
+    let streamed = gateway.send(&ask("one", &next(&id, true))).await;
+    let named = format!(r#""previous_response_id":"{id}""#);
+    assert!(streamed.text().contains(&named), "{}", streamed.text());
+
+    let at = format!("/v1/responses/{}/input_items", id_of(&second));
+    let (status, list) = look(&gateway, "one", "GET", &format!("{at}?order=asc&limit=2")).await;
+    assert_eq!(
+        (status, &list["object"], &list["has_more"]),
+        (200, &json!("list"), &json!(true))
+    );
+    let texts = |list: &Value| -> Vec<String> {
+        let items = list["data"].as_array().expect("items").iter();
+        items
+            .map(|item| {
+                item["content"][0]["text"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect()
+    };
+    assert_eq!(texts(&list), ["what is up?", "blue sky"]);
+    let after = list["last_id"].as_str().expect("an id");
+    let (_, rest) = look(
+        &gateway,
+        "one",
+        "GET",
+        &format!("{at}?order=asc&after={after}"),
+    )
+    .await;
+    assert_eq!(
+        (texts(&rest), &rest["has_more"]),
+        (vec!["and down?".to_owned()], &json!(false))
+    );
+    let (_, newest) = look(&gateway, "one", "GET", &at).await;
+    assert_eq!(texts(&newest), ["and down?", "blue sky", "what is up?"]);
+    assert_eq!(look(&gateway, "two", "GET", &at).await.0, 404);
+    assert_eq!(
+        look(&gateway, "one", "GET", &format!("{at}?limit=0"))
+            .await
+            .0,
+        400
+    );
+}
+
+#[tokio::test]
+async fn a_native_stream_that_is_cut_fails_in_sequence() {
+    let frames = responses::frames(&["blue", " sky"]);
+    let cut: Vec<String> = frames.iter().take(frames.len() - 1).cloned().collect();
+    let upstream = Upstream::start(Script::always(Reply::sse(cut))).await;
+    let gateway = Gateway::start(&format!(
+        "[providers.fake]\nkind = \"openai_responses\"\nbase_url = \"{}\"\napi_keys = {:?}\n",
+        upstream.base_url(),
+        keys(1)
+    ))
+    .await;
+    let body = first(true).to_string();
+    let answer = gateway.send(&Request::post("/v1/responses", body)).await;
+    let text = answer.text();
+    let events: Vec<Value> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).expect("JSON"))
+        .collect();
+    let [.., before, last] = events.as_slice() else {
+        panic!("{text}")
+    };
+    assert_eq!(last["type"], "response.failed", "{text}");
+    assert_eq!(last["response"]["status"], "failed");
+    assert_eq!(last["response"]["error"]["code"], "server_error");
+    assert_eq!(last["response"]["id"], events[0]["response"]["id"]);
+    let number = |event: &Value| event["sequence_number"].as_u64().expect("a number");
+    assert_eq!(number(last), number(before) + 1, "{text}");
+}

@@ -4,6 +4,7 @@ import functools
 import unittest
 
 import clients
+import openai
 from fake import script
 from fake.embeddings import vector
 from fake.server import Fake
@@ -170,7 +171,18 @@ class Suite(unittest.TestCase):
         reply = client.ask(model, client.results(reply, DEGREES), **options)
         self.assertEqual(reply.text, script.FINAL)
 
-    def test_a_client_that_keeps_no_signatures_is_served(self):
+    def test_a_client_that_keeps_no_signatures_has_them_kept(self):
+        client = self.client("chat")
+        for upstream in MODELS:
+            for stream in (False, True):
+                with self.subTest(upstream=upstream, stream=stream):
+                    model = model_of(upstream)
+                    options = {"stream": stream, "tools": True, "think": True}
+                    reply = client.ask(model, client.start("[toolthink] weather?"), **options)
+                    history = client.bare(client.results(reply, DEGREES))
+                    self.assertEqual(client.ask(model, history, **options).text, script.FINAL)
+
+    def test_nobody_has_signatures_kept_for_whom_none_were_made(self):
         client = self.client("chat")
         for upstream in MODELS:
             with self.subTest(upstream=upstream):
@@ -178,6 +190,19 @@ class Suite(unittest.TestCase):
                 reply = client.ask(model, client.start("[forgetful] weather?"), **options)
                 history = client.bare(client.results(reply, DEGREES))
                 self.assertEqual(client.ask(model, history, **options).text, script.FINAL)
+
+    def test_a_kept_response_is_looked_at_and_deleted(self):
+        sdk = self.client("responses").sdk
+        for upstream in MODELS.keys() - {"responses"}:
+            with self.subTest(upstream=upstream):
+                made = sdk.responses.create(model=model_of(upstream), input="[plain] hello")
+                kept = sdk.responses.retrieve(made.id)
+                self.assertEqual(kept.output_text, script.TEXT)
+                items = list(sdk.responses.input_items.list(made.id))
+                self.assertEqual(items[0].content[0].text, "[plain] hello")
+                sdk.responses.delete(made.id)
+                with self.assertRaises(openai.NotFoundError):
+                    sdk.responses.retrieve(made.id)
 
     @every_way
     def test_a_schema_reaches_the_upstream(self, client, upstream, stream):

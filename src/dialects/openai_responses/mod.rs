@@ -81,6 +81,10 @@ impl Codec for OpenAiResponses {
     fn write_stream_error(&self, error: &ErrorReply) -> Vec<u8> {
         error::event(error)
     }
+
+    fn write_stream_break(&self, error: &ErrorReply, first: &[u8], last: &[u8]) -> Vec<u8> {
+        error::failed(error, first, last).unwrap_or_else(|| error::event(error))
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a gateway needs to keep responses for `previous_response_id`: pure functions of bodies.
 //!
 //! The caller holds the store (bounded, expiring, one per client): under a response's id it keeps
-//! [`conversation`]'s list, and hands it to [`expand`] when the id comes back. Instructions are
+//! what [`stored`] made, and hands the items to [`expand`] when the id comes back. Instructions are
 //! never inherited (OpenAI API reference, read 2026-11-22).
 
 use serde_json::value::RawValue;
@@ -65,29 +65,157 @@ pub fn expand(previous: &[Raw], body: &[u8]) -> Result<Vec<u8>, ReadError> {
     Ok(out)
 }
 
-/// All items of a conversation after an answer: the (expanded) request's and the response's.
-/// `response` is the response object, or the event that ended the stream.
-pub fn conversation(body: &[u8], response: &[u8]) -> Result<Vec<Raw>, ReadError> {
-    let fields = Fields::parse(body)?;
-    let mut items = input_items(fields.raw("input"))?;
-    let mut response = Fields::parse(response)?;
-    if let Some(inner) = response.take("response") {
-        response = Fields::parse_raw(inner)?;
-    }
-    if let Some(output) = response.take("output") {
+/// A response, and the conversation it ends.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// All items, the response's output last.
+    pub items: Vec<Raw>,
+    /// How many of them the response was given.
+    pub inputs: usize,
+    pub id: String,
+    /// The response object.
+    pub object: Raw,
+}
+
+/// What is stored of an answer to an (expanded) request: `answer` is the response object, or the
+/// event that ended the stream. `None` for a response without an id.
+pub fn stored(body: &[u8], answer: &[u8]) -> Result<Option<Stored>, ReadError> {
+    let mut items = input_items(Fields::parse(body)?.raw("input"))?;
+    let inputs = items.len();
+    let whole: &RawValue = serde_json::from_slice(answer)?;
+    let object = Fields::parse_raw(whole)?.take("response").unwrap_or(whole);
+    let mut fields = Fields::parse_raw(object)?;
+    let Ok(Some(id)) = fields.take_as::<String>("id") else {
+        return Ok(None);
+    };
+    if let Some(output) = fields.take("output") {
         let output: Vec<Raw> = serde_json::from_str(output.get())?;
         items.extend(output);
     }
-    Ok(items)
+    Ok(Some(Stored {
+        items,
+        inputs,
+        id,
+        object: object.to_owned(),
+    }))
 }
 
-/// The id of a response object, or of the one in an event.
-pub fn response_id(response: &[u8]) -> Option<String> {
-    let mut fields = Fields::parse(response).ok()?;
-    if let Some(inner) = fields.take("response") {
-        fields = Fields::parse_raw(inner).ok()?;
+/// The answer to a look at, or the deletion of, a response that is not kept.
+pub fn absent(id: &str) -> ErrorReply {
+    let shown: String = id.chars().take(80).collect();
+    ErrorReply::new(
+        404,
+        ErrorKind::InvalidRequest,
+        "not_found",
+        format!("Response with id '{shown}' not found."),
+    )
+}
+
+/// The answer to a deletion.
+pub fn deleted(id: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    object(&mut out, |o| {
+        o.put("id", id);
+        o.put("object", "response");
+        o.put("deleted", &true);
+    });
+    out
+}
+
+/// Which part of a list is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The item after which it begins; `None` begins at the beginning.
+    pub after: Option<String>,
+    /// The oldest first.
+    pub ascending: bool,
+    /// Most items.
+    pub limit: usize,
+}
+
+impl Default for Page {
+    /// The newest twenty (OpenAI API reference, read 2026-11-22).
+    fn default() -> Self {
+        Self {
+            after: None,
+            ascending: false,
+            limit: 20,
+        }
     }
-    fields.take_as("id").ok().flatten()
+}
+
+/// A list of a response's input items. Items that came without an id get one of their place.
+pub fn item_list(response: &str, items: &[Raw], page: &Page) -> Vec<u8> {
+    let mut listed: Vec<(String, Raw)> = items
+        .iter()
+        .enumerate()
+        .map(|(at, item)| listed_item(response, at, item))
+        .collect();
+    if !page.ascending {
+        listed.reverse();
+    }
+    let start = page.after.as_ref().map_or(0, |after| {
+        let found = listed.iter().position(|(id, _)| id == after);
+        found.map_or(listed.len(), |at| at + 1)
+    });
+    let rest = listed.get(start..).unwrap_or_default();
+    let shown = rest.get(..page.limit).unwrap_or(rest);
+    let mut out = Vec::new();
+    object(&mut out, |o| {
+        o.put("object", "list");
+        o.array("data", |list| {
+            for (_, item) in shown {
+                list.raw(item);
+            }
+        });
+        o.put("first_id", &shown.first().map(|(id, _)| id));
+        o.put("last_id", &shown.last().map(|(id, _)| id));
+        o.put("has_more", &(shown.len() < rest.len()));
+    });
+    out
+}
+
+/// An item with an id, and its text as a list of parts, as the API lists it.
+fn listed_item(response: &str, at: usize, item: &RawValue) -> (String, Raw) {
+    let Ok(fields) = Fields::parse_raw(item) else {
+        return (String::new(), item.to_owned());
+    };
+    let text_of = |name: &str| -> Option<String> {
+        fields
+            .raw(name)
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+    };
+    let id = text_of("id").unwrap_or_else(|| format!("item_{response}_{at}"));
+    let role = text_of("role");
+    let listed = raw_object(|o| {
+        o.put("id", &id);
+        if fields.raw("type").is_none() && role.is_some() {
+            o.put("type", "message");
+        }
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "id") {
+            match text_of(name).filter(|_| name == "content" && role.is_some()) {
+                Some(text) => o.array("content", |list| {
+                    list.object(|o| {
+                        let is_answer = role.as_deref() == Some("assistant");
+                        o.put(
+                            "type",
+                            if is_answer {
+                                "output_text"
+                            } else {
+                                "input_text"
+                            },
+                        );
+                        o.put("text", &text);
+                        if is_answer {
+                            o.array("annotations", |_| {});
+                        }
+                    });
+                }),
+                None => o.raw(name, value),
+            }
+        }
+    });
+    (id, listed)
 }
 
 /// `input` as items: a text is one user message.

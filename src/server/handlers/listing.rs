@@ -13,7 +13,7 @@ use crate::gateway::snapshot::Snapshot;
 use crate::pool::CredentialState;
 use crate::server::body;
 use crate::server::clients::Client;
-use crate::server::handlers::{Settings, Shared, estimate, stats};
+use crate::server::handlers::{Settings, Shared, estimate, stats, stored};
 use crate::server::respond::{self, Answer};
 use crate::server::router::Route;
 use crate::time::Timestamp;
@@ -75,6 +75,8 @@ pub(super) async fn handle(
         Route::Providers => respond::json(StatusCode::OK, providers(&snapshot)),
         Route::Metrics => stats::metrics(shared, settings),
         Route::QuotaStats { refresh: false } => stats::quota_stats(shared, query).await,
+        Route::InputItems { id } => stored::input_items(shared, client, id, query),
+        Route::Response { id } => stored::response(shared, client, id, request.method()),
         Route::Request { id } => stats::request(shared, client, id).await,
         Route::CostEstimate | Route::QuotaStats { refresh: true } | Route::TokenCount => {
             let body = match body::read(request.into_body(), settings.max_body).await {

@@ -4,6 +4,7 @@ mod estimate;
 mod inference;
 mod listing;
 mod stats;
+mod stored;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

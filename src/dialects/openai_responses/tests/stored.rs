@@ -22,11 +22,10 @@ fn a_conversation_goes_on_with_its_items_and_without_its_instructions() {
     let response = json!({"type": "response.completed", "response": {"id": "resp_1", "output": [
         {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "yes"}]}]}})
     .to_string();
-    assert_eq!(
-        store::response_id(response.as_bytes()).as_deref(),
-        Some("resp_1")
-    );
-    let held = store::conversation(first.as_bytes(), response.as_bytes()).expect("items");
+    let stored = store::stored(first.as_bytes(), response.as_bytes());
+    let stored = stored.expect("read").expect("an id");
+    assert_eq!((stored.id.as_str(), stored.inputs), ("resp_1", 1));
+    let held = stored.items;
     assert_eq!(held.len(), 2);
     let second = r#"{"model":"m","previous_response_id":"resp_1","temperature":1.50,"input":[{"type":"item_reference","id":"msg_1"},{"role":"user","content":"more"}]}"#;
     assert_eq!(
@@ -59,4 +58,27 @@ fn a_request_without_input_goes_on_from_the_stored_items_alone() {
         parsed(&expanded)["input"],
         json!([{"role": "user", "content": "hi"}])
     );
+}
+
+#[test]
+fn a_list_of_items_gives_each_an_id_and_its_text_as_parts() {
+    let items = [
+        raw(r#"{"role":"user","content":"hi"}"#),
+        raw(r#"{"type":"function_call_output","id":"fco_1","call_id":"c","output":"7"}"#),
+    ];
+    let page = store::Page {
+        ascending: true,
+        ..store::Page::default()
+    };
+    let listed = parsed(&store::item_list("resp_1", &items, &page));
+    assert_eq!(
+        listed,
+        json!({"object": "list", "has_more": false, "first_id": "item_resp_1_0", "last_id": "fco_1",
+            "data": [
+                {"id": "item_resp_1_0", "type": "message", "role": "user",
+                    "content": [{"type": "input_text", "text": "hi"}]},
+                {"id": "fco_1", "type": "function_call_output", "call_id": "c", "output": "7"}]})
+    );
+    let nothing = parsed(&store::item_list("resp_1", &[], &page));
+    assert_eq!(nothing["first_id"], json!(null));
 }
