@@ -1,7 +1,7 @@
 //! Responses kept for `previous_response_id`, where the upstream keeps none: what a client was
 //! answered through a translation can be gone on from, on any target.
 //!
-//! Kept in memory only and within [`LIMITS`]; the least recently used goes first. Each client sees
+//! Kept in memory only and within `LIMITS`; the least recently used goes first. Each client sees
 //! its own. An id that is not kept is left in the body: an upstream that speaks the dialect may
 //! know it ([`crate::gateway::exchange`] refuses it for all others).
 

@@ -3,7 +3,7 @@
 //! An answer's signatures are kept for the client, by the turn, with who made them: the credential
 //! and the model family. A later request that brings the turn back bare gets them back, if the same
 //! credential serves a model of that family; any other gets the turn without ([`Recalled`]). Kept in
-//! memory only, within [`TURNS`] and [`SIGNATURES`]. What a vendor refused is never sent again.
+//! memory only, within `TURNS` and `SIGNATURES`. What a vendor refused is never sent again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
