@@ -5,8 +5,10 @@ use std::io::{self, Write};
 
 use console::{measure_text_width, truncate_str};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::crossterm::terminal::{self, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use zeroize::Zeroizing;
+
+use crate::cli::pick::columns;
 
 /// Nothing typed is longer: keys and addresses are not.
 const MAX_CHARACTERS: usize = 16 * 1024;
@@ -136,7 +138,7 @@ impl Line {
 
     /// Draws it on one row: a long text is shown around the cursor, a long prompt is cut.
     fn draw(&self, prompt: &str, out: &mut impl Write) -> io::Result<()> {
-        let columns = terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let columns = columns();
         let prompt = truncate_str(prompt, (columns * 2 / 3).max(8), "…");
         let room = columns
             .saturating_sub(measure_text_width(&prompt) + 4)

@@ -98,8 +98,10 @@ pub(super) fn yes_or_no(question: &str, default: bool) -> io::Result<Option<bool
     Ok(answer)
 }
 
-fn columns() -> usize {
-    terminal::size().map_or(80, |(columns, _)| usize::from(columns))
+/// The terminal's width; 80 where it does not say, as one made by a program may not.
+pub(super) fn columns() -> usize {
+    let told = terminal::size().map_or(0, |(columns, _)| usize::from(columns));
+    if told == 0 { 80 } else { told }
 }
 
 /// Takes back so many lines.

@@ -43,6 +43,30 @@ async fn without_a_server_the_state_file_is_read() {
 }
 
 #[tokio::test]
+async fn keys_filter_and_disable_after_asking() {
+    let (_upstream, gateway) = pair(Script::always(openai::completion("hi")), 2, "").await;
+    let mut screen = watch(&gateway, &[]);
+    screen.shows("2 of 2 ready").await;
+    screen.press("/");
+    screen.answer("filter: _", "fake/2").await;
+    screen.hides("  fake/1").await;
+    screen.answer("> fake/2", "\r").await;
+    screen.hides("Enter keeps it").await;
+    screen.press("d");
+    screen.answer("disable fake/2? y/n", "n").await;
+    screen.answer("left as it is", "d").await;
+    screen.answer("disable fake/2? y/n", "y").await;
+    screen.shows("disabled fake/2").await;
+    // The server takes it over within a second, and the screen with it.
+    screen.shows("1 of 2 ready").await;
+    screen.press("e");
+    screen.shows("2 of 2 ready").await;
+    screen.press("\u{1b}");
+    screen.answer("  fake/1", "q").await;
+    assert_eq!(screen.ended().await, 0);
+}
+
+#[tokio::test]
 async fn a_cooldown_is_counted_down_and_reset() {
     let script = Script::new()
         .once(&crate::fake::key("1"), [openai::rate_limited()])

@@ -13,11 +13,28 @@ use crate::harness::{Home, assert_no_canary, patiently};
 /// Runs a command on a pseudo terminal of so many rows and columns, passing keys and screen on,
 /// and ends with the command's code.
 const PYTHON: &str = "
-import os, pty, sys
-rows, columns = sys.argv[1], sys.argv[2]
-shell = 'stty rows ' + rows + ' cols ' + columns + '; exec \"$@\"'
-status = pty.spawn(['/bin/sh', '-c', shell, 'sh'] + sys.argv[3:])
-sys.exit(os.waitstatus_to_exitcode(status) % 256)
+import fcntl, os, pty, select, struct, sys, termios
+size = struct.pack('HHHH', int(sys.argv[1]), int(sys.argv[2]), 0, 0)
+child, screen = pty.fork()
+if child == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, size)
+    os.execv(sys.argv[3], sys.argv[3:])
+sources, ended = [0, screen], False
+while not ended:
+    for source in select.select(sources, [], [])[0]:
+        try:
+            piece = os.read(source, 65536)
+        except OSError:  # the last program on the terminal has left it
+            piece = b''
+        if piece:
+            target = screen if source == 0 else 1
+            while piece:
+                piece = piece[os.write(target, piece):]
+        elif source == 0:
+            sources = [screen]
+        else:
+            ended = True
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256)
 ";
 
 /// The binary on a terminal.
@@ -98,16 +115,34 @@ impl Terminal {
         self.until(text, |screen| screen.contains(text)).await;
     }
 
+    /// Waits until the screen no longer shows a text.
+    pub(crate) async fn hides(&mut self, text: &str) {
+        self.until(text, |screen| !screen.contains(text)).await;
+    }
+
+    /// Waits until the last line on the screen begins with a text: a prompt that is open now.
+    pub(crate) async fn asks(&mut self, prompt: &str) {
+        let is_open = |screen: &str| {
+            let last = screen.trim_end().lines().last().unwrap_or_default();
+            last.starts_with(prompt)
+        };
+        self.until(prompt, is_open).await;
+    }
+
     async fn until(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
-        loop {
-            self.changed.mark_unchanged();
-            if is_there(&self.text()) {
-                return;
+        let mut changed = self.changed.clone();
+        let waiting = async {
+            loop {
+                changed.mark_unchanged();
+                let text = self.text();
+                if is_there(&text) {
+                    return;
+                }
+                let changed = changed.changed().await;
+                assert!(changed.is_ok(), "it ended without `{what}`:\n{text}");
             }
-            let waited_for = format!("`{what}` on\n{}", self.text());
-            let changed = patiently(&waited_for, self.changed.changed()).await;
-            assert!(changed.is_ok(), "it ended without {waited_for}");
-        }
+        };
+        patiently(what, waiting).await;
     }
 
     /// Presses keys.
