@@ -171,15 +171,33 @@ impl Boot {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, Failure> {
         let parts = Parts {
-            config: &self.loaded.config,
-            credentials,
-            fingerprint_key: &self.fingerprint_key,
             cache_dir: Some(&self.paths.cache_dir),
             store: Some(&self.store),
             previous,
-            now: Timestamp::now(),
+            ..self.parts(credentials)
         };
-        build::snapshot(&parts).map_err(|error| build_failure(&error, &self.paths.config_file))
+        self.built(&parts)
+    }
+
+    /// A snapshot to try a credential with before it is stored: nothing of it is kept.
+    pub fn trial_of(&self, candidate: &Credential) -> Result<Snapshot, Failure> {
+        self.built(&self.parts(std::slice::from_ref(candidate)))
+    }
+
+    fn parts<'a>(&'a self, credentials: &'a [Credential]) -> Parts<'a> {
+        Parts {
+            config: &self.loaded.config,
+            credentials,
+            fingerprint_key: &self.fingerprint_key,
+            cache_dir: None,
+            store: None,
+            previous: None,
+            now: Timestamp::now(),
+        }
+    }
+
+    fn built(&self, parts: &Parts<'_>) -> Result<Snapshot, Failure> {
+        build::snapshot(parts).map_err(|error| build_failure(&error, &self.paths.config_file))
     }
 }
 

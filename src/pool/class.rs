@@ -107,27 +107,15 @@ impl Totals {
 
     /// Takes over what another process has counted beyond this.
     pub(super) fn catch_up(&mut self, other: &Self) {
-        for (sum, count) in [
-            (&mut self.requests, other.requests),
-            (&mut self.successes, other.successes),
-            (&mut self.failures, other.failures),
-            (&mut self.input_tokens, other.input_tokens),
-            (&mut self.cache_read_tokens, other.cache_read_tokens),
-            (&mut self.cache_write_tokens, other.cache_write_tokens),
-            (&mut self.output_tokens, other.output_tokens),
-            (&mut self.reasoning_tokens, other.reasoning_tokens),
-        ] {
-            *sum = (*sum).max(count);
-        }
-        self.first_used_ms = [self.first_used_ms, other.first_used_ms]
-            .into_iter()
-            .flatten()
-            .min();
-        self.last_used_ms = self.last_used_ms.max(other.last_used_ms);
+        self.combine(other, u64::max);
     }
 
     /// Adds another's counts, as for a credential's sum over its classes.
     pub(super) fn add(&mut self, other: &Self) {
+        self.combine(other, u64::saturating_add);
+    }
+
+    fn combine(&mut self, other: &Self, both: fn(u64, u64) -> u64) {
         for (sum, count) in [
             (&mut self.requests, other.requests),
             (&mut self.successes, other.successes),
@@ -138,7 +126,7 @@ impl Totals {
             (&mut self.output_tokens, other.output_tokens),
             (&mut self.reasoning_tokens, other.reasoning_tokens),
         ] {
-            *sum = sum.saturating_add(count);
+            *sum = both(*sum, count);
         }
         self.first_used_ms = [self.first_used_ms, other.first_used_ms]
             .into_iter()

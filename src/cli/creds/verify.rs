@@ -1,6 +1,5 @@
 //! Asking a provider whether a key works, before it is stored.
 
-use std::slice;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -10,12 +9,10 @@ use crate::cli::boot::Boot;
 use crate::cli::creds::Named;
 use crate::cli::exit::Failure;
 use crate::credentials::{Credential, Source};
-use crate::gateway::build::{self, Parts};
 use crate::gateway::probe;
 use crate::ids::CredentialId;
 use crate::providers::verdict::{self, Verdict};
 use crate::secret::Secret;
-use crate::time::Timestamp;
 
 /// How long a provider may take to say whether it knows a key.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,19 +37,7 @@ pub(super) fn check(
         proxy: proxy.map(str::to_owned),
         ..Credential::api_key(id, Source::Store, secret.clone())
     };
-    let parts = Parts {
-        config: &boot.loaded.config,
-        credentials: slice::from_ref(&candidate),
-        fingerprint_key: &boot.fingerprint_key,
-        cache_dir: None,
-        store: None,
-        previous: None,
-        now: Timestamp::now(),
-    };
-    let snapshot = build::snapshot(&parts).map_err(|error| {
-        let file = boot.paths.config_file.display();
-        Failure::usage(error.to_string(), format!("edit {file}"))
-    })?;
+    let snapshot = boot.trial_of(&candidate)?;
     let Some(runtime) = snapshot.providers.get(named.id.as_str()) else {
         return Err(unverified(format!(
             "{} is switched off in the config",

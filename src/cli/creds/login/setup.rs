@@ -1,18 +1,15 @@
 //! The first steps with an account that has just been logged in to, before it is stored: an
 //! account that its vendor will not serve is not worth storing.
 
-use std::slice;
 use std::time::Duration;
 
 use crate::cli::boot::Boot;
 use crate::cli::creds::Named;
 use crate::cli::exit::Failure;
 use crate::credentials::{Credential, Material};
-use crate::gateway::build::{self, Parts};
 use crate::gateway::{accounts, probe};
 use crate::providers::account::AccountView;
 use crate::providers::verdict::{self, Verdict};
-use crate::time::Timestamp;
 
 /// How long the vendor may take to say whether it serves an account.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,19 +23,7 @@ pub(super) async fn take(
     named: &Named,
     mut draft: Credential,
 ) -> Result<(Credential, Option<verdict::Failure>), Failure> {
-    let parts = Parts {
-        config: &boot.loaded.config,
-        credentials: slice::from_ref(&draft),
-        fingerprint_key: &boot.fingerprint_key,
-        cache_dir: None,
-        store: None,
-        previous: None,
-        now: Timestamp::now(),
-    };
-    let snapshot = build::snapshot(&parts).map_err(|error| {
-        let file = boot.paths.config_file.display();
-        Failure::usage(error.to_string(), format!("edit {file}"))
-    })?;
+    let snapshot = boot.trial_of(&draft)?;
     let runtime = snapshot.providers.get(named.id.as_str());
     let holder = runtime.and_then(|runtime| runtime.holders.get(&draft.id));
     let (Some(runtime), Some(account)) = (runtime, holder.and_then(|holder| holder.account()))
