@@ -1,12 +1,14 @@
 //! Questions, asked on terminals only; elsewhere the answer comes from stdin or a flag.
 
 use std::io::{self, BufRead, IsTerminal, Read};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Failure;
 use crate::cli::field::{self, Typed};
-use crate::cli::pick;
+use crate::cli::pick::{self, Picked};
 use crate::secret::Secret;
 
 /// No key or pasted URL is longer; a bound so that a wrong pipe cannot fill the memory.
@@ -67,6 +69,28 @@ pub(super) fn field(what: &str, initial: &str, is_hidden: bool) -> Result<Typed,
         Ok(typed) => Ok(typed),
         Err(error) => Err(from_prompt(&error)),
     }
+}
+
+/// Asks to choose one of several; the answer is its place.
+pub fn select(question: &str, items: &[String]) -> Result<usize, Failure> {
+    match pick::ask(question, items, 0, false).map_err(|error| from_prompt(&error))? {
+        Picked::Item(place) => Ok(place),
+        Picked::Interrupted | Picked::Left => Err(Failure::interrupted()),
+    }
+}
+
+/// The first line of stdin if a key comes down the pipe within `patience`; `None` for anything that
+/// cannot be one, and where nothing comes.
+pub fn piped_key(patience: Duration) -> Option<Secret> {
+    let (sender, receiver) = mpsc::channel();
+    // It may read for ever; it ends with the process.
+    std::thread::spawn(move || {
+        let line = first_line(&mut io::stdin().lock(), "API key").map(Zeroizing::new);
+        let _ = sender.send(line);
+    });
+    let line = receiver.recv_timeout(patience).ok()?.ok()?;
+    let is_key = !line.trim().is_empty() && !line.trim().contains(char::is_whitespace);
+    is_key.then(|| Secret::new(&line))
 }
 
 /// Reads the first line, without its line ending.

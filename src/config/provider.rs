@@ -55,6 +55,9 @@ pub struct Provider {
     pub guard_tools: bool,
     /// Pay with Google One AI credits where a quota is used up (`gemini_cli`, `antigravity`).
     pub spend_credits: bool,
+    /// Offer coder models of Qwen's accounts a tool they are told not to call, where a request has
+    /// none: without any they put stray tokens into their answers.
+    pub dummy_tool: bool,
     /// How the simulated provider `demo` misbehaves; the grammar is in `config.example.toml`.
     pub script: Option<String>,
     /// Merged into each upstream request.
@@ -95,6 +98,7 @@ impl Default for Provider {
             think_tags: false,
             guard_tools: false,
             spend_credits: false,
+            dummy_tool: true,
             script: None,
             extra_body: serde_json::Map::new(),
             priority_multipliers: BTreeMap::new(),
@@ -124,6 +128,21 @@ pub fn is_proxy(address: &str) -> bool {
         .scheme_str()
         .is_some_and(|scheme| schemes.contains(&scheme))
         && parsed.host().is_some_and(|host| !host.is_empty())
+}
+
+impl Provider {
+    /// `true` if an address of the user's own stands for the vendor's: then what is known of the
+    /// vendor's service says nothing.
+    pub fn is_elsewhere(&self) -> bool {
+        let oauth = &self.oauth;
+        let urls = [
+            &oauth.auth_url,
+            &oauth.device_url,
+            &oauth.token_url,
+            &oauth.userinfo_url,
+        ];
+        !self.base_url.is_empty() || urls.into_iter().any(Option::is_some)
+    }
 }
 
 /// The dialect of a provider of the user's own.

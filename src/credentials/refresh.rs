@@ -22,6 +22,7 @@ use crate::credentials::oauth::{Client, Http, OAuthError};
 use crate::credentials::store::{Store, StoreError};
 use crate::credentials::{Account, Credential, Material};
 use crate::ids::CredentialId;
+use crate::providers::oauth::Bearer;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -270,7 +271,7 @@ impl LiveAccount {
         let mut flight = {
             let mut state = self.lock();
             if state.account.generation > generation
-                && let Some(token) = usable(&state.account, now)
+                && let Some(token) = self.usable_of(&state.account, now)
             {
                 return Ok(token);
             }
@@ -354,7 +355,7 @@ impl LiveAccount {
             && is_newer(&stored, &seen)
         {
             self.adopt(&stored);
-            if let Some(token) = usable(&stored, now) {
+            if let Some(token) = self.usable_of(&stored, now) {
                 return Ok(token);
             }
         }
@@ -384,7 +385,7 @@ impl LiveAccount {
                 tracing::error!(credential = %self.id, "new tokens of {} are not on disk: {error}", self.id);
             }
         }
-        let token = token_of(&renewed);
+        let token = self.token_of(&renewed);
         self.lock().account = renewed;
         token.ok_or_else(|| RefreshError::NeedsLogin("the provider gave no token".to_owned()))
     }
@@ -426,7 +427,7 @@ impl LiveAccount {
             && is_newer(&stored, account)
         {
             self.adopt(&stored);
-            if let Some(token) = usable(&stored, now) {
+            if let Some(token) = self.usable_of(&stored, now) {
                 return Ok(token);
             }
         }
@@ -517,8 +518,31 @@ impl LiveAccount {
         written.await.unwrap_or(Ok(None))
     }
 
+    /// What an account's requests are sent with, if it lives for a while yet.
+    fn usable_of(&self, account: &Account, now: Timestamp) -> Option<Token> {
+        let lives = account.expires.is_none_or(|end| now + USABLE_MARGIN < end);
+        self.token_of(account).filter(|_| lives)
+    }
+
+    /// The access token, or the key that came with it where the vendor wants that.
+    fn token_of(&self, account: &Account) -> Option<Token> {
+        let secret = match self.client.spec.userinfo.bearer {
+            Bearer::AccessToken => account.access_token.clone(),
+            Bearer::Fact { name, .. } => account
+                .extra
+                .get(name)
+                .and_then(Value::as_str)
+                .map(Secret::new)
+                .filter(|key| !key.is_empty()),
+        };
+        Some(Token {
+            secret: secret?,
+            generation: account.generation,
+        })
+    }
+
     fn usable(&self, now: Timestamp) -> Option<Token> {
-        usable(&self.lock().account, now)
+        self.usable_of(&self.lock().account, now)
     }
 
     /// 1, 2, 4 … 60 s, each at random between half and whole.
@@ -565,19 +589,6 @@ pub fn with_tokens(mut account: Account, tokens: Tokens, now: Timestamp) -> Acco
     account.generation += 1;
     account.expired_reason = None;
     account
-}
-
-/// The access token if it lives for a while yet.
-fn usable(account: &Account, now: Timestamp) -> Option<Token> {
-    let lives = account.expires.is_none_or(|end| now + USABLE_MARGIN < end);
-    token_of(account).filter(|_| lives)
-}
-
-fn token_of(account: &Account) -> Option<Token> {
-    Some(Token {
-        secret: account.access_token.clone()?,
-        generation: account.generation,
-    })
 }
 
 /// Whether `one` holds something that `other` does not know: a later refresh, or a new log-in.

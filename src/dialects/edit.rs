@@ -35,6 +35,11 @@ impl<'a> Members<'a> {
             .filter(|value| *value != "null")
     }
 
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(name, _)| name.as_str())
+    }
+
     /// A member that is a string.
     pub fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.raw(name)?).ok()

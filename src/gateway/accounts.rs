@@ -6,8 +6,8 @@
 //! it means: a new log-in, a page its owner must open, or a rest.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -38,9 +38,6 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// An account whose OAuth client is refused rests so long: only a new configuration helps.
 const CLIENT_REST: Duration = Duration::from_mins(5);
 
-/// API keys have no facts.
-static NO_FACTS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-
 /// A credential as attempts know it. Made anew with each snapshot; what lives on is in its proof.
 pub struct Holder {
     pub id: CredentialId,
@@ -50,6 +47,10 @@ pub struct Holder {
     tier: Option<String>,
     /// The project that the configuration names, for accounts that know of none.
     project: Option<String>,
+    /// What is known of a key; an account has its facts with it.
+    facts: Arc<Map<String, Value>>,
+    /// Why its vendor serves it no longer: then nobody is called for it.
+    pub closed: Option<String>,
 }
 
 /// What a credential proves itself with.
@@ -77,6 +78,7 @@ pub struct Pass {
     account: Option<Box<Account>>,
     email: Option<String>,
     tier: Option<String>,
+    facts: Arc<Map<String, Value>>,
 }
 
 impl AccountInUse {
@@ -118,11 +120,13 @@ impl AccountInUse {
 
 impl Holder {
     /// A credential; `account` is the live one where it is an account, without which it cannot
-    /// serve.
+    /// serve. `facts` are a key's, `closed` says why its vendor serves it no longer.
     pub fn new(
         credential: &Credential,
         account: Option<Arc<AccountInUse>>,
         project: Option<&str>,
+        facts: Map<String, Value>,
+        closed: Option<String>,
     ) -> Option<Self> {
         let proof = match &credential.material {
             Material::ApiKey(secret) => Proof::Key(secret.clone()),
@@ -134,6 +138,8 @@ impl Holder {
             email: credential.email.clone(),
             tier: credential.tier.clone(),
             project: project.map(str::to_owned),
+            facts: Arc::new(facts),
+            closed,
         })
     }
 
@@ -173,6 +179,7 @@ impl Holder {
             account,
             email: self.email.clone(),
             tier: self.tier.clone(),
+            facts: Arc::clone(&self.facts),
         })
     }
 }
@@ -188,7 +195,7 @@ impl Pass {
         let facts = self
             .account
             .as_ref()
-            .map_or(&*NO_FACTS, |account| &account.extra);
+            .map_or(&*self.facts, |account| &account.extra);
         let said = || facts.get("tier").and_then(Value::as_str);
         AccountView {
             facts,
@@ -268,6 +275,10 @@ pub async fn ready(runtime: &ProviderRuntime, id: &CredentialId) -> Result<Optio
     let Some(holder) = runtime.holders.get(id) else {
         return Ok(None);
     };
+    if let Some(closed) = &holder.closed {
+        let failure = Failure::new(Verdict::Dead, closed.clone());
+        return Err(Unready::Refused(failure));
+    }
     let Some(account) = holder.account() else {
         return Ok(holder.pass(None));
     };

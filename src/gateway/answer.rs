@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::gateway::count;
 use crate::gateway::exchange::{Back, Exchange};
 use crate::gateway::failure::{self, Lost, LostReply};
-use crate::gateway::frames::{self, Frames};
+use crate::gateway::frames::{self, Frames, Repair};
 use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
@@ -144,7 +144,7 @@ impl Circumstances<'_> {
         let headers = self.stream_headers(&reply.headers);
         let relay = relay::open(
             reply.body,
-            Frames::new(self.mender()),
+            Frames::new(self.repair()),
             sink,
             self.relay_context(),
             self.first_byte_by,
@@ -194,15 +194,15 @@ impl Circumstances<'_> {
             .await
             .map_err(Lost::unsent)?;
         if is_event_stream {
-            let stream = frames::mended(body, self.mender());
+            let stream = frames::mended(body, self.repair());
             return self.gathered(status, &reply.headers, stream);
         }
         let body = match self.envelope() {
             Some(adapter) => adapter.unwrap(body),
             None => body,
         };
-        let body = match self.mender() {
-            Some(mut mender) => mender.whole(body),
+        let body = match self.repair() {
+            Some(repair) => repair.whole(body),
             None => body,
         };
         let inspection = inspect(self.exchange.dialect, self.exchange.operation, &body);
@@ -334,11 +334,17 @@ impl Circumstances<'_> {
     }
 
     /// What puts the provider's answer right; `None` where nothing needs it.
-    fn mender(self) -> Option<Mender> {
+    fn repair(self) -> Option<Repair> {
         let mending = self.target.runtime.mending;
         let is_chat = self.exchange.dialect == Dialect::OpenAiChat
             && self.exchange.operation == Operation::Chat;
-        (is_chat && !mending.is_none()).then(|| Mender::new(mending))
+        (is_chat && !mending.is_none()).then(|| Repair {
+            mender: Mender::new(mending),
+            keeper: mending.keeps_thoughts.then(|| {
+                let owner = &self.scanned.inbound.owner;
+                self.gateway.reasoning.keeper(owner)
+            }),
+        })
     }
 
     /// The reply as the dialect's codec reads it, with what the vendor gets wrong put right.

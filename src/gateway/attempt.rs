@@ -208,6 +208,7 @@ impl Trip<'_> {
             scanned: self.scanned,
             target,
             thoughts: &self.gateway.thoughts,
+            reasoning: &self.gateway.reasoning,
             unsigned: false,
         };
         let mut exchange = match self.prepare(wish).await {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::config::provider::{self, Kind};
 use crate::credentials::oauth::{self, Http};
 use crate::credentials::refresh::LiveAccount;
 use crate::credentials::store::Store;
-use crate::credentials::{Credential, Source};
+use crate::credentials::{Credential, Material, Source};
 use crate::dialects::Dialect;
 use crate::dialects::mend::Mending;
 use crate::dialects::models::ModelTable;
@@ -205,7 +206,10 @@ fn runtime(
     );
     let members = credentials
         .iter()
-        .map(|credential| member(credential, parts.fingerprint_key))
+        .map(|credential| Member {
+            closed: closed(adapter, settings, credential),
+            ..member(credential, parts.fingerprint_key)
+        })
         .collect();
     pool.configure(
         pool_settings(id, parts.config, adapter, settings),
@@ -250,6 +254,7 @@ fn runtime(
         switches: Switches {
             guard_tools: settings.guard_tools,
             spend_credits: settings.spend_credits,
+            no_dummy_tool: !settings.dummy_tool,
         },
     }))
 }
@@ -265,10 +270,35 @@ fn holders(
     let holders = credentials.iter().filter_map(|credential| {
         let account = account(parts, adapter, settings, clients, (credential, credentials));
         let project = settings.oauth.project.as_deref();
-        let holder = Holder::new(credential, account, project)?;
+        let closed = closed(adapter, settings, credential);
+        let facts = key_facts(adapter, credential);
+        let holder = Holder::new(credential, account, project, facts, closed)?;
         Some((credential.id.clone(), Arc::new(holder)))
     });
     holders.collect()
+}
+
+/// What a key's own form says of it, and what is kept with it.
+fn key_facts(adapter: &'static dyn Provider, credential: &Credential) -> Map<String, Value> {
+    let Material::ApiKey(key) = &credential.material else {
+        return Map::new();
+    };
+    let mut facts = adapter.key_facts(key.expose());
+    facts.extend(credential.extra.clone());
+    facts
+}
+
+/// Why the vendor serves such a credential no longer; `None` if it does, or if the user says that
+/// somebody does.
+fn closed(
+    adapter: &'static dyn Provider,
+    settings: &provider::Provider,
+    credential: &Credential,
+) -> Option<String> {
+    let spec = adapter.spec();
+    let closed = spec.closed_to(credential.account().is_some())?;
+    let sentence = || format!("{}: {}", closed.sentence(spec.title), closed.instead);
+    (!settings.is_elsewhere()).then(sentence)
 }
 
 /// The live account of a credential; `None` for keys, and where the provider has no log-in.
@@ -399,7 +429,10 @@ fn pool_settings(
         },
         rotation_tolerance: settings.rotation_tolerance,
         concurrency: pool::Concurrency {
-            max: settings.max_concurrent_per_key,
+            max: match settings.max_concurrent_per_key {
+                0 => adapter.spec().max_concurrent,
+                own => own,
+            },
             optimal: settings.optimal_concurrent_per_key,
             multipliers: settings.priority_multipliers.clone(),
         },

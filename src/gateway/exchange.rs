@@ -18,6 +18,7 @@ use crate::gateway::count;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::overrides;
 use crate::gateway::plan::Target;
+use crate::gateway::reasoning::Reasoning;
 use crate::gateway::thoughts::{Recalled, Thoughts};
 use crate::ids::CredentialId;
 use crate::providers::Outgoing;
@@ -88,6 +89,7 @@ pub struct Wish<'a> {
     pub scanned: &'a Scanned<'a>,
     pub target: &'a Target,
     pub thoughts: &'a Thoughts,
+    pub reasoning: &'a Reasoning,
     /// Whether thinking goes without its signatures, because the upstream refused one.
     pub unsigned: bool,
 }
@@ -149,7 +151,11 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
             }
             Operation::CountTokens | Operation::Embeddings => body,
         };
-        adapter.adapt(body, &outgoing)
+        let body = adapter.adapt(body, &outgoing);
+        if operation == Operation::Chat && remembers(target) {
+            return wish.reasoning.restore(&inbound.owner, body, outgoing.now);
+        }
+        body
     };
     let mut path = adapter.path(operation, dialect, &target.model, scanned.stream);
     if verbatim && operation == Operation::Embeddings && !inbound.batch {
@@ -178,6 +184,13 @@ pub fn wants_bytes(scanned: &Scanned<'_>, target: &Target) -> Result<Option<Dial
     }
     let request = scanned.canonical()?;
     Ok(media::must_fetch(&request, dialect).then_some(dialect))
+}
+
+/// `true` if the model does better when its earlier reasoning comes back.
+fn remembers(target: &Target) -> bool {
+    let model = target.model.to_lowercase();
+    let mut parts = target.runtime.adapter.spec().remembers.iter();
+    parts.any(|part| model.starts_with(part))
 }
 
 /// What the target is asked for, and in which dialect.

@@ -6,12 +6,42 @@ use bytes::{Bytes, BytesMut};
 
 use crate::dialects::mend::Mender;
 use crate::dialects::sse::{Frame, FrameTooLong, Splitter};
+use crate::gateway::reasoning::Keeper;
+use crate::time::Timestamp;
+
+/// Mends an answer, and has what the model thought before it called tools kept, where its provider
+/// wants that.
+#[derive(Debug)]
+pub struct Repair {
+    pub mender: Mender,
+    pub keeper: Option<Keeper>,
+}
+
+impl Repair {
+    /// Takes a whole answer.
+    pub fn whole(mut self, body: Bytes) -> Bytes {
+        let body = self.mender.whole(body);
+        self.keep();
+        body
+    }
+
+    fn frame(&mut self, frame: Frame, out: &mut VecDeque<Frame>) {
+        self.mender.frame(frame, out);
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(self.mender.thoughts(), Timestamp::now());
+        }
+    }
+}
 
 /// A [`Splitter`] whose frames are mended before anybody sees them.
 #[derive(Debug, Default)]
 pub struct Frames {
     splitter: Splitter,
-    mender: Option<Mender>,
+    repair: Option<Repair>,
     /// Mended frames nobody has taken yet.
     ready: VecDeque<Frame>,
     /// The stream is over.
@@ -19,10 +49,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// The frames of a stream that is mended; as they are without a mender.
-    pub fn new(mender: Option<Mender>) -> Self {
+    /// The frames of a stream; as they are without a repair.
+    pub fn new(repair: Option<Repair>) -> Self {
         Self {
-            mender,
+            repair,
             ..Self::default()
         }
     }
@@ -42,8 +72,8 @@ impl Frames {
             if let Some(frame) = self.ready.pop_front() {
                 return Some(Ok(frame));
             }
-            match (self.splitter.next()?, &mut self.mender) {
-                (Ok(frame), Some(mender)) => mender.frame(frame, &mut self.ready),
+            match (self.splitter.next()?, &mut self.repair) {
+                (Ok(frame), Some(repair)) => repair.frame(frame, &mut self.ready),
                 (cut, _) => return Some(cut),
             }
         }
@@ -54,12 +84,12 @@ impl Frames {
         if !self.is_over {
             self.is_over = true;
             let last = self.splitter.finish();
-            match &mut self.mender {
-                Some(mender) => {
+            match &mut self.repair {
+                Some(repair) => {
                     if let Some(frame) = last {
-                        mender.frame(frame, &mut self.ready);
+                        repair.frame(frame, &mut self.ready);
                     }
-                    mender.finish(&mut self.ready);
+                    repair.mender.finish(&mut self.ready);
                 }
                 None => self.ready.extend(last),
             }
@@ -69,11 +99,11 @@ impl Frames {
 }
 
 /// A whole stream, mended. A stream with a frame that is too long comes back as it is.
-pub fn mended(stream: Bytes, mender: Option<Mender>) -> Bytes {
-    if mender.is_none() {
+pub fn mended(stream: Bytes, repair: Option<Repair>) -> Bytes {
+    if repair.is_none() {
         return stream;
     }
-    let mut frames = Frames::new(mender);
+    let mut frames = Frames::new(repair);
     frames.push(stream.clone());
     let mut whole = BytesMut::with_capacity(stream.len());
     while let Some(frame) = frames.next() {
@@ -96,15 +126,19 @@ mod tests {
     const STREAM: &str =
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a <thi\"}}]}\n\ndata: [DONE]";
 
-    fn mender() -> Mender {
-        Mender::new(Mending {
+    fn repair() -> Repair {
+        let mending = Mending {
             think_tags: true,
             ..Mending::NONE
-        })
+        };
+        Repair {
+            mender: Mender::new(mending),
+            keeper: None,
+        }
     }
 
     #[test]
-    fn without_a_mender_all_bytes_come_out_again() {
+    fn without_a_repair_all_bytes_come_out_again() {
         let stream = Bytes::from_static(STREAM.as_bytes());
         let mut frames = Frames::new(None);
         frames.push(stream.clone());
@@ -120,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_mender_holds_back_comes_before_the_end() {
-        let whole = mended(Bytes::from_static(STREAM.as_bytes()), Some(mender()));
+    fn what_a_repair_holds_back_comes_before_the_end() {
+        let whole = mended(Bytes::from_static(STREAM.as_bytes()), Some(repair()));
         let whole = String::from_utf8(whole.to_vec()).expect("UTF-8");
         let held = whole.find("<thi").expect("not lost");
         assert!(

@@ -27,6 +27,7 @@ pub mod public_address;
 pub mod quota_stats;
 mod race;
 pub mod readings;
+pub mod reasoning;
 pub mod relay;
 pub mod remote_media;
 pub mod reshape;
@@ -47,6 +48,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::gateway::persist::Persistence;
+use crate::gateway::reasoning::Reasoning;
 use crate::gateway::responses::Responses;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::thoughts::Thoughts;
@@ -62,6 +64,8 @@ pub struct Gateway {
     pub responses: Responses,
     /// Signatures of thinking, for clients that cannot hold them.
     pub thoughts: Thoughts,
+    /// Reasoning before tool calls, for models that want it back.
+    pub reasoning: Reasoning,
     /// `None` keeps everything in memory.
     pub persistence: Option<Arc<Persistence>>,
 }
@@ -79,6 +83,7 @@ impl Gateway {
             telemetry,
             responses: Responses::default(),
             thoughts: Thoughts::default(),
+            reasoning: Reasoning::default(),
             persistence,
         })
     }

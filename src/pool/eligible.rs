@@ -51,7 +51,7 @@ fn standing(slot: &Slot, entry: Option<&Entry>, view: View<'_>) -> (Status, Time
     if slot.is_gone || slot.member.disabled {
         return (Status::Absent, NEVER, NEVER);
     }
-    if slot.standing != Standing::Usable || slot.member.expired {
+    if slot.standing != Standing::Usable || slot.member.expired || slot.member.closed.is_some() {
         return (Status::Refused, NEVER, NEVER);
     }
     if !tier_allows(slot, view.rule) {

@@ -244,6 +244,7 @@ fn takes_turns(slot: &Slot) -> bool {
     !slot.is_gone
         && !slot.member.disabled
         && !slot.member.expired
+        && slot.member.closed.is_none()
         && slot.standing == Standing::Usable
 }
 

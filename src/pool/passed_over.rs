@@ -52,6 +52,9 @@ impl State {
         if slot.member.disabled {
             return Some(("disabled".to_owned(), None));
         }
+        if let Some(message) = &slot.member.closed {
+            return Some((said("dead", message), None));
+        }
         match &slot.standing {
             Standing::ActionNeeded { message, .. } => {
                 return Some((said("action_needed", message), None));

@@ -300,6 +300,8 @@ pub struct Member {
     pub disabled: bool,
     /// Needs a new log-in.
     pub expired: bool,
+    /// Its provider serves nobody any more, in words; it counts as dead while that is so.
+    pub closed: Option<String>,
     /// Overrides [`Concurrency::max`] (multipliers included); 0 means no limit.
     pub max_concurrent: Option<u32>,
 }
@@ -314,6 +316,7 @@ impl Member {
             priority: 1,
             disabled: false,
             expired: false,
+            closed: None,
             max_concurrent: None,
         }
     }

@@ -263,6 +263,9 @@ impl State {
             let reason = Some("disabled by the user".to_owned());
             return (CredentialState::Disabled, reason, None);
         }
+        if let Some(message) = &slot.member.closed {
+            return (CredentialState::Dead, Some(message.clone()), None);
+        }
         match &slot.standing {
             Standing::Dead { message, link } => {
                 return (CredentialState::Dead, said(message, link.as_deref()), None);

@@ -121,6 +121,9 @@ impl State {
         if slot.member.disabled {
             return Some(CredentialState::Disabled);
         }
+        if slot.member.closed.is_some() {
+            return Some(CredentialState::Dead);
+        }
         match slot.standing {
             Standing::ActionNeeded { .. } => return Some(CredentialState::ActionNeeded),
             Standing::Dead { .. } => return Some(CredentialState::Dead),

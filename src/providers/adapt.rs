@@ -4,6 +4,7 @@
 //! telling names. Otherwise the members touched are replaced, and all others keep their bytes.
 
 mod messages;
+mod tools;
 
 use std::borrow::Cow;
 
@@ -66,8 +67,15 @@ fn chat(body: Bytes, model: &str, quirks: &Quirks) -> Bytes {
     rename_members(&mut members, quirks);
     drop_refused(&mut members, model, quirks);
     clamp(&mut members, quirks);
+    cap_output(&mut members, model, quirks);
     if let Some(thinking) = of_model(quirks.thinking, model) {
         switch_thinking(&mut members, *thinking);
+    }
+    if !quirks.refused_in_tools.is_empty()
+        && let Some(raw) = members.raw("tools")
+        && let Some(tools) = tools::without(raw, quirks.refused_in_tools)
+    {
+        members.set("tools", tools);
     }
     let thinks = thinks(&members, model, quirks);
     if let Some(raw) = members.raw("messages")
@@ -97,6 +105,8 @@ fn may_concern(body: &[u8], model: &str, quirks: &Quirks) -> bool {
         || quirks.min_temperature.is_some() && has("\"temperature\"")
         || !quirks.thinking.is_empty() && has("\"reasoning_effort\"")
         || !quirks.needs_reasoning.is_empty() && has("\"assistant\"")
+        || !quirks.refused_in_tools.is_empty() && has("\"tools\"")
+        || !quirks.max_output.is_empty() && has("_tokens\"")
         || quirks.tool_ids != ToolIds::Any && has("\"tool_call_id\"")
         || quirks.tool_ids != ToolIds::Any && has("\"tool_calls\"")
 }
@@ -156,6 +166,19 @@ fn clamp(members: &mut Members<'_>, quirks: &Quirks) {
     let lowest = quirks.min_temperature.filter(|limit| wanted < *limit);
     if let Some(limit) = highest.or(lowest) {
         members.set("temperature", limit.to_string());
+    }
+}
+
+/// Keeps the limit of answer tokens inside what the model can write.
+fn cap_output(members: &mut Members<'_>, model: &str, quirks: &Quirks) {
+    let Some(most) = of_model(quirks.max_output, model) else {
+        return;
+    };
+    for name in ["max_tokens", "max_completion_tokens"] {
+        let wanted = members.raw(name).and_then(|raw| raw.parse::<u64>().ok());
+        if wanted.is_some_and(|wanted| wanted > *most) {
+            members.set(name, most.to_string());
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Switches {
     pub guard_tools: bool,
     /// `spend_credits`: the owner agrees to pay with credits where a quota is used up.
     pub spend_credits: bool,
+    /// `dummy_tool = false`: Qwen's coder models get no tool that keeps them steady.
+    pub no_dummy_tool: bool,
 }
 
 /// A form of a request that failed.

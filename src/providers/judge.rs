@@ -47,12 +47,15 @@ pub(super) fn by_error(spec: &Spec, answer: &Answer<'_>, error: UpstreamError) -
         (_, Reset::NextMonth) => Some(calendar::next_month(answer.received)),
         (_, Reset::PacificMidnight) => Some(calendar::pacific_midnight(answer.received)),
         (Verdict::NoMoney, _) => stated.filter(|hint| wait(*hint, answer) >= LEAST_MONEY_WAIT),
+        (Verdict::Quota, Reset::ChinaMidnight) => {
+            Some(stated.unwrap_or_else(|| calendar::china_midnight(answer.received)))
+        }
         (Verdict::Quota, Reset::UtcMidnight) => {
             Some(stated.unwrap_or_else(|| calendar::utc_midnight(answer.received)))
         }
         (
             Verdict::Capacity | Verdict::Quota | Verdict::RateLimit | Verdict::Transient(_),
-            Reset::Stated | Reset::UtcMidnight,
+            Reset::ChinaMidnight | Reset::Stated | Reset::UtcMidnight,
         ) => stated,
         _ => None,
     };

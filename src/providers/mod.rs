@@ -14,11 +14,13 @@ pub mod compatible;
 pub mod forms;
 pub mod gemini;
 pub mod hints;
+pub mod iflow;
 pub mod listing;
 pub mod oauth;
 pub mod openai;
 pub mod openrouter;
 pub mod quirks;
+pub mod qwen_code;
 pub mod redact;
 pub mod signals;
 pub mod spec;
@@ -31,6 +33,7 @@ mod key_test;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::dialects::chat::{ChatReply, ChatRequest};
 use crate::dialects::error::ReadError;
@@ -41,8 +44,10 @@ use crate::providers::code_assist::{Antigravity, GeminiCli};
 use crate::providers::compatible::Compatible;
 use crate::providers::forms::{FailedForm, SecondForm, Switches};
 use crate::providers::gemini::Gemini;
+use crate::providers::iflow::IFlow;
 use crate::providers::openai::OpenAi;
 use crate::providers::openrouter::OpenRouter;
+use crate::providers::qwen_code::QwenCode;
 use crate::providers::spec::{Auth, Listing, Spec};
 use crate::providers::verdict::Failure;
 use crate::time::Timestamp;
@@ -55,6 +60,8 @@ static NATIVE: &[&dyn Provider] = &[
     &OpenRouter::VENDOR,
     &GeminiCli::VENDOR,
     &Antigravity::VENDOR,
+    &QwenCode::VENDOR,
+    &IFlow::VENDOR,
 ];
 
 /// Every built-in provider, in the order lists show them.
@@ -156,6 +163,11 @@ pub trait Provider: Sync {
     /// misread it.
     fn adapt(&self, body: Bytes, request: &Outgoing<'_>) -> Bytes {
         adapt::by_quirks(body, request, &self.spec().quirks)
+    }
+
+    /// What the form of an API key says of it, to be known like the facts of an account.
+    fn key_facts(&self, _key: &str) -> Map<String, Value> {
+        Map::new()
     }
 
     /// The base URL that this account is to use (Qwen's `resource_url`); `None`: the spec's. A

@@ -25,6 +25,10 @@ pub struct Quirks {
     pub thinking: &'static [(&'static str, Thinking)],
     /// Which tool-call ids it takes.
     pub tool_ids: ToolIds,
+    /// Keywords it refuses in the schemas of tools; a property of such a name stays.
+    pub refused_in_tools: &'static [&'static str],
+    /// The most answer tokens it takes, by model: `(part of the model name, tokens)`.
+    pub max_output: &'static [(&'static str, u64)],
     /// What embedding requests must hold: `(part of the model name, member, its JSON)`.
     pub embedding_defaults: &'static [(&'static str, &'static str, &'static str)],
 }
@@ -120,6 +124,8 @@ impl Quirks {
         needs_reasoning: &[],
         thinking: &[],
         tool_ids: ToolIds::Any,
+        refused_in_tools: &[],
+        max_output: &[],
         embedding_defaults: &[],
     };
 

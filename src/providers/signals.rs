@@ -27,6 +27,8 @@ pub enum Sign {
 /// When a limit ends.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Reset {
+    /// When the answer says, else at midnight in China (UTC+8).
+    ChinaMidnight,
     /// On the first of next month, 00:00 UTC, whatever the answer says.
     NextMonth,
     /// At midnight in California, whatever the answer says: Google sends a short wait beside a

@@ -42,6 +42,11 @@ pub struct Spec {
     pub is_oauth: bool,
     /// How one logs in, where it is done with accounts.
     pub oauth: Option<&'static OAuthSpec>,
+    /// Requests at once that it takes of one credential; 0: it does not say.
+    pub max_concurrent: u32,
+    /// Beginnings of the names of models that do better when what they thought before they called tools
+    /// comes back with the call, where the client dropped it.
+    pub remembers: &'static [&'static str],
     /// `true` if answers come in an envelope that [`Provider::unwrap`](super::Provider::unwrap)
     /// opens.
     pub enveloped: bool,
@@ -88,6 +93,8 @@ pub struct Policy {
 pub struct Closed {
     /// `YYYY-MM-DD`.
     pub since: &'static str,
+    /// `true` if only accounts are concerned, and API keys still work.
+    pub only_accounts: bool,
     /// What to do instead, one sentence.
     pub instead: &'static str,
     pub source: &'static str,
@@ -145,6 +152,18 @@ pub enum KeySign {
     ValidIfSays(&'static str),
 }
 
+impl Closed {
+    /// What has ended, for people: `iFlow closed its service on 2026-04-17`.
+    pub fn sentence(&self, title: &str) -> String {
+        let what = if self.only_accounts {
+            "the log-in of its free accounts"
+        } else {
+            "its service"
+        };
+        format!("{title} closed {what} on {}", self.since)
+    }
+}
+
 impl Offers {
     /// Chat only.
     pub const NONE: Self = Self {
@@ -174,6 +193,12 @@ impl Offers {
 }
 
 impl Spec {
+    /// What has closed for an account, or for an API key.
+    pub fn closed_to(&self, is_account: bool) -> Option<&Closed> {
+        let closed = self.closed.as_ref()?;
+        (is_account || !closed.only_accounts).then_some(closed)
+    }
+
     /// A row of defaults to fill in with struct update syntax.
     pub const fn compatible(id: &'static str, title: &'static str) -> Self {
         Self {
@@ -193,6 +218,8 @@ impl Spec {
             quota_groups: &[],
             is_oauth: false,
             oauth: None,
+            max_concurrent: 0,
+            remembers: &[],
             enveloped: false,
             offers: Offers::NONE,
             listing: Listing::Path("/models"),

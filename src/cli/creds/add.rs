@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::boot::Boot;
+use crate::cli::creds::way::{self, Way};
 use crate::cli::creds::{self, Named, login, verify};
 use crate::cli::exit::Failure;
 use crate::cli::{Context, prompt};
@@ -40,6 +41,11 @@ pub(super) struct AddArgs {
     /// Proxy for its calls: http://, https:// or socks5://HOST:PORT, or "direct"
     #[arg(long, value_name = "URL", value_parser = proxy)]
     pub(super) proxy: Option<String>,
+
+    /// Which product of the provider the key is for (Qwen: coding-intl, coding-cn,
+    /// dashscope-intl, dashscope-cn, dashscope-us) [default: told from the key]
+    #[arg(long, value_name = "NAME")]
+    pub(super) endpoint: Option<String>,
 
     /// Store it without asking the provider whether it works
     #[arg(long)]
@@ -79,13 +85,22 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
     let named = creds::provider(&boot, &args.provider)?;
     let label = args.label.as_deref();
     let id = label.map(|label| check_label(&named, label)).transpose()?;
-    consent(&boot, &named, args, context)?;
     let spec = named.adapter.spec();
-    if let Some(oauth) = spec.oauth {
-        return login::run(&boot, &named, oauth, args, context);
+    let way = way::choose(&boot, &named, args)?;
+    let closed = way::closed(&boot, &named, matches!(way, Way::LogIn));
+    if let Some(closed) = closed {
+        way::refuse_closed(&named, closed, args.yes, &context.printer)?;
     }
+    consent(&named, args, context)?;
+    let (piped, endpoint) = match (way, spec.oauth) {
+        (Way::LogIn, Some(oauth)) => return login::run(&boot, &named, oauth, args, context),
+        (Way::LogIn, None) => (None, None),
+        (Way::Key { secret, endpoint }, _) => (secret, endpoint),
+    };
     let what = format!("API key for {}", named.id);
-    let secret = if spec.key_optional {
+    let secret = if let Some(piped) = piped {
+        piped
+    } else if spec.key_optional {
         prompt::optional_secret(&what)?.unwrap_or_else(|| Secret::new("none"))
     } else {
         if prompt::can_ask()
@@ -98,10 +113,18 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
     if let Some(id) = &id {
         confirm_replacement(&boot, id, &secret, args.yes)?;
     }
-    if !args.no_verify {
-        verify::check(&boot, &named, &secret, args.proxy.as_deref(), context)?;
+    let facts = endpoint.map_or_else(serde_json::Map::new, |endpoint| endpoint.facts());
+    if !args.no_verify && closed.is_none() {
+        let id = CredentialId::new(&named.id, "candidate");
+        let id = id.map_err(|error| Failure::usage(error.to_string(), "give it a --label"))?;
+        let candidate = Credential {
+            proxy: args.proxy.clone(),
+            extra: facts.clone(),
+            ..Credential::api_key(id, Source::Store, secret.clone())
+        };
+        verify::check(&boot, &named, &candidate, context)?;
     }
-    let (credential, change) = store(&boot, &named, &secret, args)?;
+    let (credential, change) = store(&boot, &named, &secret, facts, args)?;
     // A key that is added anew is no longer what was held against it.
     creds::forgive(context, &credential.id)?;
     let line = match change {
@@ -169,17 +192,8 @@ pub(super) fn check_label(named: &Named, label: &str) -> Result<CredentialId, Fa
 }
 
 /// Says what the provider's owner thinks of such use, and asks.
-fn consent(boot: &Boot, named: &Named, args: &AddArgs, context: &Context) -> Result<(), Failure> {
+fn consent(named: &Named, args: &AddArgs, context: &Context) -> Result<(), Failure> {
     let spec = named.adapter.spec();
-    let settings = boot.loaded.config.providers.get(&named.id);
-    // An address of the user's own says that somebody serves it still.
-    let is_elsewhere = settings.is_some_and(|own| !own.base_url.is_empty());
-    if let Some(closed) = spec.closed.as_ref().filter(|_| !is_elsewhere) {
-        return Err(Failure::failed(
-            format!("{} has closed on {}", spec.title, closed.since),
-            format!("{} ({})", closed.instead, closed.source),
-        ));
-    }
     if let Some(policy) = &spec.policy {
         context.printer.note(&format!(
             "{}\nSource: {}, read {}",
@@ -221,6 +235,7 @@ fn store(
     boot: &Boot,
     named: &Named,
     secret: &Secret,
+    facts: serde_json::Map<String, serde_json::Value>,
     args: &AddArgs,
 ) -> Result<(Credential, Change), Failure> {
     let label = args.label.as_deref();
@@ -249,6 +264,7 @@ fn store(
     };
     credential.id = id.unwrap_or(credential.id);
     credential.material = Material::ApiKey(secret.clone());
+    credential.extra.extend(facts);
     credential.disabled = false;
     credential.updated = Some(now);
     credential.label = args.label.clone().or(credential.label);

@@ -16,7 +16,7 @@ use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::creds::add::AddArgs;
 use crate::cli::creds::login::opener::Opener;
-use crate::cli::creds::{self, Named};
+use crate::cli::creds::{self, Named, way};
 use crate::cli::exit::Failure;
 use crate::cli::output::Printer;
 use crate::credentials::oauth::device::DeviceLogin;
@@ -43,15 +43,15 @@ pub(super) fn run(
     let log_in = async {
         let tokens = log_in(&client, &http, args, printer).await;
         let tokens = tokens.map_err(|error| failed(named, &error))?;
-        let email = match userinfo::email(&client, &tokens.access_token, &http).await {
-            Ok(email) => email,
+        let name = match userinfo::name(&client, &tokens, &http).await {
+            Ok(name) => name,
             Err(error) => {
                 printer.warn(&error.to_string());
                 None
             }
         };
-        let draft = keep::draft(named, &client, args, tokens, email)?;
-        if args.no_verify {
+        let draft = keep::draft(named, &client, args, tokens, name)?;
+        if args.no_verify || way::closed(boot, named, true).is_some() {
             return Ok((draft, None));
         }
         let spinner = spinner(printer, "setting the account up");

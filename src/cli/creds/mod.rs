@@ -10,6 +10,7 @@ mod remove;
 mod reset;
 mod toggle;
 mod verify;
+mod way;
 
 use std::time::Duration;
 

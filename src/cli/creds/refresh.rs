@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::Context;
 use crate::cli::boot::Boot;
-use crate::cli::creds::{self, login};
+use crate::cli::creds::{self, login, way};
 use crate::cli::exit::{Failure, Kind};
 use crate::credentials::oauth::Client;
 use crate::credentials::refresh::{LiveAccount, RefreshError};
@@ -75,6 +75,9 @@ fn refresh(boot: &Boot, credential: &Credential, context: &Context) -> Result<St
             format!("`llmproxy creds remove {id}`"),
         ));
     };
+    if let Some(closed) = way::closed(boot, &named, true) {
+        way::refuse_closed(&named, closed, false, &context.printer)?;
+    }
     let settings = boot.loaded.config.providers.get(&named.id);
     let overrides = settings
         .map(|settings| settings.oauth.clone())

@@ -8,9 +8,8 @@ use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::creds::Named;
 use crate::cli::exit::Failure;
-use crate::credentials::{Credential, Source};
+use crate::credentials::Credential;
 use crate::gateway::probe;
-use crate::ids::CredentialId;
 use crate::providers::verdict::{self, Verdict};
 use crate::secret::Secret;
 
@@ -21,8 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn check(
     boot: &Boot,
     named: &Named,
-    secret: &Secret,
-    proxy: Option<&str>,
+    candidate: &Credential,
     context: &Context,
 ) -> Result<(), Failure> {
     let unverified = |sentence: String| {
@@ -31,13 +29,10 @@ pub(super) fn check(
             "--no-verify stores it without asking the provider",
         )
     };
-    let id =
-        CredentialId::new(&named.id, "candidate").map_err(|error| unverified(error.to_string()))?;
-    let candidate = Credential {
-        proxy: proxy.map(str::to_owned),
-        ..Credential::api_key(id, Source::Store, secret.clone())
+    let Some(secret) = candidate.secret() else {
+        return Ok(());
     };
-    let snapshot = boot.trial_of(&candidate)?;
+    let snapshot = boot.trial_of(candidate)?;
     let Some(runtime) = snapshot.providers.get(named.id.as_str()) else {
         return Err(unverified(format!(
             "{} is switched off in the config",

@@ -158,14 +158,17 @@ fn retired(boot: &Boot, findings: &mut Vec<Finding>) {
         let Some(spec) = providers::find(name).map(providers::Provider::spec) else {
             continue;
         };
-        let Some(closed) = spec.closed.filter(|_| !seen.contains(&name)) else {
+        let Some(closed) = spec
+            .closed_to(credential.account().is_some())
+            .filter(|_| !seen.contains(&name))
+        else {
             continue;
         };
         seen.push(name);
         let mut own = boot.loaded.config.providers.iter();
-        let is_moved = own.any(|(id, own)| id.as_str() == name && !own.base_url.is_empty());
+        let is_moved = own.any(|(id, own)| id.as_str() == name && own.is_elsewhere());
         if !is_moved {
-            let message = format!("{} closed its service on {}", spec.title, closed.since);
+            let message = closed.sentence(spec.title);
             findings.push(Finding::warning("providers", message, closed.instead));
         }
     }

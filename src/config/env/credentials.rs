@@ -167,7 +167,10 @@ fn add_key(overlay: &mut Overlay<'_>, candidate: &Candidate<'_>) {
         suffix,
         provider: id,
     } = candidate;
-    if overlay.known(id).is_some_and(|known| known.is_oauth) {
+    if overlay
+        .known(id)
+        .is_some_and(|known| known.is_oauth && known.key_env.is_empty())
+    {
         overlay.warn(
             name,
             format!("ignored: {id} takes no keys (log in with `llmproxy creds add {id}`)"),

@@ -355,6 +355,11 @@ pub const KEYS: &[Key] = &[
         "Pay with Google One AI credits where a quota is used up",
     ),
     key(
+        "providers.*.dummy_tool",
+        Boolean,
+        "Keep Qwen's coder models steady by a tool they are told not to call",
+    ),
+    key(
         "providers.*.script",
         Text,
         "How the simulated provider `demo` misbehaves",

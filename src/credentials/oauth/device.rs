@@ -1,6 +1,7 @@
 //! The device flow (RFC 8628): the user types a code in at another device while we ask again and
 //! again whether it is done.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use oauth2::{
@@ -11,7 +12,10 @@ use oauth2::{
 
 use crate::credentials::oauth::exchange::{Tokens, bad_url, reason, standard, tokens, transient};
 use crate::credentials::oauth::{Client, Http, HttpError, OAuthError};
-use crate::providers::oauth::Flow;
+use crate::providers::oauth::{Flow, Pace};
+
+/// A server that names no pause, or none to speak of, is not asked in a loop.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A log-in that waits for the user.
 pub struct DeviceLogin {
@@ -46,7 +50,7 @@ impl DeviceLogin {
                 );
         }
         let answer: StandardDeviceAuthorizationResponse = request
-            .request_async(&http.endpoint("device_code"))
+            .request_async(&http.device_endpoint(client.spec.pace.map(|pace| pace.first_secs)))
             .await
             .map_err(|error| match error {
                 RequestTokenError::ServerResponse(response) => OAuthError::GrantRefused(reason(
@@ -100,11 +104,44 @@ impl DeviceLogin {
         }
         let patience = patience.min(self.answer.expires_in());
         let endpoint = http.endpoint("access_token");
-        let polling = request.request_async(&endpoint, tokio::time::sleep, Some(patience));
+        let pauses = Pauses::new(client.spec.pace, self.answer.interval());
+        let wait = |asked| tokio::time::sleep(pauses.next(asked));
+        let polling = request.request_async(&endpoint, wait, Some(patience));
         let answer = tokio::time::timeout(patience, polling)
             .await
             .map_err(|_| OAuthError::Expired)?;
         answer.as_ref().map(tokens).map_err(refused)
+    }
+}
+
+/// The pauses between two questions: RFC 8628's, or at the vendor's own pace.
+struct Pauses {
+    pace: Option<Pace>,
+    /// What the standard would have waited last, and what was waited.
+    last: Mutex<(Duration, Duration)>,
+}
+
+impl Pauses {
+    fn new(pace: Option<Pace>, first: Duration) -> Self {
+        let first = first.max(SHORTEST_PAUSE);
+        Self {
+            pace,
+            last: Mutex::new((first, first)),
+        }
+    }
+
+    /// The pause where the standard asks for this one. It asks for a longer one after `slow_down`.
+    fn next(&self, asked: Duration) -> Duration {
+        let Some(pace) = self.pace else { return asked };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, pause) = *last;
+        let pause = if asked > before {
+            pace.slower(pause)
+        } else {
+            pause
+        };
+        *last = (asked.max(before), pause);
+        pause
     }
 }
 

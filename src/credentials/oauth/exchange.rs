@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
 use crate::credentials::oauth::loopback::Callback;
-use crate::credentials::oauth::{Client, Http, HttpError, OAuthError};
+use crate::credentials::oauth::{Client, Http, HttpError, OAuthError, userinfo};
 use crate::providers::oauth::{ClientAuth, Flow};
 use crate::secret::Secret;
 
@@ -31,7 +31,7 @@ const MIN_LIFE: Duration = Duration::from_secs(30);
 const MAX_REASON: usize = 300;
 
 /// What the token endpoint gave.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tokens {
     pub access_token: Secret,
     /// Absent where the old one stays good.
@@ -39,8 +39,20 @@ pub struct Tokens {
     /// How long the access token lives, 30 s at least; `None` if the provider does not say.
     pub expires_in: Option<Duration>,
     pub scope: Option<String>,
+    /// Whose account it is, where that came along.
+    pub name: Option<String>,
     /// Further members of the answer: `resource_url`, `id_token`.
     pub extra: Map<String, Value>,
+}
+
+/// Without the further members: they may be secret.
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("expires_in", &self.expires_in)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One attempt to log in: the page to open, and what its answer must match.
@@ -107,7 +119,9 @@ impl Attempt {
             request = request.add_extra_param(name, value);
         }
         let answer = request.request_async(&http.endpoint("access_token")).await;
-        answer.as_ref().map(tokens).map_err(refused)
+        let mut tokens = answer.as_ref().map(tokens).map_err(refused)?;
+        userinfo::complete(client, &mut tokens, http).await?;
+        Ok(tokens)
     }
 }
 
@@ -125,7 +139,12 @@ pub async fn refresh(
         request = request.add_extra_param(name, value);
     }
     let answer = request.request_async(&http.endpoint("access_token")).await;
-    answer.as_ref().map(tokens).map_err(refused)
+    let mut tokens = answer.as_ref().map(tokens).map_err(refused)?;
+    // The old refresh token is gone: these must be kept, with the key that is known for now.
+    if let Err(error) = userinfo::complete(client, &mut tokens, http).await {
+        tracing::warn!("refreshed an account, but its key cannot be read: {error}");
+    }
+    Ok(tokens)
 }
 
 /// Members of a token answer that the standard does not name.
@@ -196,6 +215,7 @@ pub(super) fn tokens(answer: &Answer) -> Tokens {
             .filter(|token| !token.is_empty()),
         expires_in: answer.expires_in().map(|life| life.max(MIN_LIFE)),
         scope: scopes,
+        name: None,
         extra: answer.extra_fields().0.clone(),
     }
 }

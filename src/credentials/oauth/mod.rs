@@ -175,6 +175,16 @@ impl Http {
         Endpoint {
             http: self.clone(),
             wanted,
+            interval: None,
+        }
+    }
+
+    /// The endpoint where a device flow begins. `interval`: the pause to assume where it names none,
+    /// in seconds.
+    fn device_endpoint(&self, interval: Option<u64>) -> Endpoint {
+        Endpoint {
+            interval,
+            ..self.endpoint("device_code")
         }
     }
 }
@@ -183,6 +193,7 @@ impl Http {
 struct Endpoint {
     http: Http,
     wanted: &'static str,
+    interval: Option<u64>,
 }
 
 impl<'c> AsyncHttpClient<'c> for Endpoint {
@@ -190,8 +201,8 @@ impl<'c> AsyncHttpClient<'c> for Endpoint {
     type Future = Sending;
 
     fn call(&'c self, request: HttpRequest) -> Sending {
-        let (sending, wanted) = ((self.http.0)(request), self.wanted);
-        Box::pin(async move { reply::normalise(&sending.await?, wanted) })
+        let (sending, wanted, interval) = ((self.http.0)(request), self.wanted, self.interval);
+        Box::pin(async move { reply::normalise(&sending.await?, wanted, interval) })
     }
 }
 

@@ -10,10 +10,14 @@ use serde_json::{Map, Value};
 use crate::credentials::oauth::HttpError;
 
 /// Makes an answer readable for the `oauth2` crate. `wanted` is the member that a success has:
-/// `access_token` or `device_code`.
+/// `access_token` or `device_code`. `interval` is put in where the answer names none.
 ///
 /// Fails with an [`HttpError`] where there is nothing to read, which callers may try again.
-pub(super) fn normalise(response: &HttpResponse, wanted: &str) -> Result<HttpResponse, HttpError> {
+pub(super) fn normalise(
+    response: &HttpResponse,
+    wanted: &str,
+    interval: Option<u64>,
+) -> Result<HttpResponse, HttpError> {
     let status = response.status();
     let Ok(mut members) = serde_json::from_slice::<Map<String, Value>>(response.body()) else {
         return Err(unreadable(response));
@@ -29,6 +33,9 @@ pub(super) fn normalise(response: &HttpResponse, wanted: &str) -> Result<HttpRes
             if let Some(number) = members.get(name).and_then(number) {
                 members.insert(name.to_owned(), number.into());
             }
+        }
+        if let Some(interval) = interval.filter(|_| !members.contains_key("interval")) {
+            members.insert("interval".to_owned(), interval.into());
         }
         if !is_text(&members, "token_type") {
             members.insert("token_type".to_owned(), "Bearer".into());
@@ -132,7 +139,7 @@ mod tests {
     fn answer(status: u16, body: &str) -> Result<(u16, Value), HttpError> {
         let mut response = HttpResponse::new(body.as_bytes().to_vec());
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-        let response = normalise(&response, "access_token")?;
+        let response = normalise(&response, "access_token", None)?;
         let body = serde_json::from_slice(response.body()).expect("JSON");
         Ok((response.status().as_u16(), body))
     }

@@ -13,7 +13,9 @@ use crate::credentials::oauth::device::DeviceLogin;
 use crate::credentials::oauth::exchange::{Attempt, Tokens, refresh};
 use crate::credentials::oauth::loopback::{Callback, pasted};
 use crate::credentials::oauth::{Client, Http, OAuthError};
-use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect};
+use crate::providers::oauth::{
+    Bearer, ClientAuth, Flow, OAuthSpec, Pace, Redirect, TokenIn, Userinfo,
+};
 use crate::secret::Secret;
 
 const GOOGLE_LIKE: OAuthSpec = OAuthSpec {
@@ -23,6 +25,8 @@ const GOOGLE_LIKE: OAuthSpec = OAuthSpec {
     token_url: "https://login.example/token",
     device_url: Some("https://login.example/device"),
     userinfo_url: None,
+    userinfo: &Userinfo::STANDARD,
+    pace: None,
     scopes: &["email", "profile"],
     auth_params: &[("access_type", "offline"), ("prompt", "consent")],
     flow: Flow::Code { pkce: true },
@@ -390,4 +394,74 @@ async fn a_page_that_is_not_https_is_not_shown() {
     let client = Client::new(DEVICE, &Overrides::default());
     let begun = DeviceLogin::begin(&client, &script.http()).await;
     assert!(matches!(begun.map(|_| ()), Err(OAuthError::Unexpected(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_log_in_keeps_the_vendors_own_pace() {
+    const PACED: OAuthSpec = OAuthSpec {
+        pace: Some(Pace {
+            first_secs: 2,
+            slower_by: 1.5,
+            longest_secs: 10,
+        }),
+        ..DEVICE
+    };
+    let code = r#"{"device_code":"dc","user_code":"ABCD-EFGH",
+        "verification_uri":"https://login.example/d","expires_in":900}"#;
+    let pending = r#"{"error":"authorization_pending","error_description":"pending"}"#;
+    let slow = r#"{"error":"slow_down","error_description":"slow"}"#;
+    let replies = [
+        (200, code),
+        (400, pending),
+        (429, slow),
+        (429, slow),
+        (200, TOKENS),
+    ];
+    let script = Script::of(&replies);
+    let client = client(PACED);
+    let login = DeviceLogin::begin(&client, &script.http())
+        .await
+        .expect("a code");
+    let started = tokio::time::Instant::now();
+    let http = script.http();
+    let tokens = login.finish(&client, &http, Duration::from_mins(10));
+    tokens.await.expect("tokens");
+    assert_eq!(started.elapsed(), Duration::from_millis(2000 + 3000 + 4500));
+}
+
+#[tokio::test]
+async fn a_key_from_user_info_comes_with_the_tokens() {
+    const KEYED: OAuthSpec = OAuthSpec {
+        userinfo_url: Some("https://iflow.cn/api/oauth/getUserInfo"),
+        userinfo: &Userinfo {
+            token_in: TokenIn::Query("accessToken"),
+            names: &["/data/email", "/data/phone"],
+            bearer: Bearer::Fact {
+                name: "api_key",
+                pointer: "/data/apiKey",
+            },
+        },
+        ..IFLOW_LIKE
+    };
+    let info = r#"{"success":true,"data":{"apiKey":"sk-u","email":"","phone":"138****0000"}}"#;
+    let client = client(KEYED);
+    let script = Script::of(&[(200, TOKENS), (200, info)]);
+    let attempt = Attempt::new(&client, 4000).expect("valid URLs");
+    let state = query(&attempt.url)["state"].clone();
+    let callback = Callback {
+        code: Ok(Secret::new("c1")),
+        state: Some(state),
+    };
+    let tokens = attempt.finish(&client, callback, &script.http()).await;
+    let tokens = tokens.expect("tokens");
+    assert_eq!(tokens.extra["api_key"], "sk-u");
+    assert_eq!(tokens.name.as_deref(), Some("138****0000"));
+    assert!(!format!("{tokens:?}").contains("sk-u"), "never printed");
+
+    // A refresh must keep its tokens even if the key cannot be read.
+    let refused = r#"{"success":false,"message":"token invalid"}"#;
+    let script = Script::of(&[(200, TOKENS), (200, refused)]);
+    let old = Secret::new("rt");
+    let tokens = refresh(&client, &old, &script.http()).await;
+    assert!(!tokens.expect("tokens").extra.contains_key("api_key"));
 }

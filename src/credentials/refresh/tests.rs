@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::provider::OAuth as Overrides;
 use crate::credentials::Source;
-use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect};
+use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect, Userinfo};
 
 const NOW: Timestamp = Timestamp::from_secs(1_795_600_000);
 
@@ -21,6 +21,8 @@ const SPEC: OAuthSpec = OAuthSpec {
     token_url: "https://login.example/token",
     device_url: None,
     userinfo_url: None,
+    userinfo: &Userinfo::STANDARD,
+    pace: None,
     scopes: &[],
     auth_params: &[],
     flow: Flow::Code { pkce: true },

@@ -33,6 +33,8 @@ pub(super) struct Choice {
     hidden: Vec<u64>,
     /// Text is held back.
     holds: bool,
+    /// The reason why it ends was seen.
+    has_ended: bool,
     reasoning: String,
     calls: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Choice {
             // Qwen writes "null".
             !matches!(word.as_str(), "" | "null")
         });
+        self.has_ended |= ends;
         let mut pieces = Vec::new();
         if mending.think_tags {
             self.tags.push(before.as_deref().unwrap_or(""), &mut pieces);
@@ -119,6 +122,7 @@ impl Choice {
                 self.put_whole(&mut message, pieces, mending);
             }
         }
+        self.has_ended = true;
         self.mend_finish(&mut choice, mending);
         if let Some(message) = message.into_changed() {
             choice.set("message", message);
@@ -126,8 +130,11 @@ impl Choice {
         choice.into_changed()
     }
 
-    /// What was thought before tools were called.
+    /// What was thought before tools were called; nothing until it is over.
     pub(super) fn thoughts(&mut self) -> Option<Thoughts> {
+        if !self.has_ended {
+            return None;
+        }
         let thoughts = Thoughts {
             calls: std::mem::take(&mut self.calls),
             reasoning: std::mem::take(&mut self.reasoning),

@@ -143,6 +143,9 @@ impl Mender {
 
     /// What was thought before tools were called, once the answer is over.
     pub fn thoughts(&mut self) -> Vec<Thoughts> {
+        if !self.mending.keeps_thoughts {
+            return Vec::new();
+        }
         self.choices
             .iter_mut()
             .filter_map(Choice::thoughts)

@@ -4,7 +4,7 @@
 //! loopback port, any port and path. Their client secrets are no part of this program: they are
 //! looked for where the vendor's own tool is installed.
 
-use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect, Tool};
+use crate::providers::oauth::{ClientAuth, Flow, OAuthSpec, Redirect, Tool, Userinfo};
 
 /// Where a Google account logs in
 /// (<https://developers.google.com/identity/protocols/oauth2/native-app>, read 2026-11-22).
@@ -23,6 +23,8 @@ pub const GEMINI_CLI: OAuthSpec = OAuthSpec {
     token_url: TOKEN_URL,
     device_url: None,
     userinfo_url: Some(USERINFO_URL),
+    userinfo: &Userinfo::STANDARD,
+    pace: None,
     scopes: &[
         "https://www.googleapis.com/auth/cloud-platform",
         "https://www.googleapis.com/auth/userinfo.email",

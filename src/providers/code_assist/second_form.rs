@@ -97,6 +97,7 @@ mod tests {
             switches: Switches {
                 spend_credits: true,
                 guard_tools: false,
+                no_dummy_tool: false,
             },
             ..Outgoing::new(Operation::Chat, Dialect::Gemini, model)
         };

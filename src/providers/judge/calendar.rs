@@ -1,7 +1,7 @@
 //! When limits end that follow a calendar.
 
 use jiff::civil::Time;
-use jiff::tz::TimeZone;
+use jiff::tz::{self, TimeZone};
 use jiff::{ToSpan, Zoned};
 
 use crate::providers::verdict::Hint;
@@ -14,6 +14,13 @@ const PACIFIC: &str = "PST8PDT,M3.2.0,M11.1.0";
 pub(super) fn pacific_midnight(now: Timestamp) -> Hint {
     let zone = TimeZone::posix(PACIFIC).unwrap_or(TimeZone::UTC);
     end_of(now, zone, |now| {
+        now.tomorrow()?.with().time(Time::midnight()).build()
+    })
+}
+
+/// The next midnight in China, which has one zone and no summer time: 16:00 UTC.
+pub(super) fn china_midnight(now: Timestamp) -> Hint {
+    end_of(now, TimeZone::fixed(tz::offset(8)), |now| {
         now.tomorrow()?.with().time(Time::midnight()).build()
     })
 }
@@ -73,6 +80,16 @@ mod tests {
     }
 
     #[test]
+    fn a_chinese_day_ends_at_16_utc() {
+        for (now, end) in [
+            ("2026-04-13T15:59:59Z", "2026-04-13T16:00:00Z"),
+            ("2026-04-13T16:00:00Z", "2026-04-14T16:00:00Z"),
+        ] {
+            assert_eq!(china_midnight(at(now)), Hint::Until(at(end)), "{now}");
+        }
+    }
+
+    #[test]
     fn days_and_months_end_in_utc() {
         let now = at("2026-11-22T12:00:00Z");
         assert_eq!(utc_midnight(now), Hint::Until(at("2026-11-23T00:00:00Z")));
@@ -87,7 +104,12 @@ mod tests {
     fn no_instant_is_out_of_range() {
         for now in [i64::MIN, 0, i64::MAX] {
             let now = Timestamp::from_millis(now);
-            for hint in [pacific_midnight(now), utc_midnight(now), next_month(now)] {
+            for hint in [
+                china_midnight(now),
+                pacific_midnight(now),
+                utc_midnight(now),
+                next_month(now),
+            ] {
                 assert!(hint.end(now) >= now);
             }
         }

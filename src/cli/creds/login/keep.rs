@@ -22,13 +22,14 @@ pub(super) struct Kept {
     pub(super) is_new: bool,
 }
 
-/// The account as the log-in gave it, under a name for the moment.
+/// The account as the log-in gave it, under an id for the moment. `name` is an email address, or
+/// what else the vendor names its accounts by (a phone number).
 pub(super) fn draft(
     named: &Named,
     client: &Client,
     args: &AddArgs,
     tokens: Tokens,
-    email: Option<String>,
+    name: Option<String>,
 ) -> Result<Credential, Failure> {
     let id = CredentialId::new(&named.id, DRAFT)
         .map_err(|error| Failure::usage(error.to_string(), "give it a --label"))?;
@@ -39,9 +40,13 @@ pub(super) fn draft(
         let project = project.as_str().into();
         account.extra.insert("project_id".to_owned(), project);
     }
+    let (email, name) = match name {
+        Some(name) if name.contains('@') => (Some(name), None),
+        name => (None, name),
+    };
     Ok(Credential {
         email,
-        label: args.label.clone(),
+        label: args.label.clone().or(name),
         tier: args.tier.clone(),
         priority: args.priority,
         proxy: args.proxy.clone(),
@@ -67,7 +72,9 @@ pub(super) fn keep(
     };
     let is_same = |one: &&Credential| match (&one.email, &draft.email) {
         (Some(one), Some(email)) => one.eq_ignore_ascii_case(email),
-        _ => Some(&one.id) == label.as_ref(),
+        _ if label.is_some() => Some(&one.id) == label.as_ref(),
+        // Vendors that know no addresses still name their accounts.
+        _ => draft.label.is_some() && one.label == draft.label,
     };
     let now = Timestamp::now();
     let known = of_provider().find(is_same).cloned();

@@ -10,7 +10,7 @@ use crate::credentials::oauth::{HttpResponse, Url};
 use super::*;
 use crate::cli::output::capture;
 use crate::config::provider::OAuth as Overrides;
-use crate::providers::oauth::{ClientAuth, Redirect};
+use crate::providers::oauth::{ClientAuth, Redirect, Userinfo};
 
 const SPEC: OAuthSpec = OAuthSpec {
     client_id: "client-1",
@@ -19,6 +19,8 @@ const SPEC: OAuthSpec = OAuthSpec {
     token_url: "https://login.example/token",
     device_url: None,
     userinfo_url: Some("https://login.example/me"),
+    userinfo: &Userinfo::STANDARD,
+    pace: None,
     scopes: &["email"],
     auth_params: &[],
     flow: Flow::Code { pkce: true },
@@ -132,8 +134,16 @@ async fn the_address_of_the_account_is_asked_for_with_its_token() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let client = Client::new(SPEC, &Overrides::default());
     let token = crate::secret::Secret::new("at");
-    let email = userinfo::email(&client, &token, &provider(&seen)).await;
-    assert_eq!(email.expect("told").as_deref(), Some("me@example.com"));
+    let tokens = Tokens {
+        access_token: token,
+        refresh_token: None,
+        expires_in: None,
+        scope: None,
+        name: None,
+        extra: serde_json::Map::new(),
+    };
+    let name = userinfo::name(&client, &tokens, &provider(&seen)).await;
+    assert_eq!(name.expect("told").as_deref(), Some("me@example.com"));
 }
 
 #[test]
