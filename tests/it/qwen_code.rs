@@ -85,7 +85,7 @@ fn with_log_in(answer: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> S
                 });
                 return Reply::json(400, refused.to_string());
             }
-            *known = "rt2".to_owned();
+            "rt2".clone_into(&mut known);
             let tokens =
                 json!({"access_token": "at2", "refresh_token": "rt2", "expires_in": 21_600});
             Reply::json(200, tokens.to_string())
