@@ -1,6 +1,6 @@
 //! The names things go by: providers, credentials, requests.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -104,6 +104,22 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// A version 4 UUID of 128 bits, for vendors whose requests carry one.
+pub fn uuid(bits: u128) -> String {
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0x3 << 62;
+    let bits = bits & !VERSION & !VARIANT | 0x4 << 76 | 0x2 << 62;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bits.to_be_bytes().iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Why a text is no id.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum IdError {
@@ -145,6 +161,12 @@ mod tests {
         ] {
             assert!(CredentialId::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn uuids_have_version_and_variant() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 
     #[test]

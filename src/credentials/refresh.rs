@@ -18,11 +18,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::credentials::durable::Lock;
 use crate::credentials::oauth::exchange::{self, Tokens};
-use crate::credentials::oauth::{Client, Http, OAuthError};
+use crate::credentials::oauth::{Client, Http, OAuthError, userinfo};
 use crate::credentials::store::{Store, StoreError};
 use crate::credentials::{Account, Credential, Material};
 use crate::ids::CredentialId;
-use crate::providers::oauth::Bearer;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -524,19 +523,9 @@ impl LiveAccount {
         self.token_of(account).filter(|_| lives)
     }
 
-    /// The access token, or the key that came with it where the vendor wants that.
     fn token_of(&self, account: &Account) -> Option<Token> {
-        let secret = match self.client.spec.userinfo.bearer {
-            Bearer::AccessToken => account.access_token.clone(),
-            Bearer::Fact { name, .. } => account
-                .extra
-                .get(name)
-                .and_then(Value::as_str)
-                .map(Secret::new)
-                .filter(|key| !key.is_empty()),
-        };
         Some(Token {
-            secret: secret?,
+            secret: userinfo::bearer(&self.client, account)?,
             generation: account.generation,
         })
     }

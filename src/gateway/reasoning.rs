@@ -2,7 +2,7 @@
 //! clients that drop it (iFlow's GLM and MiniMax): by the client and the id of the call.
 //!
 //! Plain text, unlike the signed [`thoughts`](crate::gateway::thoughts) of other vendors, so any
-//! credential may send it. Kept in memory only, within [`LIMITS`].
+//! credential may send it. Kept in memory only, within bounds.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -188,7 +188,8 @@ async fn ten_turns_with_a_tool_run_in_every_dialect_and_thoughts_come_back() {
         turns::converse(&gateway, dialect, "iflow/glm-4.7").await;
         if dialect == "openai" {
             // This client sent none of it.
-            let sent: Value = serde_json::from_slice(&upstream.request().body).expect("JSON");
+            let last = upstream.requests().pop().expect("ten turns");
+            let sent: Value = serde_json::from_slice(&last.body).expect("JSON");
             assert_eq!(
                 sent["messages"][1]["reasoning_content"], "thought 0",
                 "{sent}"

@@ -132,7 +132,7 @@ async fn a_device_log_in_serves_and_its_refresh_token_rotates() {
         "{}",
         answer.text()
     );
-    let served = upstream.request();
+    let served = upstream.requests().pop().expect("served");
     assert_eq!(served.header("x-dashscope-authtype"), Some("qwen-oauth"));
     assert_eq!(served.header("x-dashscope-cachecontrol"), Some("enable"));
     let body: Value = serde_json::from_slice(&served.body).expect("JSON");
@@ -142,7 +142,7 @@ async fn a_device_log_in_serves_and_its_refresh_token_rotates() {
     );
     assert_eq!(body["tools"][0]["function"]["name"], "do_not_call_me");
     assert_eq!(body["stream_options"]["include_usage"], true);
-    let kept = fs::read_dir(gateway.home().data_dir().join("credentials"));
+    let kept = fs::read_dir(gateway.home().data_dir().join("credentials/qwen_code"));
     let kept = kept.into_iter().flatten().flatten();
     let kept: String = kept
         .filter_map(|entry| fs::read_to_string(entry.path()).ok())
@@ -239,7 +239,7 @@ async fn a_key_of_the_plan_is_sent_plainly() {
     assert_eq!(added.code, 0, "{added:?}");
     let gateway = Gateway::start_in(home, &[]).await;
     turns::converse(&gateway, "openai", "qwen_code/qwen3-coder-plus").await;
-    let sent = upstream.request();
+    let sent = upstream.requests().remove(0);
     assert_eq!(sent.header("x-dashscope-authtype"), None);
     assert!(!sent.text().contains("cache_control"), "{}", sent.text());
 }

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use oauth2::AsyncHttpClient;
 pub use oauth2::url::Url;
 pub use oauth2::{HttpRequest, HttpResponse};
@@ -24,6 +25,7 @@ use thiserror::Error;
 
 use crate::config::provider::OAuth as Overrides;
 use crate::credentials::{Account, Credential};
+use crate::ids::uuid;
 use crate::providers::code_assist;
 use crate::providers::oauth::OAuthSpec;
 use crate::secret::Secret;
@@ -184,10 +186,13 @@ impl Http {
     fn device_endpoint(&self, interval: Option<u64>) -> Endpoint {
         Endpoint {
             interval,
-            ..self.endpoint("device_code")
+            ..self.endpoint(DEVICE_CODE)
         }
     }
 }
+
+/// The member of an answer that begins a device flow.
+const DEVICE_CODE: &str = "device_code";
 
 /// One endpoint as the `oauth2` crate calls it: answers are normalised before it reads them.
 struct Endpoint {
@@ -200,7 +205,13 @@ impl<'c> AsyncHttpClient<'c> for Endpoint {
     type Error = HttpError;
     type Future = Sending;
 
-    fn call(&'c self, request: HttpRequest) -> Sending {
+    fn call(&'c self, mut request: HttpRequest) -> Sending {
+        // The vendor's own tool (Qwen Code) names the beginning of a device flow so.
+        if self.wanted == DEVICE_CODE
+            && let Ok(id) = HeaderValue::from_str(&uuid(fastrand::u128(..)))
+        {
+            request.headers_mut().insert("x-request-id", id);
+        }
         let (sending, wanted, interval) = ((self.http.0)(request), self.wanted, self.interval);
         Box::pin(async move { reply::normalise(&sending.await?, wanted, interval) })
     }

@@ -6,6 +6,7 @@ use oauth2::HttpRequest;
 use oauth2::url::Url;
 use serde_json::Value;
 
+use crate::credentials::Account;
 use crate::credentials::oauth::exchange::{Tokens, bad_url, transient};
 use crate::credentials::oauth::{Client, Http, OAuthError};
 use crate::providers::oauth::{Bearer, TokenIn};
@@ -46,6 +47,16 @@ pub(super) async fn complete(
     tokens.extra.insert(name.to_owned(), key.into());
     tokens.name = name_in(client, &told);
     Ok(())
+}
+
+/// What an account's requests are sent with: its access token, or the key that came with it where
+/// the vendor wants that.
+pub fn bearer(client: &Client, account: &Account) -> Option<Secret> {
+    let key = match client.spec.userinfo.bearer {
+        Bearer::AccessToken => return account.access_token.clone(),
+        Bearer::Fact { name, .. } => account.extra.get(name)?.as_str()?,
+    };
+    Some(Secret::new(key)).filter(|key| !key.is_empty())
 }
 
 fn name_in(client: &Client, told: &Value) -> Option<String> {

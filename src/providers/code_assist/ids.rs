@@ -1,25 +1,9 @@
 //! Ids that requests to Code Assist carry: UUIDs of hashes or fresh random bits, and Antigravity's
 //! session ids.
 
-use std::fmt::Write as _;
-
 use ring::digest::{SHA256, digest};
 
-/// A version 4 UUID of 128 bits.
-pub(super) fn uuid(bits: u128) -> String {
-    const VERSION: u128 = 0xf << 76;
-    const VARIANT: u128 = 0x3 << 62;
-    let bits = bits & !VERSION & !VARIANT | 0x4 << 76 | 0x2 << 62;
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bits.to_be_bytes().iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
+pub(super) use crate::ids::uuid;
 
 /// 128 bits that hang on all of `parts`: equal parts give equal bits.
 pub(super) fn bits(parts: &[&[u8]]) -> u128 {
@@ -61,9 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn uuids_have_version_and_variant_and_differ() {
-        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    fn equal_parts_give_equal_bits() {
         assert_eq!(bits(&[b"a", b"b"]), bits(&[b"a", b"b"]));
         assert_ne!(bits(&[b"a", b"b"]), bits(&[b"ab", b""]));
     }

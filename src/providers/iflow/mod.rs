@@ -1,7 +1,7 @@
 //! iFlow (iflow.cn), whose service has ended; services compatible with it speak the same dialect.
 //!
-//! OpenAI's Chat Completions with a signature over each request ([`signature`]), a thinking switch
-//! by model ([`thinking`]), and errors inside a 200. Requests carry the key that the account's user
+//! OpenAI's Chat Completions with a signature over each request (`signature`), a thinking switch
+//! by model (`thinking`), and errors inside a 200. Requests carry the key that the account's user
 //! info gives, never its access token. Facts: the last versions of clients that spoke it, and
 //! reports of their users, read 2026-11-22.
 

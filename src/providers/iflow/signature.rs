@@ -3,8 +3,9 @@
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ring::{digest, hmac};
+use ring::hmac;
 
+use crate::ids::uuid;
 use crate::time::Timestamp;
 
 /// The agent's name; a part of what is signed.
@@ -41,23 +42,11 @@ fn sign(key: &str, agent: &str, session: &str, time: &str) -> String {
 
 /// `session-` and a UUID of version 4.
 fn session(entropy: u64, now: Timestamp) -> String {
-    let mut seed = entropy.to_be_bytes().to_vec();
-    seed.extend_from_slice(&now.as_millis().to_be_bytes());
-    let digest = digest::digest(&digest::SHA256, &seed);
-    let mut digits: Vec<char> = hex(digest.as_ref()).chars().take(32).collect();
-    for (at, digit) in [(12, '4'), (16, 'a')] {
-        if let Some(place) = digits.get_mut(at) {
-            *place = digit;
-        }
-    }
-    let mut id = String::from("session-");
-    for (at, digit) in digits.into_iter().enumerate() {
-        if matches!(at, 8 | 12 | 16 | 20) {
-            id.push('-');
-        }
-        id.push(digit);
-    }
-    id
+    let time = now.as_millis().unsigned_abs();
+    format!(
+        "session-{}",
+        uuid(u128::from(entropy) << 64 | u128::from(time))
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -176,6 +176,11 @@ fn what_all_vendors_share_is_judged_alike_for_all() {
         .expect("the shared fixture");
     for provider in all() {
         for case in &shared.failures {
+            // Alibaba's word for a limit that passes, not for an empty purse.
+            let is_its_limit = text(&case.body).contains("insufficient_quota");
+            if provider.spec().id == "qwen_code" && is_its_limit {
+                continue;
+            }
             check_failure(provider, case);
         }
     }

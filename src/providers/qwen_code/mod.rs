@@ -1,7 +1,7 @@
 //! Qwen Code: accounts of chat.qwen.ai, whose free log-in has ended, and the API keys that speak the
 //! same dialect (Coding Plan, Model Studio).
 //!
-//! The dialect is OpenAI's Chat Completions with rules of its own for accounts ([`portal`]): one
+//! The dialect is OpenAI's Chat Completions with rules of its own for accounts (`portal`): one
 //! leading system message, and a tool that keeps coder models steady. Facts: QwenLM/qwen-code
 //! `packages/core`, its issues and pull requests #1730 to #3382, read 2026-11-22.
 
@@ -87,14 +87,18 @@ const MODELS: &[&str] = &[
 /// Codes of the portal and of DashScope
 /// (<https://help.aliyun.com/zh/model-studio/error-code>, read 2026-11-22).
 const SIGNALS: &[Signal] = &[
-    Signal::code("insufficient_quota", Verdict::Quota).until(Reset::ChinaMidnight),
-    Signal::code("quota_exceeded", Verdict::Quota).until(Reset::ChinaMidnight),
     Signal {
         status: None,
         sign: Sign::Says("free allocated quota exceeded"),
         verdict: Verdict::Quota,
         reset: Reset::ChinaMidnight,
     },
+    Signal::code("quota_exceeded", Verdict::Quota).until(Reset::ChinaMidnight),
+    Signal::code("insufficient_quota", Verdict::Quota)
+        .on(403)
+        .until(Reset::ChinaMidnight),
+    // Of keys: tokens a minute, or hours and weeks of a plan. It passes, and no end is told.
+    Signal::code("insufficient_quota", Verdict::Quota),
     Signal::code("limit_requests", Verdict::RateLimit),
     Signal::code("rate_limit_exceeded", Verdict::RateLimit),
     Signal::code("Throttling", Verdict::RateLimit),
