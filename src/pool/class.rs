@@ -105,6 +105,15 @@ impl Totals {
         }
     }
 
+    /// What was counted after `base`, in a span that began with a request.
+    pub(super) fn since(&self, base: &Self, began_ms: i64) -> Self {
+        let mut rest = *self;
+        rest.combine(base, u64::saturating_sub);
+        rest.first_used_ms = Some(began_ms);
+        rest.last_used_ms = self.last_used_ms;
+        rest
+    }
+
     /// Takes over what another process has counted beyond this.
     pub(super) fn catch_up(&mut self, other: &Self) {
         self.combine(other, u64::max);

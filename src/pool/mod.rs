@@ -51,6 +51,7 @@ mod fair_cycle;
 mod lane;
 mod members;
 mod passed_over;
+mod record;
 mod routes;
 mod saved;
 mod select;
@@ -69,6 +70,7 @@ pub use class::Totals;
 pub use cooldown::Reason;
 pub use members::UserState;
 pub use passed_over::PassedOver;
+pub use record::Most;
 pub use saved::{
     Change, SavedClass, SavedCooldown, SavedCredential, SavedProbe, SavedReport, SavedSession,
     SavedWindow,

@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 use super::class::{Entry, Totals};
 use super::cooldown::{Cooldown, Probe, Reason};
 use super::lane::NEVER;
+use super::record::Record;
 use super::settings::{Anchor, Tracking, WindowSpec};
 use super::slot::{Slot, Standing};
 use super::state::State;
@@ -129,6 +130,8 @@ pub struct SavedWindow {
     pub stated_limit: Option<u64>,
     /// Index of the newest slice of a rolling window, and (requests, tokens) a slice, newest first.
     pub slices: Option<(i64, Vec<(u32, u64)>)>,
+    #[serde(default)]
+    record: Record,
 }
 
 /// Which credential a conversation was served by last.
@@ -402,6 +405,7 @@ fn save_counter(counter: &Counter, spec: &WindowSpec) -> SavedWindow {
             .slices
             .as_ref()
             .map(|slices| (slices.newest, slices.counts.to_vec())),
+        record: counter.record,
     }
 }
 
@@ -424,6 +428,7 @@ fn load_counter(saved: &SavedWindow, spec: &WindowSpec) -> Counter {
         resets: saved.resets_ms.map_or(NEVER, Timestamp::from_millis),
         stated_limit: saved.stated_limit,
         slices,
+        record: saved.record,
     }
 }
 

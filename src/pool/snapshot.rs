@@ -10,7 +10,8 @@ use super::caps;
 use super::class::{Class, Entry, Totals};
 use super::cooldown::{Cooldown, Reason};
 use super::lane::NEVER;
-use super::settings::{Rotation, Tracking};
+use super::record::Most;
+use super::settings::{Anchor, Rotation, Tracking};
 use super::slot::{Slot, Standing};
 use super::state::State;
 
@@ -143,6 +144,11 @@ pub struct WindowSnapshot {
     pub started: Option<Timestamp>,
     /// When the counts fall to zero; `None` for a rolling or unopened window.
     pub resets: Option<Timestamp>,
+    /// What its requests came to; `None` where a request leaves without a trace (rolling windows,
+    /// and limits only the provider knows).
+    pub counts: Option<Totals>,
+    /// The most requests it ever held.
+    pub most: Option<Most>,
 }
 
 impl State {
@@ -225,6 +231,9 @@ impl State {
             token_limit: (spec.tokens > 0).then_some(spec.tokens),
             started: counter.started,
             resets: Some(counter.resets).filter(|resets| *resets < NEVER),
+            counts: (spec.anchor != Anchor::Rolling)
+                .then(|| counter.record.counts(counter.started, &entry.totals)),
+            most: counter.record.most(),
         });
         let reported = entry.reported.map(|reported| WindowSnapshot {
             name: "reported".to_owned(),
@@ -234,6 +243,8 @@ impl State {
             token_limit: None,
             started: None,
             resets: Some(reported.resets),
+            counts: None,
+            most: None,
         });
         let first = entry.counters.first().zip(class.windows.first());
         let cap = caps::find(class, &slot.member);

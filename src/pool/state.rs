@@ -338,6 +338,8 @@ impl State {
         }
         for (counter, spec) in entry.counters.iter_mut().zip(windows) {
             counter.add_request(spec, now);
+            let (requests, began) = (counter.requests, counter.started);
+            counter.record.note(requests, began, &entry.totals, now);
         }
         if let Some(reported) = &mut entry.reported {
             reported.used = reported.used.saturating_add(1);

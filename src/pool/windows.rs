@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use crate::time::Timestamp;
 
 use super::lane::NEVER;
+use super::record::Record;
 use super::settings::{Anchor, WindowSpec};
 
 /// A start this far in the future is no clock that went back: callers read the time before they
@@ -75,6 +76,7 @@ pub(super) struct Counter {
     /// The limit a provider stated, which wins over the configured one.
     pub(super) stated_limit: Option<u64>,
     pub(super) slices: Option<Box<Slices>>,
+    pub(super) record: Record,
 }
 
 /// A rolling window's memory: a ring of slices, the newest at `newest`.
@@ -93,7 +95,7 @@ pub(super) struct Reported {
 }
 
 impl Counter {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             requests: 0,
             tokens: 0,
@@ -101,6 +103,7 @@ impl Counter {
             resets: NEVER,
             stated_limit: None,
             slices: None,
+            record: Record::default(),
         }
     }
 
@@ -216,17 +219,20 @@ impl Counter {
     /// counted at once is counted by one of them; whatever is uncertain counts against us.
     pub(super) fn catch_up(&mut self, other: Self) {
         let tokens = self.tokens.max(other.tokens);
+        let mut record = self.record;
+        record.catch_up(&other.record);
         let stated_limit = other.stated_limit.or(self.stated_limit);
         let is_ahead = (other.requests, other.tokens) > (self.requests, self.tokens);
         if is_ahead || self.started.is_none() {
             *self = other;
         }
-        (self.tokens, self.stated_limit) = (tokens, stated_limit);
+        (self.tokens, self.stated_limit, self.record) = (tokens, stated_limit, record);
     }
 
     fn clear(&mut self) {
         *self = Self {
             stated_limit: self.stated_limit,
+            record: self.record,
             ..Self::new()
         };
     }

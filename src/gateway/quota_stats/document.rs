@@ -124,6 +124,16 @@ pub struct GroupUsage {
 #[serde(default)]
 pub struct Window {
     pub request_count: u64,
+    /// These eight are `null` where they are not known: in a rolling window, which forgets its
+    /// requests one by one, and in a limit that only the provider counts.
+    pub success_count: Option<u64>,
+    pub failure_count: Option<u64>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub thinking_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub prompt_tokens_cache_read: Option<u64>,
+    pub prompt_tokens_cache_write: Option<u64>,
     pub total_tokens: u64,
     /// Requests; `null` if unlimited.
     pub limit: Option<u64>,
@@ -131,13 +141,11 @@ pub struct Window {
     pub remaining: Option<u64>,
     pub started_at: Option<f64>,
     pub reset_at: Option<f64>,
-    /// Not recorded: always `null`.
+    /// The most requests it ever held.
     pub max_recorded_requests: Option<u64>,
-    /// Not recorded: always `null`.
     pub max_recorded_at: Option<f64>,
     /// Not known for a window: always `null`.
     pub approx_cost: Option<f64>,
-    /// The class's, not the window's own.
     pub first_used_at: Option<f64>,
     pub last_used_at: Option<f64>,
 }

@@ -253,9 +253,19 @@ fn cooldown(rest: &CooldownSnapshot, now: Timestamp) -> Cooldown {
     }
 }
 
-fn counted(window: &WindowSnapshot, totals: &pool::Totals) -> Window {
+fn counted(window: &WindowSnapshot, lifetime: &pool::Totals) -> Window {
+    let counts = window.counts.map(|counts| totals(&counts, None));
+    let counts = counts.as_ref();
     Window {
         request_count: window.requests,
+        success_count: counts.map(|counts| counts.success_count),
+        failure_count: counts.map(|counts| counts.failure_count),
+        prompt_tokens: counts.map(|counts| counts.prompt_tokens),
+        completion_tokens: counts.map(|counts| counts.completion_tokens),
+        thinking_tokens: counts.map(|counts| counts.thinking_tokens),
+        output_tokens: counts.map(|counts| counts.output_tokens),
+        prompt_tokens_cache_read: counts.map(|counts| counts.prompt_tokens_cache_read),
+        prompt_tokens_cache_write: counts.map(|counts| counts.prompt_tokens_cache_write),
         total_tokens: window.tokens,
         limit: window.limit,
         token_limit: window.token_limit,
@@ -264,9 +274,17 @@ fn counted(window: &WindowSnapshot, totals: &pool::Totals) -> Window {
             .map(|limit| limit.saturating_sub(window.requests)),
         started_at: window.started.map(seconds),
         reset_at: window.resets.map(seconds),
-        first_used_at: totals.first_used_ms.map(from_millis),
-        last_used_at: totals.last_used_ms.map(from_millis),
-        ..Window::default()
+        max_recorded_requests: window.most.map(|most| most.requests),
+        max_recorded_at: window.most.map(|most| seconds(most.at)),
+        first_used_at: match counts {
+            Some(counts) => counts.first_used_at,
+            None => lifetime.first_used_ms.map(from_millis),
+        },
+        last_used_at: match counts {
+            Some(counts) => counts.last_used_at,
+            None => lifetime.last_used_ms.map(from_millis),
+        },
+        approx_cost: None,
     }
 }
 

@@ -137,3 +137,37 @@ fn no_field_is_missing_from_a_credential() {
         assert!(json.get(field).is_some(), "{field}");
     }
 }
+
+#[test]
+fn a_window_tells_what_its_requests_came_to() {
+    let pool = pool();
+    let next_day = NOW + std::time::Duration::from_hours(24);
+    for (now, times) in [(NOW, 3), (next_day, 1)] {
+        for _ in 0..times {
+            let mut ask = Ask::new("big", None, now);
+            let Acquire::Lease(lease) = pool.acquire(&mut ask, now) else {
+                panic!("a key is ready");
+            };
+            let usage = crate::dialects::usage::Usage {
+                input: 10,
+                output: 5,
+                ..crate::dialects::usage::Usage::default()
+            };
+            lease.finish(Outcome::Success { usage: Some(usage) }, now);
+        }
+    }
+    let members = pool.snapshot(next_day).members;
+    let classes = members.iter().flat_map(|member| &member.classes);
+    let windows: Vec<Window> = classes
+        .flat_map(|class| {
+            let windows = class.windows.iter();
+            windows.map(|window| counted(window, &class.totals))
+        })
+        .collect();
+    let sum = |of: fn(&Window) -> Option<u64>| windows.iter().filter_map(of).sum::<u64>();
+    assert_eq!(sum(|window| window.success_count), 1, "{windows:?}");
+    assert_eq!(sum(|window| window.prompt_tokens), 10);
+    assert_eq!(sum(|window| window.output_tokens), 5);
+    let most = windows.iter().map(|window| window.max_recorded_requests);
+    assert_eq!(most.max().flatten(), Some(3), "{windows:?}");
+}
