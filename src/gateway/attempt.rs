@@ -22,6 +22,7 @@ use crate::gateway::remote_media::{self, Fetcher};
 use crate::gateway::settle::Served;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::trail::{self, Attempt, Trail};
+use crate::gateway::turns::Turns;
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
 use crate::time::Timestamp;
 
@@ -67,7 +68,8 @@ pub async fn serve(
     };
     let mut ends = Vec::new();
     let mut ask: Option<Ask> = None;
-    for target in &targets {
+    let mut turns = Turns::new(&targets);
+    while let Some((target, patience)) = turns.next(Instant::now()) {
         let asking = match ask.take() {
             Some(mut ask) => {
                 ask.retarget(target.model.clone());
@@ -75,9 +77,14 @@ pub async fn serve(
             }
             None => trip.first_ask(target),
         };
-        match trip.on_target(target, asking).await {
+        match trip.on_target(target, asking, patience).await {
             Ok(answered) => return Ok(*answered),
-            Err((end, asked)) => {
+            Err((Left::Later(until), asked)) => {
+                trip.trail.left("another target may serve before it");
+                turns.postpone(target, until);
+                ask = Some(*asked);
+            }
+            Err((Left::Ended(end), asked)) => {
                 trip.trail.left(end.words());
                 let is_final = end.is_final();
                 ends.push(end);
@@ -102,6 +109,14 @@ pub(super) struct Trip<'a> {
     pub(super) scanned: &'a Scanned<'a>,
     arrived: Instant,
     pub(super) trail: Trail,
+}
+
+/// Why the request turned away from a target.
+enum Left {
+    /// It does not serve.
+    Ended(TargetEnd),
+    /// It may serve by then, too late for the patience there was; where nobody knows when, now.
+    Later(Instant),
 }
 
 /// Why a target did not serve.
@@ -194,15 +209,18 @@ impl Trip<'_> {
         acquired
     }
 
+    /// Tries a target. `patience` is until when it may be waited for; `None`: to the deadline.
     async fn on_target(
         &mut self,
         target: &Target,
         mut ask: Ask,
-    ) -> Result<Box<Answered>, (TargetEnd, Box<Ask>)> {
+        patience: Option<Instant>,
+    ) -> Result<Box<Answered>, (Left, Box<Ask>)> {
+        let ended = |end, ask| (Left::Ended(end), Box::new(ask));
         if let Some(answered) = self.estimated_count(target) {
             return answered
                 .map(Box::new)
-                .map_err(|error| (TargetEnd::Unfit(error), Box::new(ask)));
+                .map_err(|error| ended(TargetEnd::Unfit(error), ask));
         }
         let mut wish = Wish {
             scanned: self.scanned,
@@ -213,7 +231,7 @@ impl Trip<'_> {
         };
         let mut exchange = match self.prepare(wish).await {
             Ok(exchange) => exchange,
-            Err(error) => return Err((TargetEnd::Unfit(error), Box::new(ask))),
+            Err(error) => return Err(ended(TargetEnd::Unfit(error), ask)),
         };
         self.arrive(target);
         let mut last: Option<Lost> = None;
@@ -221,9 +239,9 @@ impl Trip<'_> {
             let lease = match self.acquire(target, &mut ask) {
                 Acquire::Lease(lease) => lease,
                 Acquire::Wait(waiting) => {
-                    let since = Instant::now();
-                    wait(waiting, self.time_left()).await;
-                    self.trail.waited(since.elapsed());
+                    if let Some(later) = self.wait(waiting, &ask, patience).await {
+                        return Err((Left::Later(later), Box::new(ask)));
+                    }
                     continue;
                 }
                 Acquire::Refused(refusal) => {
@@ -232,7 +250,7 @@ impl Trip<'_> {
                         refusal,
                         last,
                     };
-                    return Err((end, Box::new(ask)));
+                    return Err(ended(end, ask));
                 }
             };
             let raced = self.race(target, &exchange, &mut ask, lease).await;
@@ -282,19 +300,40 @@ impl Trip<'_> {
                         }
                         Next::Answer(stop) => {
                             let provider = target.runtime.id.to_string();
-                            return Err((
-                                TargetEnd::Stopped {
-                                    provider,
-                                    stop,
-                                    lost,
-                                },
-                                Box::new(ask),
-                            ));
+                            let end = TargetEnd::Stopped {
+                                provider,
+                                stop,
+                                lost,
+                            };
+                            return Err(ended(end, ask));
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Waits until a credential is set aside for the request, or it is time to ask again. With no
+    /// patience left it does not, and returns when one is expected: now, where nobody knows.
+    async fn wait(
+        &mut self,
+        waiting: Waiting,
+        ask: &Ask,
+        patience: Option<Instant>,
+    ) -> Option<Instant> {
+        let since = Instant::now();
+        let expected = Timestamp::now().until(waiting.until());
+        let patience = patience.map(|end| end.saturating_duration_since(since));
+        if patience.is_some_and(|left| left.is_zero()) {
+            // All busy: a slot may come free at any time.
+            let is_known = waiting.until() < ask.deadline;
+            return Some(if is_known { since + expected } else { since });
+        }
+        let longest = patience.unwrap_or(Duration::MAX).min(self.time_left());
+        // Which of the two it was does not matter: asking again is what counts.
+        let _ = tokio::time::timeout(expected.min(longest), waiting.woken()).await;
+        self.trail.waited(since.elapsed());
+        None
     }
 
     /// Makes the request anew without signatures, once, if the upstream refused one; it is not
@@ -363,13 +402,6 @@ impl Trip<'_> {
         ask.deadline = now + self.time_left();
         lease.settle(ask, outcome, now)
     }
-}
-
-/// Until a credential is set aside for the request, or it is time to ask again.
-async fn wait(waiting: Waiting, time_left: Duration) {
-    let longest = Timestamp::now().until(waiting.until()).min(time_left);
-    // Which of the two it was does not matter: asking again is what counts.
-    let _ = tokio::time::timeout(longest, waiting.woken()).await;
 }
 
 /// The first of the user's rules that fits a failure.

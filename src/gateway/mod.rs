@@ -39,6 +39,7 @@ pub mod sink;
 pub mod snapshot;
 pub mod thoughts;
 pub mod trail;
+mod turns;
 pub mod upkeep;
 pub mod upstream;
 
