@@ -258,6 +258,7 @@ pub fn known_providers() -> Vec<KnownProvider> {
                 aliases: spec.aliases,
                 key_env: spec.key_env,
                 is_oauth: spec.is_oauth,
+                key_optional: spec.key_optional,
                 quota_groups: spec.quota_groups,
             }
         })

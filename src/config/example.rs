@@ -48,6 +48,7 @@ mod tests {
             aliases: &[],
             key_env: &[],
             is_oauth: false,
+            key_optional: false,
             quota_groups: &[],
         });
         let config = read(&uncommented());

@@ -22,6 +22,14 @@ pub struct EnvAccount {
     pub source: AccountSource,
 }
 
+impl EnvAccount {
+    /// The variable that names a credential file: `GEMINI_CLI_OAUTH_1`.
+    pub fn file_variable(&self) -> String {
+        let provider = upper_name(self.provider.as_str());
+        format!("{provider}_OAUTH_{}", self.suffix.to_uppercase())
+    }
+}
+
 /// What variables hold of an account.
 #[derive(Clone, Debug)]
 pub enum AccountSource {

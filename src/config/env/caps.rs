@@ -97,7 +97,7 @@ pub(super) fn caps(overlay: &mut Overlay<'_>) {
                 continue;
             }
         };
-        let cooldown = cooldowns.remove(&scope).map(|(_, cooldown)| cooldown);
+        let (cooldown_name, cooldown) = cooldowns.remove(&scope).unzip();
         let caps = &mut overlay.settings(&scope.provider).caps;
         let index = caps.len();
         caps.push(Cap {
@@ -106,7 +106,11 @@ pub(super) fn caps(overlay: &mut Overlay<'_>) {
             limit,
             cooldown: cooldown.unwrap_or_default(),
         });
-        overlay.origin(format!("providers.{}.caps[{index}]", scope.provider), name);
+        let path = format!("providers.{}.caps[{index}]", scope.provider);
+        if let Some(name) = cooldown_name {
+            overlay.origin(format!("{path}.cooldown"), name);
+        }
+        overlay.origin(path, name);
     }
     for (name, _) in cooldowns.into_values() {
         overlay.warn(name, "ignored: there is no CUSTOM_CAP_ of the same name");

@@ -80,6 +80,7 @@ const TABLE: &[(Name, Level, &str)] = &[
         Info,
         "not needed: a cycle starts anew as soon as no other credential can serve",
     ),
+    (Is("FIRMWARE_QUOTA_REFRESH_INTERVAL"), Info, MEASURED),
     (Ends("_QUOTA_REFRESH_INTERVAL"), Info, MEASURED),
     (Begins("DEEPSEEK_REASONING_CACHE_"), Info, SIGNATURES),
     (Begins("GEMINI_CLI_SIGNATURE_"), Info, SIGNATURES),

@@ -31,6 +31,8 @@ pub struct KnownProvider {
     pub key_env: &'static [&'static str],
     /// `true` for accounts (log-in), `false` for API keys.
     pub is_oauth: bool,
+    /// `true` for local servers that ask for no key: to name one is to use it.
+    pub key_optional: bool,
     /// Built-in quota groups: (group, models).
     pub quota_groups: &'static [(&'static str, &'static [&'static str])],
 }
@@ -206,6 +208,7 @@ pub(super) mod sample {
             aliases: &[],
             key_env: &["GEMINI_API_KEY"],
             is_oauth: false,
+            key_optional: false,
             quota_groups: &[],
         },
         KnownProvider {
@@ -213,6 +216,7 @@ pub(super) mod sample {
             aliases: &[],
             key_env: &[],
             is_oauth: true,
+            key_optional: false,
             quota_groups: &[
                 ("pro", &["gemini-2.5-pro", "gemini-3-pro-preview"]),
                 ("25-flash", &["gemini-2.5-flash"]),
@@ -223,6 +227,7 @@ pub(super) mod sample {
             aliases: &["together_ai"],
             key_env: &["TOGETHER_API_KEY", "TOGETHERAI_API_KEY"],
             is_oauth: false,
+            key_optional: false,
             quota_groups: &[],
         },
         KnownProvider {
@@ -230,6 +235,7 @@ pub(super) mod sample {
             aliases: &[],
             key_env: &["HF_TOKEN"],
             is_oauth: false,
+            key_optional: false,
             quota_groups: &[],
         },
         KnownProvider {
@@ -237,6 +243,7 @@ pub(super) mod sample {
             aliases: &[],
             key_env: &["OPENAI_API_KEY"],
             is_oauth: false,
+            key_optional: false,
             quota_groups: &[],
         },
     ];

@@ -107,6 +107,9 @@ pub(super) fn apply(overlay: &mut Overlay<'_>) {
     models(overlay);
 }
 
+/// Of a form for the rotation mode that its provider does not have.
+const OTHER_MODE: &str = "has no effect: the provider's rotation is another";
+
 /// One pass over the names; those for one rotation mode come second, so that they win.
 fn per_provider(overlay: &mut Overlay<'_>, is_for_mode: bool) {
     for (name, value) in overlay.set().collect::<Vec<_>>() {
@@ -122,8 +125,13 @@ fn per_provider(overlay: &mut Overlay<'_>, is_for_mode: bool) {
             continue;
         };
         let (upper, mode) = without_mode(&name[prefix.len()..]);
-        if mode.is_some() == is_for_mode && fits(overlay, upper, mode) {
+        if mode.is_some() != is_for_mode {
+            continue;
+        }
+        if fits(overlay, upper, mode) {
             set(overlay, name, upper, key, value, *setter);
+        } else {
+            overlay.info(name, OTHER_MODE);
         }
     }
 }
@@ -181,7 +189,11 @@ fn multipliers(overlay: &mut Overlay<'_>, is_for_mode: bool) {
             }
             continue;
         };
-        if mode.is_some() != is_for_mode || !fits(overlay, upper, mode) {
+        if mode.is_some() != is_for_mode {
+            continue;
+        }
+        if !fits(overlay, upper, mode) {
+            overlay.info(name, OTHER_MODE);
             continue;
         }
         let Some(id) = overlay.provider(upper) else {
@@ -335,16 +347,16 @@ fn global_one(overlay: &mut Overlay<'_>, name: &str, value: &str) -> Result<(), 
     Ok(())
 }
 
+/// Changes all providers there may be. Local servers only where they are in use: a section of
+/// theirs means that they are.
 fn for_every_provider(
     overlay: &mut Overlay<'_>,
     name: &str,
     key: &str,
     change: impl Fn(&mut Provider),
 ) {
-    let known = overlay
-        .known
-        .iter()
-        .filter_map(|known| ProviderId::parse(known.id).ok());
+    let known = overlay.known.iter().filter(|known| !known.key_optional);
+    let known = known.filter_map(|known| ProviderId::parse(known.id).ok());
     let mut all: Vec<ProviderId> = known.collect();
     all.extend(overlay.config.providers.keys().cloned());
     all.sort();
@@ -529,5 +541,14 @@ mod tests {
             gemini.fair_cycle.exhaustion_threshold,
             Duration::from_mins(1)
         );
+    }
+
+    #[test]
+    fn a_form_for_another_rotation_mode_is_answered() {
+        let name = "MAX_CONCURRENT_REQUESTS_PER_KEY_GEMINI_BALANCED";
+        let (gemini, notes) = provider("gemini", &[(name, "7")]);
+        assert_eq!(gemini.max_concurrent_per_key, 0);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert_eq!(notes[0].subject, name);
     }
 }

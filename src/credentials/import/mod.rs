@@ -117,7 +117,13 @@ pub fn from_environment(accounts: &[EnvAccount]) -> Found {
     for account in accounts {
         let place = format!("{} of the environment", account.provider);
         match &account.source {
-            AccountSource::File(path) => read_file(path, layout_of(&account.provider), &mut found),
+            AccountSource::File(path) => {
+                let known = found.unusable.len();
+                read_file(path, layout_of(&account.provider), &mut found);
+                for unusable in found.unusable.iter_mut().skip(known) {
+                    unusable.place = format!("{}: {}", account.file_variable(), unusable.place);
+                }
+            }
             AccountSource::Tokens(tokens) => {
                 match from_tokens(&account.provider, &account.suffix, tokens) {
                     Ok(credential) => found.candidates.push(Candidate { credential, place }),
