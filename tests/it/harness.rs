@@ -52,7 +52,7 @@ pub(crate) async fn pair(script: Script, count: usize, settings: &str) -> (Upstr
 
 /// A private home: config, data, state and cache directories that vanish with it.
 pub(crate) struct Home {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     environment: Vec<(String, String)>,
 }
 
@@ -69,7 +69,7 @@ impl Home {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self {
-            directory,
+            directory: Arc::new(directory),
             environment: Vec::new(),
         }
     }
@@ -79,6 +79,14 @@ impl Home {
         let home = Self::new();
         home.write_config(config);
         home
+    }
+
+    /// The same home once more, for another process in it.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            directory: Arc::clone(&self.directory),
+            environment: self.environment.clone(),
+        }
     }
 
     /// Adds a variable to the otherwise empty environment of what is run here.

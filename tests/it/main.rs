@@ -30,6 +30,7 @@ mod iflow;
 mod lifecycle;
 mod listings;
 mod media;
+mod oauth_login;
 mod oauth_refresh;
 mod older_env;
 mod pool;

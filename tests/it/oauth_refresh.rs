@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::client::Request;
 use crate::commands::json as printed;
 use crate::fake::CANARY;
-use crate::fake::google::{Google, quota};
-use crate::fake::reply::Reply;
+use crate::fake::google::{Google, quota, revoked};
+use crate::fake::reply::{Gate, Reply};
 use crate::harness::{Gateway, Home, patiently};
 
 const ID: &str = "gemini_cli/me@example.com";
@@ -60,6 +60,22 @@ async fn all_at_once(gateway: &Gateway, requests: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_requests_on_an_ended_token_cause_one_refresh() {
+    let (google, home) = account().await;
+    google.rotate();
+    let gateway = Gateway::start_in(home, &[]).await;
+    all_at_once(&gateway, 1_000).await;
+    assert_eq!(google.refreshes(), 1);
+    // Refused in the middle of its life: the same.
+    google.revoke_access();
+    all_at_once(&gateway, 200).await;
+    assert_eq!(google.refreshes(), 2);
+    let metrics = gateway.get("/metrics").await.text();
+    let line = "llmproxy_token_refreshes_total{provider=\"gemini_cli\",result=\"ok\"} 2";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn processes_share_one_refresh() {
     let (google, home) = account().await;
     google.rotate();
@@ -73,6 +89,88 @@ async fn processes_share_one_refresh() {
         );
     }
     assert_eq!(google.refreshes(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_a_rotation_loses_nothing() {
+    let (google, home) = account().await;
+    google.rotate();
+    for round in 0..5 {
+        google.revoke_access();
+        let before = google.refreshes();
+        let gate = Gate::new();
+        let held = gate.clone();
+        google.on(":generateContent", move |_| {
+            let body = crate::fake::google::enveloped("Hello!").to_string();
+            Reply::json(200, body).gated(&held)
+        });
+        let mut child = home
+            .command(&[
+                "chat",
+                "--no-stream",
+                "-m",
+                "gemini_cli/gemini-2.5-pro",
+                "hi",
+            ])
+            .spawn()
+            .expect("the binary starts");
+        // The new token is in use: so it must be on disk.
+        let fresh = |request: &crate::fake::upstream::Recorded| {
+            google.refreshes() > before
+                && request.target.contains(":generateContent")
+                && request.key == google.latest()
+        };
+        google.upstream().seen(1, fresh).await;
+        child.kill().expect("a child of ours");
+        child.wait().expect("it ends");
+        gate.open(100);
+        assert!(google.refreshes() > before, "round {round}");
+    }
+    google.revoke_access();
+    let refreshed = home.run_beside(&["creds", "refresh"], "").await;
+    assert_eq!(refreshed.code, 0, "{refreshed:?}");
+    assert_eq!(row(&home)["state"], "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_refresh_token_needs_a_new_log_in_and_others_serve() {
+    let (google, home) = account().await;
+    google.refuse(revoked());
+    let gateway = Gateway::start_in(home, &[]).await;
+    let refused = gateway.chat(CHAT).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.error().1, "credentials_refused");
+    let row = until(gateway.home(), "the state", |row| row["state"] == "expired").await;
+    let reason = row["state_reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("expired or revoked"), "{row}");
+    assert_eq!(google.refreshes(), 1, "a refused token is not shown again");
+
+    // A newer log-in of another process counts within a second.
+    import(&google, gateway.home());
+    until(gateway.home(), "the new log-in", |row| {
+        row["state"] == "ready"
+    })
+    .await;
+    let served = async {
+        while gateway.chat(CHAT).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    patiently("an answer", served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_log_in_server_rests_the_account_and_costs_it_nothing() {
+    let (google, home) = account().await;
+    for _ in 0..2 {
+        google.refuse(Reply::json(503, r#"{"error":"unavailable"}"#));
+    }
+    let gateway = Gateway::start_in(home, &[]).await;
+    let answered = gateway.chat(CHAT).await;
+    assert_eq!(answered.status, 200, "{}", answered.text());
+    assert!(google.refreshes() >= 3, "{}", google.refreshes());
+    let metrics = gateway.get("/metrics").await.text();
+    assert!(metrics.contains("result=\"failed\"} 2"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::fake::reply::Reply;
+use crate::fake::reply::{Gate, Reply};
 use crate::fake::script::Script;
 use crate::fake::upstream::{Recorded, Upstream};
 use crate::fake::{CANARY, sse};
-use crate::harness::Home;
+use crate::harness::{Home, patiently};
 
 /// The secret of the OAuth client.
-fn client_secret() -> String {
-    format!("GOCSPX-{CANARY}-0123456789abcdefgh")
+pub(crate) fn client_secret() -> String {
+    format!("GOCSPX-{CANARY}-0123456789abcdefg")
 }
 
 /// Answers one verb of Code Assist: `:loadCodeAssist`.
@@ -36,6 +38,10 @@ struct Books {
     /// Whether a refresh token is replaced with each use, and the account lost when an old one is
     /// used again.
     rotates: bool,
+    /// Answers in place of the next refreshes.
+    refusals: Vec<Reply>,
+    /// What refreshes wait for before they are answered.
+    gate: Option<Gate>,
     verbs: HashMap<String, Verb>,
     given: u64,
     /// Code challenges and users by code.
@@ -43,6 +49,7 @@ struct Books {
     refresh_tokens: HashMap<String, String>,
     spent: HashSet<String>,
     access_tokens: HashMap<String, String>,
+    latest: Option<String>,
     refreshes: usize,
 }
 
@@ -76,9 +83,29 @@ impl Google {
         home.env("GEMINI_CLI_CLIENT_SECRET", &client_secret())
     }
 
+    /// The server underneath, for what it was asked.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Who is logged in to the browser from now on.
+    pub(crate) fn user(&self, user: Option<&str>) {
+        self.books().user = user.map(str::to_owned);
+    }
+
     /// Replaces refresh tokens with each use from now on.
     pub(crate) fn rotate(&self) {
         self.books().rotates = true;
+    }
+
+    /// Answers the next refresh so.
+    pub(crate) fn refuse(&self, reply: Reply) {
+        self.books().refusals.insert(0, reply);
+    }
+
+    /// Lets refreshes be done at once, but answered only as the gate opens.
+    pub(crate) fn hold_refreshes(&self, gate: &Gate) {
+        self.books().gate = Some(gate.clone());
     }
 
     /// Answers a verb of Code Assist so from now on.
@@ -90,9 +117,19 @@ impl Google {
         self.books().verbs.insert(verb.to_owned(), Arc::new(answer));
     }
 
+    /// The access token that was given last.
+    pub(crate) fn latest(&self) -> Option<String> {
+        self.books().latest.clone()
+    }
+
     /// How many refreshes were asked for.
     pub(crate) fn refreshes(&self) -> usize {
         self.books().refreshes
+    }
+
+    /// Forgets all access tokens: whoever comes with one gets a 401.
+    pub(crate) fn revoke_access(&self) {
+        self.books().access_tokens.clear();
     }
 
     /// An account as Gemini CLI keeps it, whose access token has ended.
@@ -121,12 +158,15 @@ impl Books {
         Self {
             user: Some(user.to_owned()),
             rotates: false,
+            refusals: Vec::new(),
+            gate: None,
             verbs: HashMap::new(),
             given: 0,
             codes: HashMap::new(),
             refresh_tokens: HashMap::new(),
             spent: HashSet::new(),
             access_tokens: HashMap::new(),
+            latest: None,
             refreshes: 0,
         }
     }
@@ -191,6 +231,9 @@ impl Books {
 
     fn refresh(&mut self, refresh_token: &str) -> Reply {
         self.refreshes += 1;
+        if let Some(refusal) = self.refusals.pop() {
+            return refusal;
+        }
         if self.spent.contains(refresh_token) {
             // Whoever shows a spent token is a thief, or has lost the new one.
             self.refresh_tokens.clear();
@@ -202,11 +245,16 @@ impl Books {
             self.refresh_tokens.remove(refresh_token);
             self.spent.insert(refresh_token.to_owned());
         }
-        self.give(&user, self.rotates)
+        let given = self.give(&user, self.rotates);
+        match &self.gate {
+            Some(gate) => given.gated(gate),
+            None => given,
+        }
     }
 
     fn give(&mut self, user: &str, with_refresh_token: bool) -> Reply {
         let access_token = self.token("ya29.", "a");
+        self.latest = Some(access_token.clone());
         self.access_tokens
             .insert(access_token.clone(), user.to_owned());
         let mut answer = json!({
@@ -248,12 +296,12 @@ impl Books {
 }
 
 /// `loadCodeAssist` of an account that is served.
-fn served() -> Value {
+pub(crate) fn served() -> Value {
     json!({"currentTier": {"id": "standard-tier"}, "cloudaicompanionProject": "proj-1"})
 }
 
 /// A whole answer in its envelope.
-fn enveloped(text: &str) -> Value {
+pub(crate) fn enveloped(text: &str) -> Value {
     json!({"response": {
         "candidates": [{"content": {"role": "model", "parts": [{"text": text}]},
                         "finishReason": "STOP", "index": 0}],
@@ -271,7 +319,7 @@ pub(crate) fn quota(left: f64) -> Value {
 }
 
 /// The refusal of a refresh token for good.
-fn revoked() -> Reply {
+pub(crate) fn revoked() -> Reply {
     oauth_error(400, "invalid_grant", "Token has been expired or revoked.")
 }
 
@@ -311,4 +359,85 @@ fn decoded(text: &str) -> String {
         });
     }
     String::from_utf8(bytes).expect("UTF-8")
+}
+
+/// A browser that `--open-cmd` starts.
+pub(crate) struct Browser {
+    listener: TcpListener,
+    /// What to give to `--open-cmd`.
+    pub(crate) command: String,
+}
+
+impl Browser {
+    /// Installs the browser in a home.
+    pub(crate) async fn install(home: &Home) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let script = home.path("browser");
+        let text =
+            format!("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{port}\nprintf '%s\\n' \"$1\" >&3\n");
+        std::fs::write(&script, text).expect("writable");
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&script, executable).expect("our own file");
+        }
+        let command = script.display().to_string();
+        Self { listener, command }
+    }
+
+    /// The page it was started with.
+    pub(crate) async fn opened(&self) -> String {
+        let (stream, _) = patiently("the browser", self.listener.accept())
+            .await
+            .expect("a connection");
+        let mut line = String::new();
+        let mut reader = BufReader::new(stream);
+        reader.read_line(&mut line).await.expect("a line");
+        line.trim().to_owned()
+    }
+
+    /// Opens the page, and goes where it leads.
+    pub(crate) async fn play(&self) {
+        let back = sent_back(&self.opened().await).await;
+        let page = get(&back).await;
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        assert!(page.contains("close this page"), "{page}");
+    }
+}
+
+/// Where the log-in page sends its visitor.
+pub(crate) async fn sent_back(page: &str) -> String {
+    let answer = get(page).await;
+    let location = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "));
+    location
+        .unwrap_or_else(|| panic!("a redirect: {answer}"))
+        .to_owned()
+}
+
+/// GET of an http address on this machine: the whole answer, which may hold a code.
+pub(crate) async fn get(url: &str) -> String {
+    let rest = url.strip_prefix("http://").expect("http");
+    let (host, _) = rest.split_once('/').expect("a path");
+    let address = host.replace("localhost", "127.0.0.1");
+    let mut stream = TcpStream::connect(address).await.expect("listening");
+    let target = &rest[host.len()..];
+    let request = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("open");
+    let mut answer = Vec::new();
+    let is_whole = |answer: &[u8]| {
+        let text = String::from_utf8_lossy(answer);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))?;
+        (body.len() >= length.parse().ok()?).then_some(())
+    };
+    while is_whole(&answer).is_none() {
+        let read = patiently("a page", stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("open"), 0, "the page broke off");
+    }
+    String::from_utf8(answer).expect("text")
 }

@@ -136,6 +136,14 @@ impl Upstream {
             .await;
     }
 
+    /// Waits until so many requests of a kind came in.
+    pub(crate) async fn seen(&self, requests: usize, kind: impl Fn(&Recorded) -> bool) {
+        self.until("requests of a kind", |log| {
+            log.requests.iter().filter(|request| kind(request)).count() >= requests
+        })
+        .await;
+    }
+
     /// Waits until so many callers left before their answer was over.
     pub(crate) async fn left(&self, departures: usize) {
         self.until("departures", |log| log.departures >= departures)
