@@ -43,6 +43,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit::Failure;
 use crate::cli::output::{ColorWhen, Printer};
+use crate::credentials::refresh;
 
 /// One endpoint that does not fail, made of many LLM API keys and accounts
 #[derive(Parser)]
@@ -205,6 +206,7 @@ impl Context {
             )
         })?;
         let done = runtime.block_on(Box::pin(work));
+        runtime.block_on(refresh::landed());
         // What is still running (a name lookup, say) must not hold up the end.
         runtime.shutdown_background();
         done

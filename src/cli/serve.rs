@@ -21,6 +21,7 @@ use crate::config::exposure::exposure;
 use crate::config::load::Flags;
 use crate::config::server::Server;
 use crate::config::storage::Backend;
+use crate::credentials::refresh;
 use crate::gateway::{Gateway, catalog, persist, upkeep};
 use crate::server::clients::Clients;
 use crate::server::demo::Demo;
@@ -136,6 +137,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     tokio::spawn(reloader.run(Stamps::of(&boot), hangups));
     server::run(listener, shared, max_connections, drain, shutdown).await;
     drop(presence);
+    refresh::landed().await;
     gateway.flush(FLUSH_PATIENCE);
     Ok(())
 }

@@ -6,30 +6,36 @@
 //! account's file lock across processes, the file read again once the lock is held, and the new
 //! tokens durable before anybody sees them. A refused token is never deleted.
 
+mod tokens;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use crate::credentials::durable::Lock;
 use crate::credentials::oauth::exchange::{self, Tokens};
 use crate::credentials::oauth::{Client, Http, OAuthError, userinfo};
+use crate::credentials::refresh::tokens::{USABLE_MARGIN, is_newer, merge};
 use crate::credentials::store::{Store, StoreError};
 use crate::credentials::{Account, Credential, Material};
 use crate::ids::CredentialId;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
-/// A token with less life left than this may end on its way to the provider.
-const USABLE_MARGIN: Duration = Duration::from_secs(10);
+pub use tokens::with_tokens;
 
 /// How long another process may take over its refresh of the same account.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the end of a process waits for its refreshes.
+const LANDING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a taken lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -39,6 +45,17 @@ const LEAST_GAP: Duration = Duration::from_secs(30);
 
 /// Longest pause after refreshes that failed for the moment.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
+
+/// All refreshes under way in this process.
+static FLIGHTS: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
+
+/// Waits for the refreshes that are under way, for some seconds at most. Whoever ends the process
+/// before may lose an account whose provider has replaced the refresh token already.
+pub async fn landed() {
+    FLIGHTS.close();
+    // A provider that has not answered by then may never do.
+    let _ = timeout(LANDING_PATIENCE, FLIGHTS.wait()).await;
+}
 
 /// Why there is no fresh token.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -149,6 +166,12 @@ impl LiveAccount {
     /// The account with its present tokens and the vendor's data.
     pub fn account(&self) -> Account {
         self.lock().account.clone()
+    }
+
+    /// A fact of the vendor's that is text.
+    pub fn fact(&self, name: &str) -> Option<String> {
+        let text = self.lock().account.extra.get(name)?.as_str()?.to_owned();
+        Some(text)
     }
 
     /// Whether the account is refreshed through this client.
@@ -283,7 +306,7 @@ impl LiveAccount {
                 return Err(error.clone().not_before(*until));
             }
             let running = state.flight.clone();
-            running.unwrap_or_else(|| self.take_off(&mut state, now))
+            running.unwrap_or_else(|| self.take_off(&mut state, generation, now))
         };
         let landed = flight.wait_for(Option::is_some).await;
         match landed.as_deref() {
@@ -301,13 +324,14 @@ impl LiveAccount {
     fn take_off(
         self: &Arc<Self>,
         state: &mut LiveState,
+        generation: u64,
         now: Timestamp,
     ) -> watch::Receiver<Option<Landed>> {
         let (landing, flight) = watch::channel(None);
         state.flight = Some(flight.clone());
         let account = Arc::clone(self);
-        tokio::spawn(async move {
-            let landed = account.refresh(now).await;
+        FLIGHTS.spawn(async move {
+            let landed = account.refresh(generation, now).await;
             let pause = account.land(&landed, now);
             let landed = landed.map_err(|error| match pause {
                 Some(until) => error.not_before(until),
@@ -346,19 +370,23 @@ impl LiveAccount {
         state.pause.as_ref().map(|(until, _)| *until)
     }
 
-    async fn refresh(self: &Arc<Self>, now: Timestamp) -> Landed {
+    async fn refresh(self: &Arc<Self>, generation: u64, now: Timestamp) -> Landed {
         let _lock = self.lock_between_processes(now).await?;
-        let seen = self.lock().account.clone();
-        // Another process may have done it while we waited for the lock.
-        if let Some(stored) = self.read_stored().await
-            && is_newer(&stored, &seen)
-        {
+        // Another process may have done it while we waited for the lock; and what it wrote may have
+        // been taken over meanwhile.
+        let known = self.lock().account.clone();
+        let mut is_done = known.generation > generation;
+        if let Some(stored) = self.read_stored().await {
+            is_done |= is_newer(&stored, &known);
             self.adopt(&stored);
-            if let Some(token) = self.usable_of(&stored, now) {
-                return Ok(token);
-            }
         }
         let account = self.lock().account.clone();
+        if is_done && let Some(token) = self.usable_of(&account, now) {
+            return Ok(token);
+        }
+        if let Some(reason) = &account.expired_reason {
+            return Err(RefreshError::NeedsLogin(reason.clone()));
+        }
         let Some(refresh_token) = &account.refresh_token else {
             return Err(RefreshError::NeedsLogin(
                 "the access token has ended and there is no refresh token".to_owned(),
@@ -551,42 +579,6 @@ impl LiveAccount {
     fn lock(&self) -> MutexGuard<'_, LiveState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Puts facts over what is known; `null` takes a member away.
-fn merge(known: &mut Map<String, Value>, facts: &Map<String, Value>) {
-    for (name, value) in facts {
-        if value.is_null() {
-            known.remove(name);
-        } else {
-            known.insert(name.clone(), value.clone());
-        }
-    }
-}
-
-/// Puts new tokens into an account: the old refresh token stays where none came.
-pub fn with_tokens(mut account: Account, tokens: Tokens, now: Timestamp) -> Account {
-    account.access_token = Some(tokens.access_token);
-    account.expires = tokens.expires_in.map(|life| now + life);
-    if let Some(refresh_token) = tokens.refresh_token {
-        account.refresh_token = Some(refresh_token);
-    }
-    if let Some(scope) = tokens.scope {
-        account.extra.insert("scope".to_owned(), scope.into());
-    }
-    account.extra.extend(tokens.extra);
-    account.generation += 1;
-    account.expired_reason = None;
-    account
-}
-
-/// Whether `one` holds something that `other` does not know: a later refresh, or a new log-in.
-fn is_newer(one: &Account, other: &Account) -> bool {
-    let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-    one.generation > other.generation
-        || (one.generation == other.generation
-            && text(&one.refresh_token) != text(&other.refresh_token)
-            && one.expired_reason.is_none())
 }
 
 #[cfg(test)]

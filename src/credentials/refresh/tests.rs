@@ -188,11 +188,33 @@ async fn many_processes_cause_one_refresh() {
     assert_eq!(fixture.server.calls(), 1);
 }
 
+#[tokio::test]
+async fn what_was_taken_over_while_another_process_held_the_lock_is_not_renewed_again() {
+    let fixture = Fixture::new();
+    let process = fixture.process();
+    let held = fixture.store.try_lock_account(process.id());
+    let held = held.expect("usable").expect("free");
+    let asking = Arc::clone(&process);
+    let waiting = tokio::spawn(async move { asking.renew(0, NOW).await });
+    while process.lock().flight.is_none() {
+        tokio::task::yield_now().await;
+    }
+    let mut account = process.account();
+    account.access_token = Some(Secret::new("at-theirs"));
+    account.expires = Some(NOW + Duration::from_hours(1));
+    account.generation += 1;
+    process.adopt(&account);
+    drop(held);
+    let token = waiting.await.expect("no panic").expect("a token");
+    assert_eq!(token.secret.expose(), "at-theirs");
+    assert_eq!(fixture.server.calls(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refresh_ends_even_if_its_caller_leaves() {
     let fixture = Fixture::new();
     let account = fixture.process();
-    let left = tokio::time::timeout(Duration::from_millis(1), account.token(NOW)).await;
+    let left = timeout(Duration::from_millis(1), account.token(NOW)).await;
     assert!(left.is_err(), "the endpoint takes longer");
     let token = account.token(NOW).await.expect("a token");
     assert_eq!(token.secret.expose(), "at-1");
