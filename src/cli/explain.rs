@@ -124,6 +124,14 @@ fn print(context: &Context, row: &JournalRow, trail: &Value) -> Result<(), Failu
             printer.line(&format!("  {line}"))?;
         }
     }
+    for renewal in list(trail, "renewals") {
+        printer.line(&format!(
+            "renewed the token of {} in {} ms: {}",
+            text(renewal, "credential"),
+            count(renewal, "ms"),
+            text(renewal, "why"),
+        ))?;
+    }
     let attempts = list(trail, "attempts");
     if !attempts.is_empty() {
         printer.line("")?;

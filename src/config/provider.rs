@@ -32,8 +32,9 @@ pub struct Provider {
     pub rotation_tolerance: f64,
     /// Most requests at once with one credential; 0: unlimited.
     pub max_concurrent_per_key: u32,
-    /// Requests at once above which another credential is preferred; 0: no preference.
-    pub optimal_concurrent_per_key: u32,
+    /// Requests at once above which another credential is preferred; 0: no preference. Unset: 1, or
+    /// what the tier of an account takes.
+    pub optimal_concurrent_per_key: Option<u32>,
     /// Models to hide; see [`crate::config::models::filter`].
     pub ignore_models: Vec<Pattern>,
     /// Models to show in spite of `ignore_models`.
@@ -88,7 +89,7 @@ impl Default for Provider {
             rotation: Rotation::Sequential,
             rotation_tolerance: 3.0,
             max_concurrent_per_key: 0,
-            optimal_concurrent_per_key: 1,
+            optimal_concurrent_per_key: None,
             ignore_models: Vec::new(),
             allow_models: Vec::new(),
             models: Vec::new(),

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -32,6 +32,9 @@ const FIRST_STEPS_PATIENCE: Duration = Duration::from_mins(5);
 /// Calls of one run of first steps: a machine that goes round in circles ends here.
 const MAX_STEPS: usize = 200;
 
+/// Who was given the account before it was refused asks within this.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
 /// How long one of them may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -45,6 +48,8 @@ pub struct Holder {
     pub email: Option<String>,
     /// The user's word; the vendor's is among the account's facts.
     tier: Option<String>,
+    /// The user's word; else the tier decides.
+    priority: Option<u32>,
     /// The project that the configuration names, for accounts that know of none.
     project: Option<String>,
     /// What is known of a key; an account has its facts with it.
@@ -65,15 +70,23 @@ pub struct AccountInUse {
     /// What an account of the environment began with: another token is another account.
     given: Option<Secret>,
     /// Held while the first steps are taken, so that many requests take them once.
-    first_steps: tokio::sync::Mutex<()>,
+    first_steps: tokio::sync::Mutex<Ended>,
+    /// How many times the first steps came to an end.
+    ended: AtomicU64,
     /// When its quota was last asked for, milliseconds since the epoch; 0 is never.
     quota_read_ms: AtomicI64,
 }
+
+/// How the first steps ended last, for those who waited for them or came a moment too late: the
+/// failure, if it was one, and when.
+type Ended = Option<(Failure, Instant)>;
 
 /// All that one attempt needs of a credential.
 pub struct Pass {
     pub id: CredentialId,
     pub secret: Secret,
+    /// Whether its token had ended and was renewed for this.
+    pub is_renewed: bool,
     generation: u64,
     account: Option<Box<Account>>,
     email: Option<String>,
@@ -88,6 +101,7 @@ impl AccountInUse {
             given: live.account().refresh_token,
             live,
             first_steps: tokio::sync::Mutex::default(),
+            ended: AtomicU64::new(0),
             quota_read_ms: AtomicI64::new(0),
         })
     }
@@ -137,6 +151,7 @@ impl Holder {
             proof,
             email: credential.email.clone(),
             tier: credential.tier.clone(),
+            priority: credential.priority,
             project: project.map(str::to_owned),
             facts: Arc::new(facts),
             closed,
@@ -149,6 +164,12 @@ impl Holder {
             Proof::Account(account) => Some(account),
             Proof::Key(_) => None,
         }
+    }
+
+    /// The user's word on its tier, else what the vendor said of the account so far.
+    pub fn tier(&self) -> Option<String> {
+        let said = || self.account()?.live.fact("tier");
+        self.tier.clone().or_else(said)
     }
 
     /// `…abcd` for a key, nothing for an account.
@@ -175,6 +196,7 @@ impl Holder {
         Some(Pass {
             id: self.id.clone(),
             secret,
+            is_renewed: false,
             generation,
             account,
             email: self.email.clone(),
@@ -282,18 +304,19 @@ pub async fn ready(runtime: &ProviderRuntime, id: &CredentialId) -> Result<Optio
     let Some(account) = holder.account() else {
         return Ok(holder.pass(None));
     };
+    let is_renewed = !account.live.is_usable(Timestamp::now());
     let token = account.live.token(Timestamp::now()).await;
     let token = token.map_err(|error| unready(runtime, id, error))?;
-    let pass = holder.pass(Some(token));
-    let Some(pass) = pass else { return Ok(None) };
-    if runtime.adapter.bootstrap(&pass.view()).is_none() {
-        return Ok(Some(pass));
+    let mut pass = holder.pass(Some(token));
+    let view = pass.as_ref().map(Pass::view);
+    if view.is_some_and(|view| runtime.adapter.bootstrap(&view).is_some()) {
+        let taken = first_steps(runtime, holder, account).await;
+        if let Err(refused @ Unready::Refused(_)) = &taken {
+            refused.tell(runtime, id, Timestamp::now());
+        }
+        pass = taken?;
     }
-    let taken = first_steps(runtime, holder, account).await;
-    if let Err(refused @ Unready::Refused(_)) = &taken {
-        refused.tell(runtime, id, Timestamp::now());
-    }
-    taken
+    Ok(pass.map(|pass| Pass { is_renewed, ..pass }))
 }
 
 /// A newer token after the vendor refused the one of `pass`; `None` for keys.
@@ -346,7 +369,28 @@ async fn first_steps(
     holder: &Holder,
     account: &AccountInUse,
 ) -> Result<Option<Pass>, Unready> {
-    let _one = account.first_steps.lock().await;
+    let seen = account.ended.load(Ordering::Acquire);
+    let mut last = account.first_steps.lock().await;
+    let has_waited = account.ended.load(Ordering::Acquire) != seen;
+    if let Some((failure, at)) = &*last
+        && (has_waited || at.elapsed() < JUST_NOW)
+    {
+        return Err(Unready::Refused(failure.clone()));
+    }
+    let taken = take_first_steps(runtime, holder, account).await;
+    *last = match &taken {
+        Err(Unready::Refused(failure)) => Some((failure.clone(), Instant::now())),
+        Err(Unready::Token(_)) | Ok(_) => None,
+    };
+    account.ended.fetch_add(1, Ordering::Release);
+    taken
+}
+
+async fn take_first_steps(
+    runtime: &ProviderRuntime,
+    holder: &Holder,
+    account: &AccountInUse,
+) -> Result<Option<Pass>, Unready> {
     let deadline = Instant::now() + FIRST_STEPS_PATIENCE;
     let token = account.live.token(Timestamp::now()).await;
     let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
@@ -375,6 +419,11 @@ async fn first_steps(
                     extra.insert("tier".to_owned(), tier.into());
                 }
                 account.live.learn(extra, facts.email).await;
+                runtime.pool.regrade(&holder.id, |member| {
+                    let tier = holder.tier();
+                    let grades = &runtime.grades;
+                    grades.place(member, tier.as_deref(), holder.priority);
+                });
                 let token = account.live.token(Timestamp::now()).await;
                 let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
                 return Ok(holder.pass(Some(token)));

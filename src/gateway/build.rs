@@ -27,6 +27,7 @@ use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
 use crate::gateway::facts::Facts;
 use crate::gateway::first_token::FirstToken;
+use crate::gateway::grades::Grades;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::{Alias, Snapshot};
 use crate::gateway::upstream::{Addresses, ClientError, Limits};
@@ -121,21 +122,21 @@ pub fn pools(
     credentials: &[Credential],
     key: &FingerprintKey,
 ) -> Vec<(ProviderId, pool::Settings, Vec<Member>)> {
-    let mut by_provider: BTreeMap<ProviderId, Vec<Member>> = BTreeMap::new();
+    let mut by_provider: BTreeMap<ProviderId, Vec<&Credential>> = BTreeMap::new();
     for credential in credentials {
         if let Ok(id) = ProviderId::parse(credential.id.provider()) {
-            by_provider
-                .entry(id)
-                .or_default()
-                .push(member(credential, key));
+            by_provider.entry(id).or_default().push(credential);
         }
     }
     let unset = provider::Provider::default();
-    let pools = by_provider.into_iter().filter_map(|(id, members)| {
+    let pools = by_provider.into_iter().filter_map(|(id, credentials)| {
         let settings = config.providers.get(&id).unwrap_or(&unset);
         let adapter = adapter(&id, settings).ok().filter(|_| settings.enabled)?;
         let rules = pool_settings(&id, config, adapter, settings);
-        Some((id, rules, members))
+        let grades = grades(adapter, settings);
+        let members = credentials.into_iter();
+        let members = members.map(|one| member(one, one.tier(), key, grades));
+        Some((id, rules, members.collect()))
     });
     pools.collect()
 }
@@ -184,16 +185,17 @@ fn runtime(
         settings.base_url.clone()
     };
     let proxy = settings.proxy.as_ref().map(|proxy| proxy.secret().expose());
-    let clients =
-        Clients::new(proxy, &credentials, parts.config.timeouts.connect).map_err(|source| {
-            BuildError::Client {
-                provider: id.to_string(),
-                source,
-            }
-        })?;
     let previous = parts
         .previous
         .and_then(|previous| previous.providers.get(id.as_str()));
+    let before = previous.map(|previous| &previous.clients);
+    let connect = parts.config.timeouts.connect;
+    let clients = Clients::new(proxy, &credentials, connect, before).map_err(|source| {
+        BuildError::Client {
+            provider: id.to_string(),
+            source,
+        }
+    })?;
     let pool = previous.map_or_else(
         || {
             Pool::new(
@@ -204,20 +206,23 @@ fn runtime(
         },
         |previous| Arc::clone(&previous.pool),
     );
-    let members = credentials
-        .iter()
-        .map(|credential| Member {
-            closed: closed(adapter, settings, credential),
-            ..member(credential, parts.fingerprint_key)
-        })
-        .collect();
-    pool.configure(
-        pool_settings(id, parts.config, adapter, settings),
-        members,
-        parts.now,
-    );
     let timeouts = &parts.config.timeouts;
     let holders = holders(parts, adapter, settings, &clients, &credentials);
+    let grades = grades(adapter, settings);
+    let members = credentials.iter().map(|credential| {
+        // What was learned of an account in use may stand nowhere else.
+        let learned = holders.get(&credential.id).and_then(|holder| holder.tier());
+        let tier = learned.as_deref().or_else(|| credential.tier());
+        Member {
+            closed: closed(adapter, settings, credential),
+            ..member(credential, tier, parts.fingerprint_key, grades)
+        }
+    });
+    pool.configure(
+        pool_settings(id, parts.config, adapter, settings),
+        members.collect(),
+        parts.now,
+    );
     Ok(Some(ProviderRuntime {
         id: id.clone(),
         adapter,
@@ -242,6 +247,7 @@ fn runtime(
         extra_models: settings.models.clone(),
         pool,
         holders,
+        grades,
         models: previous.map_or_else(
             || Arc::new(ProviderModels::load(id, parts.cache_dir)),
             |previous| Arc::clone(&previous.models),
@@ -357,13 +363,24 @@ const fn dialect_of(kind: Kind) -> Dialect {
     }
 }
 
-fn member(credential: &Credential, key: &FingerprintKey) -> Member {
+fn grades(adapter: &'static dyn Provider, settings: &provider::Provider) -> Grades {
+    Grades::new(
+        adapter.spec(),
+        settings.optimal_concurrent_per_key.is_none(),
+    )
+}
+
+fn member(
+    credential: &Credential,
+    tier: Option<&str>,
+    key: &FingerprintKey,
+    grades: Grades,
+) -> Member {
     let mut member = Member::new(credential.id.clone(), credential.fingerprint(key));
-    member.tier = credential.tier().map(str::to_owned);
+    grades.place(&mut member, tier, credential.priority);
     member.expired = credential
         .account()
         .is_some_and(|account| account.expired_reason.is_some());
-    member.priority = credential.priority.unwrap_or(member.priority);
     member.disabled = credential.disabled;
     member
 }
@@ -433,7 +450,7 @@ fn pool_settings(
                 0 => adapter.spec().max_concurrent,
                 own => own,
             },
-            optimal: settings.optimal_concurrent_per_key,
+            optimal: settings.optimal_concurrent_per_key.unwrap_or(1),
             multipliers: settings.priority_multipliers.clone(),
         },
         quota_groups,

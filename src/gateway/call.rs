@@ -1,6 +1,6 @@
 //! One upstream call of one request, with one credential.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -15,6 +15,7 @@ use crate::gateway::failure::Lost;
 use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
+use crate::gateway::trail::Renewal;
 use crate::gateway::upstream::{Outbound, SendError, send};
 use crate::ids::CredentialId;
 use crate::providers::Outgoing;
@@ -30,6 +31,8 @@ pub(super) struct Caller<'a> {
     pub scanned: &'a Scanned<'a>,
     pub target: &'a Target,
     pub exchange: &'a Exchange,
+    /// Where renewed tokens are noted.
+    pub renewals: &'a Mutex<Vec<Renewal>>,
 }
 
 impl Caller<'_> {
@@ -42,10 +45,14 @@ impl Caller<'_> {
     ) -> Result<Ready, Lost> {
         let runtime = &self.target.runtime;
         let unready = |unready: Unready| unready.lost(Timestamp::now());
+        let asked = Instant::now();
         let pass = accounts::ready(runtime, credential)
             .await
             .map_err(unready)?
             .ok_or_else(|| Lost::unsent(SendError::unconfigured(&runtime.id)))?;
+        if pass.is_renewed {
+            self.note_renewal(credential, "it had ended", asked);
+        }
         let mut outcome = self.call_with(&pass).await;
         if let Err(lost) = &outcome
             && let Some(fact) = runtime.adapter.wrong_fact(&lost.failure)
@@ -59,13 +66,26 @@ impl Caller<'_> {
         if !may_renew || !outcome.as_ref().is_err_and(is_refused) {
             return outcome;
         }
+        let asked = Instant::now();
         match accounts::renewed(runtime, credential, &pass)
             .await
             .map_err(unready)?
         {
-            Some(renewed) => self.call_with(&renewed).await,
+            Some(renewed) => {
+                self.note_renewal(credential, "the provider refused it", asked);
+                self.call_with(&renewed).await
+            }
             None => outcome,
         }
+    }
+
+    fn note_renewal(&self, credential: &CredentialId, why: &'static str, asked: Instant) {
+        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        renewals.push(Renewal {
+            credential: credential.clone(),
+            why,
+            took: asked.elapsed(),
+        });
     }
 
     /// The request in one form after the other, as long as its adapter knows another one for how it

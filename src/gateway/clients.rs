@@ -1,11 +1,12 @@
 //! The HTTP clients of one provider: one for each way out, shared by the credentials that take it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::credentials::Credential;
 use crate::gateway::upstream::{self, Client, ClientError, Way};
 use crate::ids::CredentialId;
+use crate::secret::Secret;
 
 /// Who calls through what. A client keeps its connections open, so credentials behind different
 /// proxies never share one.
@@ -14,34 +15,70 @@ pub struct Clients {
     common: Client,
     /// Of credentials with a proxy of their own.
     own: HashMap<CredentialId, Client>,
+    ways: Ways,
+}
+
+/// The clients made so far, by proxy.
+#[derive(Debug)]
+struct Ways {
+    connect: Duration,
+    /// A proxy's address may hold a password; `None` is the environment's.
+    made: Vec<(Option<Secret>, Client)>,
+}
+
+impl Ways {
+    /// The client of this way: the one there is, else that of `before`, else a new one.
+    fn client(
+        &mut self,
+        proxy: Option<&str>,
+        before: Option<&Self>,
+    ) -> Result<Client, ClientError> {
+        if let Some(client) = self.known(proxy) {
+            return Ok(client.clone());
+        }
+        let same = before.filter(|before| before.connect == self.connect);
+        let client = match same.and_then(|before| before.known(proxy)) {
+            Some(client) => client.clone(),
+            None => upstream::client(Way::of(proxy), self.connect)?,
+        };
+        self.made.push((proxy.map(Secret::new), client.clone()));
+        Ok(client)
+    }
+
+    fn known(&self, proxy: Option<&str>) -> Option<&Client> {
+        let is_same = |known: &Option<Secret>| match (known, proxy) {
+            (Some(known), Some(proxy)) => known.expose() == proxy,
+            (None, None) => true,
+            _ => false,
+        };
+        let found = self.made.iter().find(|(known, _)| is_same(known));
+        found.map(|(_, client)| client)
+    }
 }
 
 impl Clients {
     /// Makes the clients of a provider. `proxy` is the provider's, for credentials that name none;
-    /// without one the environment's counts.
+    /// without one the environment's counts. Those of `before` go on, with their open connections,
+    /// where they take the same way.
     pub fn new(
         proxy: Option<&str>,
         credentials: &[&Credential],
         connect: Duration,
+        before: Option<&Self>,
     ) -> Result<Self, ClientError> {
-        let common = upstream::client(Way::of(proxy), connect)?;
-        let mut by_proxy: BTreeMap<&str, Client> = BTreeMap::new();
-        if let Some(proxy) = proxy {
-            by_proxy.insert(proxy, common.clone());
-        }
+        let before = before.map(|before| &before.ways);
+        let mut ways = Ways {
+            connect,
+            made: Vec::new(),
+        };
+        let common = ways.client(proxy, before)?;
         let mut own = HashMap::new();
         for credential in credentials {
-            let Some(proxy) = credential.proxy.as_deref() else {
-                continue;
-            };
-            let client = match by_proxy.get(proxy) {
-                Some(client) => client.clone(),
-                None => upstream::client(Way::of(Some(proxy)), connect)?,
-            };
-            by_proxy.insert(proxy, client.clone());
-            own.insert(credential.id.clone(), client);
+            if let Some(proxy) = credential.proxy.as_deref() {
+                own.insert(credential.id.clone(), ways.client(Some(proxy), before)?);
+            }
         }
-        Ok(Self { common, own })
+        Ok(Self { common, own, ways })
     }
 
     /// The client for calls without a credential.
@@ -78,7 +115,7 @@ mod tests {
             credential("openai/3", Some(DIRECT)),
         ];
         let all: Vec<&Credential> = all.iter().collect();
-        let clients = Clients::new(None, &all, Duration::from_secs(1)).expect("clients");
+        let clients = Clients::new(None, &all, Duration::from_secs(1), None).expect("clients");
         let mut own: Vec<_> = clients.own.keys().map(CredentialId::as_str).collect();
         own.sort_unstable();
         assert_eq!(own, ["openai/2", "openai/3"]);
@@ -87,7 +124,14 @@ mod tests {
     #[test]
     fn an_address_that_is_no_proxys_is_an_error() {
         let bad = credential("openai/1", Some("ftp://x"));
-        let made = Clients::new(None, &[&bad], Duration::from_secs(1));
+        let made = Clients::new(None, &[&bad], Duration::from_secs(1), None);
         assert_eq!(made.err(), Some(ClientError::Proxy));
+    }
+
+    #[test]
+    fn a_proxys_password_is_not_shown() {
+        let own = credential("openai/1", Some("http://u:pw@127.0.0.1:1"));
+        let clients = Clients::new(None, &[&own], Duration::from_secs(1), None).expect("clients");
+        assert!(!format!("{clients:?}").contains("pw@"));
     }
 }

@@ -17,6 +17,7 @@ pub mod facts;
 pub mod failure;
 pub mod first_token;
 pub mod frames;
+pub mod grades;
 pub mod headers;
 pub mod inbound;
 mod overrides;

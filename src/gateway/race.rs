@@ -1,6 +1,7 @@
 //! An attempt that need not be waited for: `first_token_timeout` gives it up, `hedge_after` starts a
 //! second one beside it and keeps the faster. Both only before any byte went out.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -11,7 +12,7 @@ use crate::gateway::call::Caller;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::failure::Lost;
 use crate::gateway::plan::Target;
-use crate::gateway::trail::Attempt;
+use crate::gateway::trail::{Attempt, Renewal};
 use crate::gateway::upstream::SendError;
 use crate::ids::CredentialId;
 use crate::pool::{Ask, Lease};
@@ -32,13 +33,31 @@ impl Trip<'_> {
         target: &Target,
         exchange: &Exchange,
         ask: &mut Ask,
+        lease: Lease,
+    ) -> Raced {
+        let renewals = Mutex::default();
+        let raced = self.race_noting(target, exchange, ask, lease, &renewals);
+        let raced = raced.await;
+        let renewals = renewals.into_inner();
+        let renewals = renewals.unwrap_or_else(PoisonError::into_inner);
+        self.trail.renewals.extend(renewals);
+        raced
+    }
+
+    async fn race_noting(
+        &mut self,
+        target: &Target,
+        exchange: &Exchange,
+        ask: &mut Ask,
         mut lease: Lease,
+        renewals: &Mutex<Vec<Renewal>>,
     ) -> Raced {
         let caller = Caller {
             gateway: self.gateway,
             scanned: self.scanned,
             target,
             exchange,
+            renewals,
         };
         let patience = self.snapshot.first_token_timeout;
         let started = Instant::now();

@@ -15,6 +15,7 @@ use crate::gateway::accounts::Holders;
 use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
+use crate::gateway::grades::Grades;
 use crate::gateway::upstream::{Addresses, Limits, SendError, Url};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::Pool;
@@ -56,6 +57,8 @@ pub struct ProviderRuntime {
     pub pool: Arc<Pool>,
     /// The credentials themselves, by id.
     pub holders: Holders,
+    /// What the tiers of its accounts mean.
+    pub grades: Grades,
     pub models: Arc<ProviderModels>,
     pub first_token: Arc<FirstToken>,
     pub addresses: Addresses,

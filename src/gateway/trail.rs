@@ -25,6 +25,17 @@ pub struct Trail {
     /// Where it went, in this order.
     pub targets: Vec<Visit>,
     pub attempts: Vec<Attempt>,
+    /// Access tokens that were renewed on the way.
+    pub renewals: Vec<Renewal>,
+}
+
+/// An access token that was renewed for a request.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    pub credential: CredentialId,
+    /// Why, in words.
+    pub why: &'static str,
+    pub took: Duration,
 }
 
 /// One target that a request was tried on.
@@ -152,6 +163,7 @@ impl Trail {
             }),
             targets: self.targets.iter().map(KeptVisit::of).collect(),
             attempts: self.attempts.iter().map(KeptAttempt::of).collect(),
+            renewals: self.renewals.iter().map(KeptRenewal::of).collect(),
             status: outcome.status,
             ending: outcome.ending.as_str(),
             error: outcome.error,
@@ -178,6 +190,8 @@ struct Kept<'a> {
     request: Option<KeptRequest<'a>>,
     targets: Vec<KeptVisit<'a>>,
     attempts: Vec<KeptAttempt<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    renewals: Vec<KeptRenewal<'a>>,
     status: u16,
     ending: &'static str,
     error: Option<&'a str>,
@@ -226,6 +240,13 @@ struct KeptAttempt<'a> {
 }
 
 #[derive(Serialize)]
+struct KeptRenewal<'a> {
+    credential: &'a str,
+    why: &'static str,
+    ms: u64,
+}
+
+#[derive(Serialize)]
 struct KeptUsage {
     prompt_tokens: u64,
     cached_tokens: u64,
@@ -250,6 +271,16 @@ impl<'a> KeptVisit<'a> {
                 .collect(),
             waited_ms: millis(visit.waited),
             end: (!visit.end.is_empty()).then_some(visit.end),
+        }
+    }
+}
+
+impl<'a> KeptRenewal<'a> {
+    fn of(renewal: &'a Renewal) -> Self {
+        Self {
+            credential: renewal.credential.as_str(),
+            why: renewal.why,
+            ms: millis(renewal.took),
         }
     }
 }

@@ -67,11 +67,16 @@ pub(super) fn find<'a>(class: &'a Class, member: &Member) -> Option<&'a CapSpec>
     let own = class.caps.iter().find(|cap| {
         cap.tiers.iter().any(|tier| {
             let own = member.tier.as_ref();
-            own.is_some_and(|own| own.eq_ignore_ascii_case(tier))
+            own.is_some_and(|own| bare(own).eq_ignore_ascii_case(bare(tier)))
                 || tier.parse() == Ok(member.priority)
         })
     });
     own.or_else(|| class.caps.iter().find(|cap| is_for_all(cap)))
+}
+
+/// `free` for `free-tier`: people do not write what Google adds.
+fn bare(tier: &str) -> &str {
+    tier.strip_suffix("-tier").unwrap_or(tier)
 }
 
 fn is_for_all(cap: &CapSpec) -> bool {

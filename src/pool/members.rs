@@ -92,6 +92,28 @@ impl State {
         true
     }
 
+    /// Changes the tier of a member, and what hangs on it. Its id, secret and state are not to be
+    /// touched. Returns whether the credential is known.
+    pub(super) fn regrade(
+        &mut self,
+        credential: &CredentialId,
+        change: impl FnOnce(&mut Member),
+    ) -> bool {
+        let Some(at) = self.slot_of(credential) else {
+            return false;
+        };
+        let member = &mut self.slots[at as usize].member;
+        let before = member.clone();
+        change(member);
+        if *member != before {
+            self.rank_priorities();
+            self.count_turns();
+            self.rebuild_lanes();
+            self.serve();
+        }
+        true
+    }
+
     /// Switches a credential on or off, or notes that its log-in has ended. Returns whether the
     /// credential is known.
     pub(super) fn set_state(

@@ -244,6 +244,12 @@ impl Pool {
         self.with(|pool| pool.set_state(credential, state, now))
     }
 
+    /// Changes the tier of a credential, and the priority and concurrency that hang on it; nothing
+    /// else of it. Returns whether it is known.
+    pub fn regrade(&self, credential: &CredentialId, change: impl FnOnce(&mut Member)) -> bool {
+        self.with(|state| state.regrade(credential, change))
+    }
+
     /// Takes a judgement of a credential that came without a lease, as from the first steps with an
     /// account: dead, or to be verified. Other verdicts change nothing. Returns whether the pool
     /// has the credential.

@@ -304,6 +304,8 @@ pub struct Member {
     pub closed: Option<String>,
     /// Overrides [`Concurrency::max`] (multipliers included); 0 means no limit.
     pub max_concurrent: Option<u32>,
+    /// Overrides [`Concurrency::optimal`]; 0 means no preference.
+    pub optimal_concurrent: Option<u32>,
 }
 
 impl Member {
@@ -318,6 +320,7 @@ impl Member {
             expired: false,
             closed: None,
             max_concurrent: None,
+            optimal_concurrent: None,
         }
     }
 }

@@ -85,7 +85,10 @@ impl Slot {
             .max
             .saturating_mul(factor.map_or(1, |n| (*n).max(1)));
         self.max = self.member.max_concurrent.unwrap_or(max);
-        self.optimal = concurrency.optimal;
+        self.optimal = self
+            .member
+            .optimal_concurrent
+            .unwrap_or(concurrency.optimal);
     }
 
     /// `true` at its hard concurrency.

@@ -38,6 +38,8 @@ pub struct Spec {
     pub models: &'static [&'static str],
     /// Models that share one quota: (group, models).
     pub quota_groups: &'static [(&'static str, &'static [&'static str])],
+    /// What the tiers of its accounts mean; empty where all accounts are alike.
+    pub tiers: &'static [Tier],
     /// `true` for accounts (log-in), `false` for API keys.
     pub is_oauth: bool,
     /// How one logs in, where it is done with accounts.
@@ -86,6 +88,22 @@ pub struct Policy {
     pub source: &'static str,
     /// When that was read, `YYYY-MM-DD`.
     pub read: &'static str,
+}
+
+/// What a tier means for its accounts, as far as the user says nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Tier {
+    /// The names it goes by, in lower case: the vendor's ids, and what people call it.
+    pub names: &'static [&'static str],
+    /// Lower serves first.
+    pub priority: u32,
+    /// Requests at once above which another account is preferred.
+    pub at_once: u32,
+}
+
+impl Tier {
+    /// The priority of accounts whose tier is not known, or not in the list.
+    pub const UNKNOWN_PRIORITY: u32 = 10;
 }
 
 /// A service that has ended.
@@ -199,6 +217,14 @@ impl Spec {
         (is_account || !closed.only_accounts).then_some(closed)
     }
 
+    /// What the tier of this name means.
+    pub fn tier(&self, name: &str) -> Option<&'static Tier> {
+        let goes_by = |own: &&'static str| own.eq_ignore_ascii_case(name.trim());
+        self.tiers
+            .iter()
+            .find(|tier| tier.names.iter().any(goes_by))
+    }
+
     /// A row of defaults to fill in with struct update syntax.
     pub const fn compatible(id: &'static str, title: &'static str) -> Self {
         Self {
@@ -216,6 +242,7 @@ impl Spec {
             closed: None,
             models: &[],
             quota_groups: &[],
+            tiers: &[],
             is_oauth: false,
             oauth: None,
             max_concurrent: 0,

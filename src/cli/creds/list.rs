@@ -136,7 +136,11 @@ fn entry(boot: &Boot, credential: &Credential, known: &Known) -> Entry {
         label: credential.label.clone(),
         email: credential.email.clone(),
         tier: credential.tier().map(str::to_owned),
-        priority: credential.priority,
+        // Of an account its tier decides, unless the user does.
+        priority: credential.priority.or_else(|| {
+            let placed = member.filter(|_| account.is_some());
+            placed.map(|member| member.priority)
+        }),
         state: state.as_str(),
         state_reason,
         cooling_until: until.map(Timestamp::to_rfc3339),

@@ -264,7 +264,7 @@ fn concurrency(checked: &mut Checked<'_>, provider: &Provider, path: &str) {
     }
     let (max, optimal) = (
         provider.max_concurrent_per_key,
-        provider.optimal_concurrent_per_key,
+        provider.optimal_concurrent_per_key.unwrap_or_default(),
     );
     if max > 0 && optimal > max {
         checked.refuse(

@@ -74,7 +74,7 @@ const PER_PROVIDER: &[(&str, &str, Setter<Provider>)] = &[
         "OPTIMAL_CONCURRENT_REQUESTS_PER_KEY_",
         "optimal_concurrent_per_key",
         |p, text| {
-            p.optimal_concurrent_per_key = count_or_unlimited(text)?;
+            p.optimal_concurrent_per_key = Some(count_or_unlimited(text)?);
             Ok(())
         },
     ),
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(p.rotation, Rotation::Balanced);
         assert_eq!(
             (p.max_concurrent_per_key, p.optimal_concurrent_per_key),
-            (4, 0)
+            (4, Some(0))
         );
         assert_eq!(
             p.ignore_models,

@@ -182,10 +182,13 @@ fn account(provider: &str, mut members: Members) -> Result<Credential, String> {
     if let Some(project) = project {
         members.insert("project_id".to_owned(), project.into());
     }
+    // What another program noted is the vendor's word of that time, not the user's.
+    if let Some(tier) = tier {
+        members.insert("tier".to_owned(), tier.into());
+    }
     account.extra = members;
     let mut credential = named(&provider, email.as_deref().unwrap_or("1"), account)?;
     credential.email = email;
-    credential.tier = tier;
     Ok(credential)
 }
 

@@ -153,6 +153,8 @@ fn the_cap_of_ones_own_tier_goes_before_the_one_for_all() {
         (None, 1, 2),
         (Some("paid"), 1, 2),
         (Some("free"), 1, 3),
+        (Some("free-tier"), 1, 3),
+        (Some("standard"), 1, 3),
         (Some("Standard-Tier"), 1, 3),
         (None, 7, 4),
     ] {

@@ -40,6 +40,17 @@ const REPEAT_EVERY: Duration = Duration::from_secs(2);
 /// Five minutes of asking.
 const MAX_POLLS: u32 = 60;
 
+/// Where an account's own projects are listed, and where it is asked what they may use
+/// (<https://cloud.google.com/resource-manager/reference/rest/v1/projects/list>,
+/// <https://cloud.google.com/service-usage/docs/reference/rest/v1/services/get>, read 2026-11-26).
+const PROJECTS: &str =
+    "//cloudresourcemanager.googleapis.com/v1/projects?filter=lifecycleState%3AACTIVE&pageSize=50";
+const SERVICE_USAGE: &str = "//serviceusage.googleapis.com/v1/projects";
+/// The service that a project needs.
+const COMPANION: &str = "cloudaicompanion.googleapis.com";
+/// Projects looked at before the owner is asked for one.
+const MAX_PROJECTS: usize = 20;
+
 /// The version of Antigravity that onboarding names.
 const ANTIGRAVITY_VERSION: &str = "2.9.1";
 
@@ -102,11 +113,18 @@ pub(super) struct FirstSteps {
     polls: u32,
     tier: String,
     credits: Option<Value>,
+    /// Why the account cannot serve unless one of its own projects will do; set once these are
+    /// looked through.
+    refusal: Option<Failure>,
 }
 
 /// What the machine waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
+    /// For whether the last of these projects may use the service.
+    Checking(Vec<String>),
+    /// For the account's own projects.
+    Listing,
     Loading,
     Onboarding,
     /// For the end of an operation with this name.
@@ -126,12 +144,18 @@ impl FirstSteps {
             polls: 0,
             tier: String::new(),
             credits: None,
+            refusal: None,
         }
     }
 
     fn call(&mut self) -> Step {
         self.has_called = true;
         Step::Call(match &self.at {
+            Stage::Checking(projects) => {
+                let project = projects.last().map_or("", String::as_str);
+                Call::get(format!("{SERVICE_USAGE}/{project}/services/{COMPANION}"))
+            }
+            Stage::Listing => Call::get(PROJECTS),
             Stage::Loading => Call::post(":loadCodeAssist", self.load_body().to_string()),
             Stage::Onboarding => Call::post(":onboardUser", self.onboard_body().to_string()),
             Stage::Polling(name) => Call::get(format!("/{name}")),
@@ -180,9 +204,10 @@ impl FirstSteps {
                     current.clone_into(&mut self.tier);
                     self.onboard()
                 }
-                None => Step::Refused(refusal::of_tiers(answer).unwrap_or_else(|| {
-                    refusal::project_needed("the account's licence comes without a project")
-                })),
+                None => match refusal::of_tiers(answer) {
+                    Some(failure) => Step::Refused(failure),
+                    None => self.look_for_project("the account's licence comes without a project"),
+                },
             };
         }
         if refusal::names(answer, "VALIDATION_REQUIRED")
@@ -215,7 +240,7 @@ impl FirstSteps {
         }
         if needs_project && self.project.is_none() {
             let why = "the account's tier works only in a project of its owner's";
-            return Step::Refused(refusal::project_needed(why));
+            return self.look_for_project(why);
         }
         let fallback = match self.service {
             Service::Antigravity => FREE,
@@ -244,9 +269,7 @@ impl FirstSteps {
             let made = operation.get("response").and_then(project_of);
             return match made.or_else(|| self.project.clone()) {
                 Some(project) => self.done(project),
-                None => Step::Refused(refusal::project_needed(
-                    "Google set the account up without a project",
-                )),
+                None => self.look_for_project("Google set the account up without a project"),
             };
         }
         self.polls += 1;
@@ -273,6 +296,61 @@ impl FirstSteps {
         }
     }
 
+    /// Looks once whether a project of the owner's may use the service already; else the owner must
+    /// name one. Antigravity has no such projects.
+    fn look_for_project(&mut self, why: &str) -> Step {
+        let refusal = refusal::project_needed(why);
+        if self.service == Service::Antigravity || self.refusal.is_some() {
+            return Step::Refused(refusal);
+        }
+        self.refusal = Some(refusal);
+        self.at = Stage::Listing;
+        self.call()
+    }
+
+    /// After the list of projects.
+    fn listed(&mut self, answer: &Value) -> Step {
+        let projects = answer.get("projects").and_then(Value::as_array);
+        let text = |project: &Value, name: &str| project.get(name)?.as_str().map(str::to_owned);
+        let is_active = |project: &&Value| {
+            text(project, "lifecycleState").is_none_or(|state| state == "ACTIVE")
+        };
+        // An id goes into a path: `example.com:proj-1` is the oddest there is.
+        let is_id = |id: &String| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
+            !id.is_empty() && !id.contains("..") && id.chars().all(is_plain)
+        };
+        let found = projects.into_iter().flatten().filter(is_active);
+        let ids = found.filter_map(|project| text(project, "projectId"));
+        let mut ids: Vec<String> = ids.filter(is_id).take(MAX_PROJECTS).collect();
+        ids.reverse();
+        self.check(ids)
+    }
+
+    /// After the word on the last of these projects: the first that may use the service is taken.
+    fn checked(&mut self, mut projects: Vec<String>, answer: &Value) -> Step {
+        let project = projects.pop();
+        if answer.get("state").and_then(Value::as_str) != Some("ENABLED") {
+            return self.check(projects);
+        }
+        self.project = project;
+        self.at = Stage::Loading;
+        self.call()
+    }
+
+    fn check(&mut self, projects: Vec<String>) -> Step {
+        if projects.is_empty() {
+            return self.found_none();
+        }
+        self.at = Stage::Checking(projects);
+        self.call()
+    }
+
+    fn found_none(&self) -> Step {
+        let refusal = self.refusal.clone();
+        Step::Refused(refusal.unwrap_or_else(|| refusal::project_needed("there is no project")))
+    }
+
     fn done(&mut self, project: String) -> Step {
         let mut extra = Map::new();
         extra.insert(PROJECT.to_owned(), project.into());
@@ -289,6 +367,15 @@ impl FirstSteps {
     /// After a failed call: again if that may help, else what it says of the account.
     fn failed(&mut self, answer: Option<&Answer<'_>>) -> Step {
         let status = answer.map_or(0, |answer| answer.status);
+        match &mut self.at {
+            Stage::Listing => return self.found_none(),
+            Stage::Checking(projects) => {
+                projects.pop();
+                let left = std::mem::take(projects);
+                return self.check(left);
+            }
+            Stage::Loading | Stage::Onboarding | Stage::Polling(_) => {}
+        }
         if let (Stage::Polling(_), 404) = (&self.at, status) {
             // Some operations cannot be asked after, only begun again.
             self.at = Stage::Onboarding;
@@ -352,7 +439,12 @@ impl Bootstrap for FirstSteps {
         let Ok(body) = serde_json::from_slice::<Value>(answer.body) else {
             return self.failed(None);
         };
-        match self.at {
+        match &mut self.at {
+            Stage::Checking(projects) => {
+                let projects = std::mem::take(projects);
+                self.checked(projects, &body)
+            }
+            Stage::Listing => self.listed(&body),
             Stage::Loading => self.loaded(&body),
             Stage::Onboarding | Stage::Polling(_) => self.onboarded(&body),
         }

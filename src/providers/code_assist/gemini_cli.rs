@@ -15,8 +15,8 @@ use crate::providers::code_assist::body::Body;
 use crate::providers::code_assist::first_steps::{self, FirstSteps};
 use crate::providers::code_assist::mend::{Mender, Service};
 use crate::providers::code_assist::{
-    PRODUCTION, bare_headers, count_body, credits, guard, ids, judge, login, name_client, path,
-    project, project_body, quota, second_form, thinking, unwrap, url, wish,
+    PRODUCTION, TIERS, bare_headers, count_body, credits, guard, ids, judge, login, name_client,
+    path, project, project_body, quota, second_form, thinking, unwrap, url, wish,
 };
 use crate::providers::forms::{FailedForm, SecondForm};
 use crate::providers::spec::{KeyTest, Listing, Policy, Spec};
@@ -97,6 +97,7 @@ impl GeminiCli {
         key_test: KeyTest::Post(":loadCodeAssist"),
         models: MODELS,
         quota_groups: QUOTA_GROUPS,
+        tiers: TIERS,
         signals: judge::SIGNALS,
         policy: Some(Policy {
             notice: "Google's terms for Gemini Code Assist do not allow other software to use the \

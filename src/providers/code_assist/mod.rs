@@ -35,6 +35,7 @@ use crate::providers::Outgoing;
 use crate::providers::account::AccountView;
 use crate::providers::code_assist::body::Body;
 use crate::providers::code_assist::thinking::Wish;
+use crate::providers::spec::Tier;
 
 pub use antigravity::Antigravity;
 pub use gemini_cli::GeminiCli;
@@ -45,6 +46,27 @@ const VERSION: &str = "v1internal";
 /// Google's servers since the sandboxes closed to this use.
 const PRODUCTION: &str = "https://cloudcode-pa.googleapis.com";
 const DAILY: &str = "https://daily-cloudcode-pa.googleapis.com";
+
+/// Tiers of both services (ids as met in answers of `loadCodeAssist`): who pays more serves first and
+/// takes more at once, as in LLM-API-Key-Proxy (wire notes and its data of January 2026, read
+/// 2026-11-22).
+const TIERS: &[Tier] = &[
+    Tier {
+        names: &["g1-ultra-tier", "ultra"],
+        priority: 1,
+        at_once: 4,
+    },
+    Tier {
+        names: &["g1-pro-tier", "paid", "pro", "standard", "standard-tier"],
+        priority: 2,
+        at_once: 2,
+    },
+    Tier {
+        names: &["free", "free-tier"],
+        priority: 3,
+        at_once: 1,
+    },
+];
 
 /// A request that says nothing of thinking.
 static SILENT: Reasoning = Reasoning {
@@ -67,14 +89,23 @@ fn path(operation: Operation, stream: bool) -> String {
 }
 
 /// The URL of a method (`:generateContent`) or resource (`/operations/x`) below a host that may be
-/// given with or without the version.
+/// given with or without the version. `//host/path` is another of Google's services; an address of
+/// the user's own stands for them as well.
 fn url(base: &str, path: &str) -> String {
     if path.starts_with("https://") || path.starts_with("http://") {
         return path.to_owned();
     }
     let base = base.trim_end_matches('/');
     let base = base.strip_suffix(VERSION).unwrap_or(base);
-    format!("{}/{VERSION}{path}", base.trim_end_matches('/'))
+    let base = base.trim_end_matches('/');
+    match path.strip_prefix("//") {
+        None => format!("{base}/{VERSION}{path}"),
+        Some(_) if base.ends_with(".googleapis.com") => format!("https:{path}"),
+        Some(elsewhere) => {
+            let (_, path) = elsewhere.split_once('/').unwrap_or_default();
+            format!("{base}/{path}")
+        }
+    }
 }
 
 /// Leaves of the client's headers only what every HTTP client sends: names of other SDKs and of

@@ -278,7 +278,11 @@ fn urls_take_hosts_with_and_without_the_version() {
             url(base, "/operations/x"),
             "https://h/v1internal/operations/x"
         );
+        let elsewhere = url(base, "//other.googleapis.com/v1/projects");
+        assert_eq!(elsewhere, "https://h/v1/projects");
     }
+    let elsewhere = url(PRODUCTION, "//other.googleapis.com/v1/projects");
+    assert_eq!(elsewhere, "https://other.googleapis.com/v1/projects");
     for provider in ["gemini_cli", "antigravity"] {
         let adapter = find(provider).expect("built in");
         let path = |operation, stream| adapter.path(operation, Dialect::Gemini, "m", stream);

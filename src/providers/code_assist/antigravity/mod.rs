@@ -18,8 +18,8 @@ use crate::providers::code_assist::first_steps::{self, FirstSteps};
 use crate::providers::code_assist::mend::{Mender, Service};
 use crate::providers::code_assist::thinking::{self, Wish};
 use crate::providers::code_assist::{
-    DAILY, PRODUCTION, bare_headers, count_body, guard, ids, judge, login, name_client, path,
-    project, project_body, quota, second_form, unwrap, url, wish,
+    DAILY, PRODUCTION, TIERS, bare_headers, count_body, guard, ids, judge, login, name_client,
+    path, project, project_body, quota, second_form, unwrap, url, wish,
 };
 use crate::providers::forms::{FailedForm, SecondForm};
 use crate::providers::spec::{KeyTest, Listing, Policy, Spec};
@@ -51,6 +51,7 @@ impl Antigravity {
         key_test: KeyTest::Post(":loadCodeAssist"),
         models: models::KNOWN,
         quota_groups: models::QUOTA_GROUPS,
+        tiers: TIERS,
         signals: judge::SIGNALS,
         policy: Some(Policy {
             notice: "Google's terms do not allow other software to use the Antigravity log-in. \

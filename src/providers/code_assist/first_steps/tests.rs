@@ -205,11 +205,9 @@ fn the_owner_gets_the_page_to_open() {
 fn a_missing_project_is_asked_for_and_never_made_up() {
     let mut licensed = machine(Service::GeminiCli, &json!({}));
     begin(&mut licensed);
-    let failure = refused(feed(
-        &mut licensed,
-        200,
-        &json!({"currentTier": {"id": "standard-tier"}}),
-    ));
+    let without = json!({"currentTier": {"id": "standard-tier"}});
+    assert_eq!(called(feed(&mut licensed, 200, &without)).0, PROJECTS);
+    let failure = refused(feed(&mut licensed, 200, &json!({})));
     assert!(failure.message.contains("--project"), "{}", failure.message);
     let mut reasons = machine(Service::GeminiCli, &json!({}));
     begin(&mut reasons);
@@ -240,6 +238,54 @@ fn a_missing_project_is_asked_for_and_never_made_up() {
     let mut number = machine(Service::GeminiCli, &json!({"project_id": "123456"}));
     let failure = refused(number.next(None, NOW));
     assert!(failure.message.contains("number"), "{}", failure.message);
+}
+
+#[test]
+fn an_accounts_own_project_that_may_use_the_service_is_found() {
+    let usage = |project| format!("{SERVICE_USAGE}/{project}/services/{COMPANION}");
+    let without = json!({"currentTier": {"id": "standard-tier"}});
+    let listed = json!({"projects": [
+        {"projectId": "deleted", "lifecycleState": "DELETE_REQUESTED"},
+        {"projectId": "../evil", "lifecycleState": "ACTIVE"},
+        {"projectId": "off", "lifecycleState": "ACTIVE"},
+        {"projectId": "hidden", "lifecycleState": "ACTIVE"},
+        {"projectId": "example.com:on"},
+        {"projectId": "later", "lifecycleState": "ACTIVE"},
+    ]});
+    let mut found = machine(Service::GeminiCli, &json!({}));
+    begin(&mut found);
+    assert_eq!(called(feed(&mut found, 200, &without)).0, PROJECTS);
+    assert_eq!(called(feed(&mut found, 200, &listed)).0, usage("off"));
+    let off = json!({"state": "DISABLED"});
+    assert_eq!(called(feed(&mut found, 200, &off)).0, usage("hidden"));
+    let hidden = json!({"error": {"code": 403}});
+    let on = usage("example.com:on");
+    assert_eq!(called(feed(&mut found, 403, &hidden)).0, on);
+    let (path, body) = called(feed(&mut found, 200, &json!({"state": "ENABLED"})));
+    assert_eq!(path, ":loadCodeAssist");
+    assert_eq!(body["cloudaicompanionProject"], "example.com:on");
+    assert_eq!(
+        done(feed(&mut found, 200, &without)),
+        ("example.com:on".to_owned(), STANDARD.to_owned())
+    );
+
+    // Nothing that may be used, and a list that may not be read: the owner must name one, and
+    // nobody looks twice.
+    for answers in [vec![(200, listed), (200, off.clone())], vec![(403, hidden)]] {
+        let mut none = machine(Service::GeminiCli, &json!({}));
+        begin(&mut none);
+        feed(&mut none, 200, &without);
+        let mut step = Step::Pause(POLL_EVERY);
+        for (status, body) in &answers {
+            step = feed(&mut none, *status, body);
+        }
+        while let Step::Call(_) = step {
+            step = feed(&mut none, 200, &off);
+        }
+        let failure = refused(step);
+        assert_eq!(failure.verdict, Verdict::ActionNeeded);
+        assert!(failure.message.contains("--project"), "{}", failure.message);
+    }
 }
 
 #[test]
