@@ -4,6 +4,7 @@ use crate::cli::boot::Boot;
 use crate::cli::creds::add::{AddArgs, check_label};
 use crate::cli::creds::{self, Named};
 use crate::cli::exit::Failure;
+use crate::cli::prompt;
 use crate::credentials::collect::free_name;
 use crate::credentials::oauth::Client;
 use crate::credentials::oauth::exchange::Tokens;
@@ -63,6 +64,7 @@ pub(super) fn keep(
 ) -> Result<Kept, Failure> {
     let label = args.label.as_deref();
     let label = label.map(|label| check_label(named, label)).transpose()?;
+    confirm_replacement(boot, label.as_ref(), &draft, args.yes)?;
     let change = boot.store.change().map_err(|error| creds::stored(&error))?;
     let stored = boot.store.load().credentials;
     let of_provider = || {
@@ -86,7 +88,11 @@ pub(super) fn keep(
     };
     let before = credential.account().cloned().unwrap_or_default();
     let mut account = draft.account().cloned().unwrap_or_default();
-    account.generation = before.generation.saturating_add(1);
+    // A running server takes the higher number for the newer tokens, also of another account.
+    let replaced = stored.iter().find(|one| one.id == credential.id);
+    let replaced = replaced.and_then(Credential::account);
+    let generation = replaced.map_or(0, |account| account.generation);
+    account.generation = generation.saturating_add(1);
     // What was known of the account and is not said anew stays.
     for (name, value) in before.extra {
         account.extra.entry(name).or_insert(value);
@@ -103,6 +109,32 @@ pub(super) fn keep(
         .put(&credential)
         .map_err(|error| creds::stored(&error))?;
     Ok(Kept { credential, is_new })
+}
+
+/// Asks before another account under the same label is replaced. Before the lock is taken: a person
+/// may take a while to answer.
+fn confirm_replacement(
+    boot: &Boot,
+    label: Option<&CredentialId>,
+    draft: &Credential,
+    yes: bool,
+) -> Result<(), Failure> {
+    let Some(label) = label else { return Ok(()) };
+    let holder = boot.store.get(label);
+    let holder = holder.map_err(|error| creds::stored(&error))?;
+    let others = holder.filter(|holder| match (&holder.email, &draft.email) {
+        (Some(own), Some(email)) => !own.eq_ignore_ascii_case(email),
+        _ => false,
+    });
+    let Some(holder) = others else { return Ok(()) };
+    let whose = holder.email.as_deref().unwrap_or_default();
+    if prompt::confirm(&format!("{label} is {whose}. Replace it?"), yes)? {
+        return Ok(());
+    }
+    Err(Failure::failed(
+        format!("{label} was left as it is"),
+        "choose another --label",
+    ))
 }
 
 /// An account without tokens, under the given id or the smallest free number.
