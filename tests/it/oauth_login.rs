@@ -9,7 +9,7 @@ use crate::commands::json as printed;
 use crate::fake::CANARY;
 use crate::fake::google::{Browser, Google, client_secret, sent_back};
 use crate::fake::reply::Reply;
-use crate::harness::{Finished, Home};
+use crate::harness::{Finished, Gateway, Home};
 
 /// `creds add gemini_cli` with the test as browser.
 async fn log_in(home: &Home, more: &[&str]) -> Finished {
@@ -73,6 +73,19 @@ async fn an_account_is_added_by_its_address_and_answers() {
     let other = log_in(&home, &["--yes", "--label", "work", "--project", "mine"]).await;
     assert!(other.stdout.contains("added gemini_cli/work"), "{other:?}");
     assert_eq!(listed(&home).as_array().map(Vec::len), Some(2));
+    serves(home).await;
+}
+
+/// A gateway over the accounts of this home answers, whole and streamed.
+async fn serves(home: Home) {
+    let gateway = Gateway::start_in(home, &[]).await;
+    for stream in [false, true] {
+        let body = json!({"model": "gemini_cli/gemini-2.5-pro", "stream": stream,
+            "messages": [{"role": "user", "content": "hi"}]});
+        let answer = gateway.chat(&body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.text().contains("Hello!"), "{}", answer.text());
+    }
 }
 
 #[tokio::test]
@@ -123,6 +136,7 @@ async fn a_pasted_address_or_code_does_as_well() {
         assert!(output.status.success(), "{rest}");
         assert!(!rest.contains(CANARY), "{rest}");
         assert_eq!(listed(&home)[0]["email"], "me@example.com");
+        serves(home).await;
     }
 }
 

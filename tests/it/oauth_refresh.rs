@@ -10,13 +10,13 @@ use crate::fake::google::{Google, quota, revoked};
 use crate::fake::reply::{Gate, Reply};
 use crate::harness::{Gateway, Home, patiently};
 
-const ID: &str = "gemini_cli/me@example.com";
+pub(crate) const ID: &str = "gemini_cli/me@example.com";
 
-const CHAT: &str =
+pub(crate) const CHAT: &str =
     r#"{"model":"gemini_cli/gemini-2.5-pro","messages":[{"role":"user","content":"hi"}]}"#;
 
 /// Imports an account whose token has ended.
-fn import(google: &Google, home: &Home) {
+pub(crate) fn import(google: &Google, home: &Home) {
     let file = home.path("oauth_creds.json");
     std::fs::write(&file, google.file_of("me@example.com")).expect("writable");
     let path = file.display().to_string();
@@ -24,19 +24,19 @@ fn import(google: &Google, home: &Home) {
     assert_eq!(imported.code, 0, "{imported:?}");
 }
 
-async fn account() -> (Google, Home) {
+pub(crate) async fn account() -> (Google, Home) {
     let google = Google::start("me@example.com").await;
     let home = google.home();
     import(&google, &home);
     (google, home)
 }
 
-fn row(home: &Home) -> Value {
+pub(crate) fn row(home: &Home) -> Value {
     printed(&home.run(&["creds", "list", "--json"]))[0].clone()
 }
 
 /// Waits until the credential list says so.
-async fn until(home: &Home, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(home: &Home, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let polling = async {
         loop {
             let row = tokio::task::block_in_place(|| row(home));
@@ -51,7 +51,7 @@ async fn until(home: &Home, what: &str, is_so: impl Fn(&Value) -> bool) -> Value
 }
 
 /// Sends so many chats at once; all must be answered.
-async fn all_at_once(gateway: &Gateway, requests: usize) {
+pub(crate) async fn all_at_once(gateway: &Gateway, requests: usize) {
     let request = Request::chat(CHAT);
     let all = join_all((0..requests).map(|_| gateway.send(&request))).await;
     for response in all {
@@ -73,6 +73,31 @@ async fn a_thousand_requests_on_an_ended_token_cause_one_refresh() {
     let metrics = gateway.get("/metrics").await.text();
     let line = "llmproxy_token_refreshes_total{provider=\"gemini_cli\",result=\"ok\"} 2";
     assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_tells_of_a_token_that_was_renewed_on_the_way() {
+    let (google, home) = account().await;
+    let gateway = Gateway::start_in(home, &[]).await;
+    all_at_once(&gateway, 1).await;
+    google.revoke_access();
+    let served = gateway.chat(CHAT).await;
+    assert_eq!(served.status, 200, "{}", served.text());
+    let id = served.header("x-request-id").expect("an id").to_owned();
+    let explained = async {
+        loop {
+            let told = gateway.home().run_beside(&["explain", &id], "").await;
+            // The journal is written a moment after the answer.
+            if told.code == 0 {
+                return told.stdout;
+            }
+        }
+    };
+    let told = patiently("the journal", explained).await;
+    assert!(
+        told.contains(&format!("renewed the token of {ID}")) && told.contains("refused it"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
