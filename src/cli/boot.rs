@@ -13,13 +13,13 @@ use crate::config::load::{self, Flags, Inputs, Loaded};
 use crate::config::origin::Level;
 use crate::config::paths::Paths;
 use crate::config::provider::{Kind, Rotation};
-use crate::config::secret_ref::SecretRef;
+use crate::config::secret_ref::{self, SecretRef};
 use crate::config::storage;
 use crate::config::variables::Variables;
 use crate::credentials::collect::{GivenKey, collect};
 use crate::credentials::import::{self, Grade, merge};
 use crate::credentials::store::{Overrides, Store, passing_fingerprint_key};
-use crate::credentials::{Credential, Source};
+use crate::credentials::{Credential, Material, Source};
 use crate::gateway::Gateway;
 use crate::gateway::build::{self, BuildError, DEMO, Parts};
 use crate::gateway::snapshot::Snapshot;
@@ -28,6 +28,7 @@ use crate::providers;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::demo::{self, Demo};
 use crate::state::{Backend, State};
+use crate::telemetry::request_log::{self, Known, is_secret_header};
 use crate::time::Timestamp;
 
 /// How the client keys begin that `llmproxy run` gives to its child. In the environment of that
@@ -140,7 +141,64 @@ impl Boot {
 
     /// The gateway over all this, its pools as the state knows them.
     pub fn gateway(&self) -> Result<Arc<Gateway>, Failure> {
-        Ok(Gateway::new(self.snapshot(None)?, Some(self.state())))
+        let gateway = Gateway::new(self.snapshot(None)?, Some(self.state()));
+        self.switch_request_log(&gateway);
+        Ok(gateway)
+    }
+
+    /// Has the gateway log requests as the config says, without any secret that is known here.
+    pub fn switch_request_log(&self, gateway: &Gateway) {
+        let log = &self.loaded.config.log;
+        let wanted = log.requests.then(|| {
+            let settings = request_log::Settings {
+                dir: self.paths.requests_dir(log),
+                retention: log.retention,
+                max_bytes: log.max_size,
+            };
+            (settings, Known::new(&self.secrets()))
+        });
+        gateway.telemetry.request_log.switch(wanted);
+    }
+
+    /// Every secret of config, environment and store.
+    fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        for credential in &self.credentials {
+            match &credential.material {
+                Material::ApiKey(key) => secrets.push(key.clone()),
+                Material::OAuth(account) => secrets.extend(
+                    [
+                        &account.access_token,
+                        &account.refresh_token,
+                        &account.client_secret,
+                    ]
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+                ),
+            }
+            secrets.extend(credential.proxy.as_deref().and_then(password));
+        }
+        let config = &self.loaded.config;
+        let clients = config.server.all_clients().map(|client| &client.key);
+        let mut given: Vec<&SecretRef> = clients.chain([&config.state.url]).collect();
+        for provider in config.providers.values() {
+            given.extend(provider.api_keys.iter().map(|key| &key.key));
+            given.extend(&provider.proxy);
+            given.extend(&provider.oauth.client_secret);
+            let headers = provider.headers.iter();
+            given.extend(headers.filter_map(|(name, value)| {
+                // A header written out may be anything; one from elsewhere is kept from view.
+                let is_open = *value.source() == secret_ref::Source::Literal
+                    && !is_secret_header(&name.to_ascii_lowercase());
+                (!is_open).then_some(value)
+            }));
+        }
+        for secret in given.into_iter().map(SecretRef::secret) {
+            secrets.push(secret.clone());
+            secrets.extend(password(secret.expose()));
+        }
+        secrets
     }
 
     /// The state that all processes of this home share.
@@ -280,6 +338,14 @@ pub fn config_failure(error: &ConfigError) -> Failure {
 
 fn build_failure(error: &BuildError, file: &Path) -> Failure {
     Failure::usage(error.to_string(), format!("edit {}", file.display()))
+}
+
+/// The password in an address, if there is one.
+fn password(address: &str) -> Option<Secret> {
+    let (_, rest) = address.split_once("://")?;
+    let (user, _) = rest.split_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    Some(Secret::new(password))
 }
 
 /// The keys of a config as credentials, without regard to what is stored.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::cli::boot::Boot;
@@ -15,6 +15,7 @@ use crate::config::load::Flags;
 use crate::near::did_you_mean;
 use crate::state::rows::JournalRow;
 use crate::state::{State, StateError};
+use crate::telemetry::request_log;
 use crate::time::{Timestamp, humanize};
 
 /// Entries looked through for an id that is not written whole.
@@ -60,16 +61,27 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<(), Failure> 
             .note("no request has failed; `llmproxy explain ID` explains any other");
         return Ok(());
     };
-    let trail: Value = serde_json::from_str(&row.value).map_err(|error| {
+    let mut trail: Value = serde_json::from_str(&row.value).map_err(|error| {
         Failure::failed(
             format!("the entry of the request {} is damaged: {error}", row.id),
             "other requests are not concerned",
         )
     })?;
+    let logs = boot.paths.requests_dir(&boot.loaded.config.log);
+    let logged = request_log::read::find(&logs, &row.id);
     if args.json {
+        if let Some(trail) = trail.as_object_mut() {
+            trail.insert("request_log".to_owned(), json!(logged));
+        }
         return context.printer.json(&trail);
     }
-    print(context, &row, &trail)
+    print(context, &row, &trail)?;
+    match logged {
+        Some(path) => context
+            .printer
+            .line(&format!("logged in {}", path.display())),
+        None => Ok(()),
+    }
 }
 
 fn by_id(state: &State, id: &str) -> Result<Option<JournalRow>, StateError> {
@@ -267,8 +279,6 @@ fn count(value: &Value, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

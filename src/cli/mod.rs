@@ -25,6 +25,7 @@ pub mod prompt;
 mod refusal;
 mod reload;
 mod remote;
+mod replay;
 mod run;
 mod serve;
 mod setup;
@@ -141,6 +142,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Man(man::ManArgs),
     Models(models::ModelsArgs),
+    Replay(replay::ReplayArgs),
     Run(run::RunArgs),
     Serve(serve::ServeArgs),
     Setup(setup::SetupArgs),
@@ -161,6 +163,7 @@ impl Command {
             Self::Explain(args) => explain::run(&args, context),
             Self::Man(args) => man::run(&args, context),
             Self::Models(args) => models::run(&args, context),
+            Self::Replay(args) => replay::run(&args, context),
             Self::Run(args) => run::run(&args, context),
             Self::Serve(args) => serve::run(&args, context),
             Self::Setup(args) => setup::run(&args, context),

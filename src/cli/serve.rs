@@ -179,18 +179,11 @@ fn check_exposure(server: &Server, insecure: bool) -> Result<(), Failure> {
 /// Settings of features that are still to come are said to have no effect, so that nobody relies on
 /// them.
 fn check_built(context: &Context, config: &Config) {
-    for (is_set, key, instead) in [
-        (
-            config.state.backend == Backend::Redis,
-            "[state] backend = \"redis\"",
-            "each instance keeps its own state file",
-        ),
-        (
-            config.log.requests,
-            "[log] requests",
-            "`llmproxy explain` shows what happened to a request",
-        ),
-    ] {
+    for (is_set, key, instead) in [(
+        config.state.backend == Backend::Redis,
+        "[state] backend = \"redis\"",
+        "each instance keeps its own state file",
+    )] {
         if is_set {
             context.printer.warn(&format!(
                 "{key} is not available yet and has no effect: {instead}"

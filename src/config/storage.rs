@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
 use crate::config::secret_ref::SecretRef;
+use crate::config::{duration, size};
 
 /// `[state]`: counts, cooldowns, quotas, the journal.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,6 +53,9 @@ pub struct Log {
     /// How long they are kept.
     #[serde(with = "duration")]
     pub retention: Duration,
+    /// How much room they may take, in bytes; the oldest go first.
+    #[serde(with = "size")]
+    pub max_size: u64,
 }
 
 impl Default for Log {
@@ -61,6 +64,7 @@ impl Default for Log {
             requests: false,
             dir: None,
             retention: Duration::from_hours(7 * 24),
+            max_size: 1 << 30,
         }
     }
 }

@@ -99,6 +99,14 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All operations, for tables and tests.
+    pub const ALL: [Self; 4] = [
+        Self::Chat,
+        Self::Completions,
+        Self::CountTokens,
+        Self::Embeddings,
+    ];
+
     /// The name in journal and reports.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -12,19 +12,23 @@ use crate::dialects::error::ErrorReply;
 use crate::dialects::estimate::estimate_tokens;
 use crate::dialects::head::SessionKeys;
 use crate::gateway::Gateway;
-use crate::gateway::answer::Answered;
+use crate::gateway::answer::{Answered, AnsweredBody};
 use crate::gateway::count;
 use crate::gateway::exchange::{self, Exchange, Wish};
-use crate::gateway::failure::{DeadEnd, Lost};
+use crate::gateway::failure::{DeadEnd, Lost, unserved};
 use crate::gateway::inbound::{Inbound, Scanned};
 use crate::gateway::plan::{self, MayUse, Target};
 use crate::gateway::remote_media::{self, Fetcher};
 use crate::gateway::settle::Served;
 use crate::gateway::snapshot::Snapshot;
-use crate::gateway::trail::{self, Attempt, Trail};
+use crate::gateway::trail::{self, Attempt, Trail, Who};
 use crate::gateway::turns::Turns;
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
+use crate::telemetry::Ending;
 use crate::time::Timestamp;
+
+/// The status of a request whose client left before there was one, as web servers log it.
+const CLIENT_LEFT: u16 = 499;
 
 /// After a failure that is the request's and can be mended. The lease is given back unsettled.
 const SAME_AGAIN: Next = Next::Again {
@@ -42,9 +46,20 @@ pub async fn serve(
 ) -> Result<Answered, Box<DeadEnd>> {
     let arrived = Instant::now();
     let snapshot = gateway.snapshot();
+    let recording = gateway.telemetry.request_log.begin(|| inbound.asked());
+    let told = |end: &DeadEnd| {
+        let finished = end.finished(arrived.elapsed());
+        if let Some(recording) = &recording {
+            let (status, headers, body) = end.answer(inbound.dialect);
+            recording.answer(status, &headers);
+            recording.piece(&body);
+            recording.finish(&finished.trail);
+        }
+        gateway.telemetry.finished(finished);
+    };
     let refused = |error, trail| {
         let end = DeadEnd::of_request(error, trail);
-        gateway.telemetry.finished(end.finished(arrived.elapsed()));
+        told(&end);
         end
     };
     let unread = |error| refused(error, Trail::unread(&inbound));
@@ -57,6 +72,7 @@ pub async fn serve(
         scanned = resumed.scan().map_err(unread)?;
         scanned.resumed_from = previous.map(Into::into);
     }
+    scanned.recording.clone_from(&recording);
     let targets = plan::targets(&snapshot, &scanned.model, may_use)
         .map_err(|error| refused(error, Trail::new(&scanned)))?;
     let mut trip = Trip {
@@ -65,6 +81,8 @@ pub async fn serve(
         scanned: &scanned,
         arrived,
         trail: Trail::new(&scanned),
+        under_way: None,
+        is_over: false,
     };
     let mut ends = Vec::new();
     let mut ask: Option<Ask> = None;
@@ -95,10 +113,8 @@ pub async fn serve(
             }
         }
     }
-    let dead_end = DeadEnd::new(ends, trip.trail, Timestamp::now());
-    gateway
-        .telemetry
-        .finished(dead_end.finished(arrived.elapsed()));
+    let dead_end = DeadEnd::new(ends, trip.close(), Timestamp::now());
+    told(&dead_end);
     Err(Box::new(dead_end))
 }
 
@@ -109,6 +125,10 @@ pub(super) struct Trip<'a> {
     pub(super) scanned: &'a Scanned<'a>,
     arrived: Instant,
     pub(super) trail: Trail,
+    /// The call that is being waited for.
+    pub(super) under_way: Option<(Who, String, Instant)>,
+    /// How it came out is, or will be, told by others.
+    is_over: bool,
 }
 
 /// Why the request turned away from a target.
@@ -154,6 +174,12 @@ impl TargetEnd {
 }
 
 impl Trip<'_> {
+    /// The trail, for whoever tells how it came out.
+    fn close(&mut self) -> Trail {
+        self.is_over = true;
+        std::mem::take(&mut self.trail)
+    }
+
     /// The request's wish on its first target; its conversation is made known there.
     fn first_ask(&self, target: &Target) -> Ask {
         let session = self
@@ -254,6 +280,7 @@ impl Trip<'_> {
                 }
             };
             let raced = self.race(target, &exchange, &mut ask, lease).await;
+            self.under_way = None;
             let (lease, started) = (raced.lease, raced.started);
             let who = (lease.credential().clone(), lease.fingerprint());
             match raced.outcome {
@@ -265,7 +292,7 @@ impl Trip<'_> {
                         status,
                         started.elapsed(),
                     ));
-                    let trail = std::mem::take(&mut self.trail);
+                    let trail = self.close();
                     let (gateway, arrived) = (self.gateway, self.arrived);
                     let served = Served {
                         gateway,
@@ -275,6 +302,7 @@ impl Trip<'_> {
                         lease,
                         trail,
                         arrived,
+                        recording: self.scanned.recording.clone(),
                     };
                     return Ok(Box::new(served.commit()));
                 }
@@ -359,7 +387,7 @@ impl Trip<'_> {
     }
 
     /// A token count for a provider that cannot count: estimated here, without any call.
-    fn estimated_count(&self, target: &Target) -> Option<Result<Answered, ErrorReply>> {
+    fn estimated_count(&mut self, target: &Target) -> Option<Result<Answered, ErrorReply>> {
         let inbound = self.scanned.inbound;
         let counts =
             target
@@ -369,10 +397,30 @@ impl Trip<'_> {
         if inbound.operation != Operation::CountTokens || counts.is_some() {
             return None;
         }
-        Some(self.scanned.canonical().map(|request| {
-            let body = count::write_reply(inbound.dialect, estimate_tokens(&request), true);
-            Answered::made_here(body)
-        }))
+        let request = match self.scanned.canonical() {
+            Ok(request) => request,
+            Err(error) => return Some(Err(error)),
+        };
+        let body = count::write_reply(inbound.dialect, estimate_tokens(&request), true);
+        let answered = Answered::made_here(body);
+        self.told_here(target, &answered);
+        Some(Ok(answered))
+    }
+
+    /// Notes an answer that nobody was asked for.
+    fn told_here(&mut self, target: &Target, answered: &Answered) {
+        self.trail.visit(target, Vec::new());
+        let trail = self.close();
+        let (status, elapsed) = (answered.status, self.arrived.elapsed());
+        let finished = unserved(&trail, Ending::Served, status.as_u16(), None, elapsed);
+        if let (Some(recording), AnsweredBody::Whole(body)) =
+            (&self.scanned.recording, &answered.body)
+        {
+            recording.answer(status, &answered.headers);
+            recording.piece(body);
+            recording.finish(&finished.trail);
+        }
+        self.gateway.telemetry.finished(finished);
     }
 
     /// Tells the pool of a failure: by the user's own rule where one fits, else by the vendor's
@@ -401,6 +449,25 @@ impl Trip<'_> {
         let now = Timestamp::now();
         ask.deadline = now + self.time_left();
         lease.settle(ask, outcome, now)
+    }
+}
+
+/// A request that is dropped on its way has lost its client.
+impl Drop for Trip<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        if let Some((who, model, since)) = self.under_way.take() {
+            let left = Attempt::left(who, &model, since.elapsed());
+            self.trail.attempts.push(left);
+        }
+        let elapsed = self.arrived.elapsed();
+        let finished = unserved(&self.trail, Ending::Cancelled, CLIENT_LEFT, None, elapsed);
+        if let Some(recording) = &self.scanned.recording {
+            recording.finish(&finished.trail);
+        }
+        self.gateway.telemetry.finished(finished);
     }
 }
 

@@ -16,12 +16,13 @@ use crate::gateway::headers;
 use crate::gateway::inbound::Scanned;
 use crate::gateway::plan::Target;
 use crate::gateway::trail::Renewal;
-use crate::gateway::upstream::{Outbound, SendError, send};
+use crate::gateway::upstream::{Outbound, Reply, SendError, send};
 use crate::ids::CredentialId;
 use crate::providers::Outgoing;
 use crate::providers::forms::FailedForm;
 use crate::providers::verdict::Verdict;
 use crate::secret::Secret;
+use crate::telemetry::request_log::Sent;
 use crate::time::Timestamp;
 
 /// A request for one target, ready to be sent with any of its credentials.
@@ -173,14 +174,38 @@ impl Caller<'_> {
     }
 
     async fn send(&self, outbound: Outbound, pass: &Pass) -> Result<Ready, Lost> {
-        let runtime = &self.target.runtime;
-        let first_byte_by = Instant::now() + runtime.limits.first_byte;
-        let client = runtime.clients.of(&pass.id);
-        let reply = send(client, outbound, runtime.limits)
-            .await
-            .map_err(Lost::unsent)?;
+        let first_byte_by = Instant::now() + self.target.runtime.limits.first_byte;
+        let reply = self.dial(outbound, pass).await?;
         let circumstances = self.circumstances(pass, first_byte_by);
         circumstances.judge(reply).await
+    }
+
+    /// Sends, up to the answer's head; noted where requests are logged.
+    async fn dial(&self, outbound: Outbound, pass: &Pass) -> Result<Reply, Lost> {
+        let runtime = &self.target.runtime;
+        let tap = self.scanned.recording.as_ref().map(|recording| {
+            recording.attempt(Sent {
+                credential: &pass.id,
+                secret: &pass.secret,
+                url: outbound.url.as_str(),
+                headers: &outbound.headers,
+                body: &outbound.body,
+            })
+        });
+        let sent = send(runtime.clients.of(&pass.id), outbound, runtime.limits).await;
+        match (sent, tap) {
+            (Ok(mut reply), Some(tap)) => {
+                reply.note_on(tap);
+                Ok(reply)
+            }
+            (Ok(reply), None) => Ok(reply),
+            (Err(error), tap) => {
+                if let Some(tap) = tap {
+                    tap.failed(&error.message);
+                }
+                Err(Lost::unsent(error))
+            }
+        }
     }
 
     /// Vectors of another dialect: one call after the other, one answer made of all.
@@ -194,7 +219,6 @@ impl Caller<'_> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let mut gathered: Option<EmbeddingsReply> = None;
         let mut last = None;
-        let client = runtime.clients.of(&pass.id);
         for (range, body) in &batches.calls {
             let mut outbound = Outbound {
                 body: runtime.adapter.wrap(body.clone(), outgoing),
@@ -202,9 +226,7 @@ impl Caller<'_> {
             };
             self.sign(&mut outbound, pass, outgoing);
             let first_byte_by = Instant::now() + runtime.limits.first_byte;
-            let reply = send(client, outbound, runtime.limits)
-                .await
-                .map_err(Lost::unsent)?;
+            let reply = self.dial(outbound, pass).await?;
             let circumstances = self.circumstances(pass, first_byte_by);
             let ready = circumstances.judge(reply).await?;
             let ReadyBody::Whole { body, .. } = &ready.body else {

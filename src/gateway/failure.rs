@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::dialects::error::{ErrorKind, ErrorReply, UpstreamError};
-use crate::dialects::{Dialect, signature};
+use crate::dialects::{Dialect, codec, signature};
 use crate::gateway::attempt::TargetEnd;
 use crate::gateway::plan::no_credentials;
 use crate::gateway::trail::{Outcome, Trail};
@@ -131,44 +131,76 @@ impl DeadEnd {
 }
 
 impl DeadEnd {
+    /// What a client of this dialect gets: the upstream's own words where it spoke the same, since
+    /// clients match on their vendor's wording.
+    pub fn answer(&self, dialect: Dialect) -> (StatusCode, HeaderMap, Bytes) {
+        if let Some(reply) = &self.passed
+            && reply.dialect == dialect
+            && !reply.body.is_empty()
+        {
+            return (reply.status, reply.headers.clone(), reply.body.clone());
+        }
+        let status = StatusCode::from_u16(self.error.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut headers = HeaderMap::new();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        (
+            status,
+            headers,
+            codec(dialect).write_error(&self.error).into(),
+        )
+    }
+
     /// The record of the request that ended here.
     pub fn finished(&self, duration: Duration) -> Finished {
-        let last = self.trail.attempts.last();
-        let target = self.trail.targets.last();
-        let request = self.trail.request.as_ref();
-        let outcome = Outcome {
-            ending: Ending::Failed,
-            status: self.error.status,
-            error: Some(&self.error.message),
-            duration,
-            first_token: None,
-            usage: None,
-            cost_usd: None,
-        };
-        Finished {
-            id: request.map_or(RequestId(0), |request| request.id),
-            client: request.map_or_else(|| Arc::from(""), |request| Arc::clone(&request.client)),
-            provider: match (last, target) {
-                (Some(attempt), _) => attempt.credential.provider().to_owned(),
-                (None, Some(visit)) => visit.provider.to_string(),
-                (None, None) => String::new(),
-            },
-            model: match (last, target) {
-                (Some(attempt), _) => attempt.model.clone(),
-                (None, Some(visit)) => visit.model.clone(),
-                (None, None) => String::new(),
-            },
-            credential: last.map(|attempt| attempt.credential.clone()),
-            status: self.error.status,
-            ending: Ending::Failed,
-            attempts: self.trail.attempts.len(),
-            usage: None,
-            first_token: None,
-            duration,
-            fingerprint: last.map(|attempt| attempt.fingerprint),
-            cost_usd: None,
-            trail: self.trail.to_json(&outcome),
-        }
+        let (status, error) = (self.error.status, &self.error.message);
+        unserved(&self.trail, Ending::Failed, status, Some(error), duration)
+    }
+}
+
+/// The record of a request that nobody served.
+pub fn unserved(
+    trail: &Trail,
+    ending: Ending,
+    status: u16,
+    error: Option<&str>,
+    duration: Duration,
+) -> Finished {
+    let last = trail.attempts.last();
+    let target = trail.targets.last();
+    let request = trail.request.as_ref();
+    let outcome = Outcome {
+        ending,
+        status,
+        error,
+        duration,
+        first_token: None,
+        usage: None,
+        cost_usd: None,
+    };
+    Finished {
+        id: request.map_or(RequestId(0), |request| request.id),
+        client: request.map_or_else(|| Arc::from(""), |request| Arc::clone(&request.client)),
+        provider: match (last, target) {
+            (Some(attempt), _) => attempt.credential.provider().to_owned(),
+            (None, Some(visit)) => visit.provider.to_string(),
+            (None, None) => String::new(),
+        },
+        model: match (last, target) {
+            (Some(attempt), _) => attempt.model.clone(),
+            (None, Some(visit)) => visit.model.clone(),
+            (None, None) => String::new(),
+        },
+        credential: last.map(|attempt| attempt.credential.clone()),
+        status,
+        ending,
+        attempts: trail.attempts.len(),
+        usage: None,
+        first_token: None,
+        duration,
+        fingerprint: last.map(|attempt| attempt.fingerprint),
+        cost_usd: None,
+        trail: trail.to_json(&outcome),
     }
 }
 

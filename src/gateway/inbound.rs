@@ -13,6 +13,7 @@ use crate::dialects::{
     Codec, Dialect, Operation, ReplyContext, RequestHint, StreamWriter, codec, gemini,
 };
 use crate::ids::RequestId;
+use crate::telemetry::request_log::{Asked, Recording};
 
 /// Headers in which a client may name its conversation.
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "conversation_id"];
@@ -52,6 +53,8 @@ pub struct Scanned<'a> {
     pub session: Option<SessionKeys>,
     /// The response it goes on from, if the gateway put the conversation into the body.
     pub resumed_from: Option<String>,
+    /// Where it is logged; `None` if it is not.
+    pub recording: Option<Recording>,
     canonical: OnceLock<Result<Arc<ChatRequest>, ReadError>>,
     /// The canonical request with the bytes of media that the client named by URL.
     fetched: Mutex<Option<Arc<ChatRequest>>>,
@@ -84,6 +87,7 @@ impl Inbound {
             stream,
             session,
             resumed_from: None,
+            recording: None,
             canonical: OnceLock::new(),
             fetched: Mutex::new(None),
         })
@@ -95,6 +99,23 @@ impl Inbound {
         Self {
             body,
             ..self.clone()
+        }
+    }
+
+    /// What the request log keeps of it.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            id: self.id,
+            client: Arc::clone(&self.client),
+            dialect: self.dialect,
+            operation: self.operation,
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            path_model: self.path_model.clone(),
+            path_stream: self.path_stream,
+            batch: self.batch,
+            array_stream: self.array_stream,
+            strict: self.strict,
         }
     }
 

@@ -107,6 +107,7 @@ impl Gateway {
 
     /// Writes down what is not on disk yet; waits at most `patience`.
     pub fn flush(&self, patience: Duration) {
+        self.telemetry.request_log.flush(patience);
         let Some(persistence) = &self.persistence else {
             return;
         };

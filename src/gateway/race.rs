@@ -61,6 +61,8 @@ impl Trip<'_> {
         };
         let patience = self.snapshot.first_token_timeout;
         let started = Instant::now();
+        let who = (lease.credential().clone(), lease.fingerprint());
+        self.under_way = Some((who, target.model.clone(), started));
         let may_renew = lease.may_refresh();
         let mut first = Box::pin(attempt(
             caller,

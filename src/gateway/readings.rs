@@ -23,10 +23,14 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
         .persistence
         .as_ref()
         .is_none_or(|persistence| persistence.state().health().failing.is_none());
-    gateway
-        .telemetry
-        .metrics
-        .write(&readings(&pools, refreshes, is_state_up))
+    let mut readings = readings(&pools, refreshes, is_state_up);
+    readings.push(Reading {
+        name: "request_log_dropped_total",
+        help: "Requests, or parts of them, that were not logged",
+        kind: Kind::Counter,
+        series: vec![(Vec::new(), as_f64(gateway.telemetry.request_log.dropped()))],
+    });
+    gateway.telemetry.metrics.write(&readings)
 }
 
 /// Of providers with accounts: how often tokens were renewed, or could not be.

@@ -24,6 +24,7 @@ use crate::gateway::sink::{Progress, Sink, StreamFault};
 use crate::gateway::upstream::{ReplyBody, SendError};
 use crate::providers::Provider;
 use crate::providers::verdict::{Failure, Fault, Verdict};
+use crate::telemetry::request_log::Recording;
 
 /// Output gathered in one go before it is handed on, while the upstream has more ready.
 const BATCH_BYTES: usize = 64 << 10;
@@ -108,6 +109,8 @@ pub struct Relay {
     /// Set once the stop reason was seen: when to stop waiting for what may follow it.
     stopping: Option<Instant>,
     on_end: Option<OnEnd>,
+    /// Where the client's stream is noted; `None` if requests are not logged.
+    recording: Option<Recording>,
 }
 
 /// Reads a stream up to its first content (or its proper end, for an answer without any).
@@ -224,6 +227,7 @@ impl Relay {
             closing: None,
             stopping: None,
             on_end: None,
+            recording: None,
         };
         let alarm = relay.next_alarm();
         relay.timer.as_mut().reset(alarm);
@@ -239,8 +243,21 @@ impl Relay {
         }
     }
 
+    /// Notes all that the client gets.
+    pub fn note_on(&mut self, recording: Recording) {
+        self.recording = Some(recording);
+    }
+
     /// The next bytes for the client; `None` at the end. Drains what is ready before returning.
     pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let polled = self.next_piece(context);
+        if let (Some(recording), Poll::Ready(Some(piece))) = (&self.recording, &polled) {
+            recording.piece(piece);
+        }
+        polled
+    }
+
+    fn next_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.drain_source(context);
         if let Some(piece) = self.out.take() {
             self.last_out = Instant::now();

@@ -18,6 +18,7 @@ use crate::ids::CredentialId;
 use crate::pool::{Lease, Outcome, Report};
 use crate::providers::hints;
 use crate::secret::Fingerprint;
+use crate::telemetry::request_log::Recording;
 use crate::telemetry::{Ending, Finished};
 use crate::time::Timestamp;
 
@@ -31,6 +32,8 @@ pub struct Served<'a> {
     pub trail: Trail,
     /// When the request came in.
     pub arrived: Instant,
+    /// Where it is logged.
+    pub recording: Option<Recording>,
 }
 
 impl Served<'_> {
@@ -52,6 +55,9 @@ impl Served<'_> {
         metrics.losses(client, upstream, self.exchange.losses.len());
         metrics.losses(upstream, client, self.ready.losses.len());
         let request_bytes = self.exchange.body().len();
+        if let Some(recording) = &self.recording {
+            recording.answer(self.ready.status, &self.ready.headers);
+        }
         let mut losses = self.exchange.losses;
         losses.extend(&self.ready.losses);
         let closing = Closing {
@@ -65,6 +71,7 @@ impl Served<'_> {
             arrived: self.arrived,
             request_bytes,
             crossing: (upstream, client),
+            recording: self.recording.clone(),
         };
         let body = match self.ready.body {
             ReadyBody::Whole {
@@ -75,10 +82,16 @@ impl Served<'_> {
                 let usage = usage.unwrap_or_else(|| estimate(output_chars, closing.request_bytes));
                 self.lease
                     .finish(Outcome::Success { usage: Some(usage) }, Timestamp::now());
+                if let Some(recording) = &self.recording {
+                    recording.piece(&body);
+                }
                 closing.finish(Ending::Served, usage, None);
                 AnsweredBody::Whole(body)
             }
             ReadyBody::Stream(mut relay) => {
+                if let Some(recording) = self.recording {
+                    relay.note_on(recording);
+                }
                 let lease = self.lease;
                 lease.note_content(Timestamp::now());
                 relay.on_end(Box::new(move |end| {
@@ -136,6 +149,7 @@ struct Closing {
     request_bytes: usize,
     /// From whose dialect into whose the answer goes.
     crossing: (&'static str, &'static str),
+    recording: Option<Recording>,
 }
 
 impl Closing {
@@ -190,11 +204,17 @@ impl Closing {
             cost_usd,
         };
         let wanted = self.gateway.telemetry.wants_trail(ending);
-        let trail = if wanted {
+        let mut trail = if wanted || self.recording.is_some() {
             self.trail.to_json(&outcome)
         } else {
             String::new()
         };
+        if let Some(recording) = &self.recording {
+            recording.finish(&trail);
+        }
+        if !wanted {
+            trail.clear();
+        }
         self.gateway.telemetry.finished(Finished {
             id: request.id,
             client: request.client,

@@ -315,6 +315,21 @@ impl Attempt {
         }
     }
 
+    /// A call that the client did not wait for.
+    pub fn left(who: Who, model: &str, took: Duration) -> Self {
+        let (credential, fingerprint) = who;
+        Self {
+            credential,
+            fingerprint,
+            model: model.to_owned(),
+            status: None,
+            verdict: None,
+            message: String::new(),
+            effect: "the client left",
+            took,
+        }
+    }
+
     /// A call that failed.
     pub fn lost(who: Who, model: &str, lost: &Lost, next: Next, took: Duration) -> Self {
         let effect = match next {

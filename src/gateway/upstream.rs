@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::provider::{DIRECT, is_proxy};
 use crate::ids::ProviderId;
 use crate::providers::verdict::Fault;
+use crate::telemetry::request_log::Tap;
 
 /// Connections kept open to one upstream while idle; closed after 90 s without use.
 const IDLE_CONNECTIONS: usize = 256;
@@ -217,6 +218,7 @@ pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<
         body,
         idle: limits.idle,
         total: started + limits.total,
+        tap: None,
     };
     Ok(Reply {
         status: head.status,
@@ -233,6 +235,16 @@ pub struct ReplyBody {
     pub idle: Duration,
     /// When the whole call must be over.
     pub total: Instant,
+    /// Where all of it is noted as it comes; `None` if requests are not logged.
+    tap: Option<Tap>,
+}
+
+impl Reply {
+    /// Notes the answer, what is still to come of it included.
+    pub fn note_on(&mut self, tap: Tap) {
+        tap.head(self.status, &self.headers);
+        self.body.tap = Some(tap);
+    }
 }
 
 impl ReplyBody {
@@ -257,9 +269,20 @@ impl ReplyBody {
             };
             match frame {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(SendError::from_body(&error)))),
+                Some(Err(error)) => {
+                    let error = SendError::from_body(&error);
+                    if let Some(tap) = &self.tap {
+                        tap.failed(&error.message);
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
                 Some(Ok(frame)) => match Frame::into_data(frame) {
-                    Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                    Ok(data) if !data.is_empty() => {
+                        if let Some(tap) = &self.tap {
+                            tap.piece(&data);
+                        }
+                        return Poll::Ready(Some(Ok(data)));
+                    }
                     Ok(_) | Err(_) => {}
                 },
             }

@@ -1,15 +1,21 @@
 //! Takes keys out of texts that vendors send back: they like to quote the key they refuse.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use memchr::memmem;
+
+use crate::secret::Secret;
 
 /// What stands in a key's place.
 const REDACTED: &str = "[redacted]";
 
 /// A shorter configured secret (`none`, `ollama`) is a word, not a secret.
 const MIN_SECRET_BYTES: usize = 8;
+
+/// No key is longer; what looks like one that is belongs to an image or a file.
+const MAX_KEY_BYTES: usize = 8 << 10;
 
 /// Beginnings of keys and tokens, and how many characters must follow for it to be one.
 const PREFIXES: [(&str, usize); 23] = [
@@ -55,6 +61,15 @@ const LABELS: [&str; 10] = [
 /// The text without the given secrets (whole, URL-encoded or JSON-escaped) and without anything
 /// that looks like a key or token. Borrowed if there is nothing to take out.
 pub fn redact<'a>(text: &'a str, secrets: &[&str]) -> Cow<'a, str> {
+    without(text, secrets, None).0
+}
+
+/// [`redact`] with many secrets; says how many places were taken out as well.
+pub fn redact_known<'a>(text: &'a str, known: &Known, secrets: &[&str]) -> (Cow<'a, str>, usize) {
+    without(text, secrets, Some(known))
+}
+
+fn without<'a>(text: &'a str, secrets: &[&str], known: Option<&Known>) -> (Cow<'a, str>, usize) {
     let mut found: Vec<Range<usize>> = Vec::new();
     for secret in secrets
         .iter()
@@ -65,29 +80,142 @@ pub fn redact<'a>(text: &'a str, secrets: &[&str]) -> Cow<'a, str> {
             found.extend(matches.map(|at| at..at + form.len()));
         }
     }
-    let mut previous = ' ';
-    for (at, c) in text.char_indices() {
-        if !previous.is_ascii_alphanumeric() && c.is_ascii_alphanumeric() {
+    if let Some(known) = known {
+        known.find(text, &mut found);
+    }
+    let mut previous = b' ';
+    for (at, pair) in text.as_bytes().windows(2).enumerate() {
+        let &[byte, next] = pair else { continue };
+        let begins = !previous.is_ascii_alphanumeric() && byte.is_ascii_alphanumeric();
+        if begins && BEGINNINGS.has(byte, next) {
             found.extend(key_at(text, at));
         }
-        previous = c;
+        previous = byte;
     }
     if found.is_empty() {
-        return Cow::Borrowed(text);
+        return (Cow::Borrowed(text), 0);
     }
     found.sort_by_key(|range| range.start);
     let mut clean = String::with_capacity(text.len());
-    let mut at = 0;
+    let (mut at, mut places) = (0, 0);
     for range in found {
         // Ranges may overlap: a secret inside of what looks like a longer one.
         if range.start >= at {
             clean.push_str(text.get(at..range.start).unwrap_or(""));
             clean.push_str(REDACTED);
+            places += 1;
         }
         at = at.max(range.end);
     }
     clean.push_str(text.get(at..).unwrap_or(""));
-    Cow::Owned(clean)
+    (Cow::Owned(clean), places)
+}
+
+/// Many secrets, all looked for in one pass over a text, however many they are.
+#[derive(Default)]
+pub struct Known {
+    /// A bit for each hash of a secret's first bytes: most places of a text have none.
+    starts: Vec<u64>,
+    by_start: HashMap<u64, Vec<Secret>>,
+}
+
+/// Bits of [`Known::starts`].
+const START_BITS: u32 = 20;
+
+impl Known {
+    /// Knows these, in every form that [`redact`] looks for. Short ones are words and left out.
+    pub fn new<'s>(secrets: impl IntoIterator<Item = &'s Secret>) -> Self {
+        let mut known = Self::default();
+        for secret in secrets {
+            if secret.expose().len() < MIN_SECRET_BYTES {
+                continue;
+            }
+            for form in forms(secret.expose()) {
+                known.add(&form);
+            }
+        }
+        known
+    }
+
+    fn add(&mut self, form: &str) {
+        let Some(start) = form.as_bytes().first_chunk().copied() else {
+            return;
+        };
+        let start = u64::from_le_bytes(start);
+        if self.starts.is_empty() {
+            self.starts = vec![0; 1 << (START_BITS - 6)];
+        }
+        let (word, bit) = Self::place(start);
+        if let Some(word) = self.starts.get_mut(word) {
+            *word |= bit;
+        }
+        let same = self.by_start.entry(start).or_default();
+        if !same.iter().any(|other| other.expose() == form) {
+            same.push(Secret::new(form));
+        }
+    }
+
+    /// Which word of the bits, and which bit of it.
+    const fn place(start: u64) -> (usize, u64) {
+        let hash = start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - START_BITS);
+        ((hash >> 6) as usize, 1 << (hash & 63))
+    }
+
+    fn find(&self, text: &str, found: &mut Vec<Range<usize>>) {
+        if self.by_start.is_empty() {
+            return;
+        }
+        for (at, window) in text.as_bytes().windows(MIN_SECRET_BYTES).enumerate() {
+            let Some(start) = window.first_chunk().copied() else {
+                continue;
+            };
+            let start = u64::from_le_bytes(start);
+            let (word, bit) = Self::place(start);
+            if self.starts.get(word).is_none_or(|word| word & bit == 0) {
+                continue;
+            }
+            let rest = text.as_bytes().get(at..).unwrap_or_default();
+            let same = self.by_start.get(&start).into_iter().flatten();
+            for secret in same.filter(|secret| rest.starts_with(secret.expose().as_bytes())) {
+                found.push(at..at + secret.expose().len());
+            }
+        }
+    }
+}
+
+/// The first two letters, in lower case, of everything that [`key_at`] looks for: a text is full of
+/// words, and few of them begin so.
+static BEGINNINGS: Beginnings = Beginnings::of_all();
+
+struct Beginnings([[u64; 4]; 256]);
+
+impl Beginnings {
+    const fn of_all() -> Self {
+        let mut all = Self([[0; 4]; 256]);
+        let mut at = 0;
+        while at < PREFIXES.len() {
+            all.add(PREFIXES[at].0.as_bytes());
+            at += 1;
+        }
+        at = 0;
+        while at < LABELS.len() {
+            all.add(LABELS[at].as_bytes());
+            at += 1;
+        }
+        all
+    }
+
+    const fn add(&mut self, text: &[u8]) {
+        let (first, second) = (text[0].to_ascii_lowercase(), text[1].to_ascii_lowercase());
+        self.0[first as usize][(second >> 6) as usize] |= 1 << (second & 63);
+    }
+
+    fn has(&self, first: u8, second: u8) -> bool {
+        let (first, second) = (first.to_ascii_lowercase(), second.to_ascii_lowercase());
+        let row = self.0.get(usize::from(first));
+        row.and_then(|row| row.get(usize::from(second >> 6)))
+            .is_some_and(|bits| bits & (1 << (second & 63)) != 0)
+    }
 }
 
 /// A secret as it may be written in a URL or a JSON text, beside as it is.
@@ -119,7 +247,7 @@ fn key_at(text: &str, at: usize) -> Option<Range<usize>> {
     let known = PREFIXES.iter().find(|(prefix, _)| rest.starts_with(prefix));
     if let Some((prefix, least)) = known {
         let bytes = token_bytes(rest);
-        if bytes >= prefix.len() + least {
+        if bytes >= prefix.len() + least && bytes <= MAX_KEY_BYTES {
             return Some(at..at + bytes);
         }
     }
@@ -128,13 +256,19 @@ fn key_at(text: &str, at: usize) -> Option<Range<usize>> {
             .is_some_and(|start| start.eq_ignore_ascii_case(label))
     })?;
     let after = rest.get(label.len()..)?;
-    let value = after.trim_start_matches(['=', ':', ' ', '"', '\'']);
+    let value = after.trim_start_matches(['=', ':', ' ', '"', '\'', '\\']);
+    let between = after.strip_suffix(value).unwrap_or_default();
+    // A member of JSON whose value is no text: a number is no key, and JSON must stay JSON.
+    let is_member = between.trim_start_matches('\\').starts_with('"');
+    let is_literal = is_member && !between.ends_with('"');
     // `key` alone is a word; `key=` and `key: ` announce something.
-    let announced =
-        label.ends_with(' ') || after.trim_start_matches(['"', ' ']).starts_with(['=', ':']);
+    let announced = label.ends_with(' ')
+        || after
+            .trim_start_matches(['"', ' ', '\\'])
+            .starts_with(['=', ':']);
     let bytes = token_bytes(value);
     let token = value.get(..bytes)?;
-    if !announced || !looks_random(token) {
+    if !announced || is_literal || bytes > MAX_KEY_BYTES || !looks_random(token) {
         return None;
     }
     let start = at + (rest.len() - value.len());
@@ -193,6 +327,10 @@ mod tests {
                 r#"{"api_key": "[redacted]"}"#,
             ),
             (
+                r#"{"arguments":"{\"api_key\": \"0123456789\", \"n\": 1}"}"#,
+                r#"{"arguments":"{\"api_key\": \"[redacted]\", \"n\": 1}"}"#,
+            ),
+            (
                 "nvapi-AbCdEfGh12 xai-0123456789 gsk_0123456789",
                 "[redacted] [redacted] [redacted]",
             ),
@@ -228,6 +366,40 @@ mod tests {
         let secret = "p@ss/word \"1\"";
         let text = r#"p@ss/word "1" p%40ss%2Fword%20%221%22 p@ss/word \"1\""#;
         assert_eq!(redact(text, &[secret]), "[redacted] [redacted] [redacted]");
+    }
+
+    #[test]
+    fn many_secrets_are_found_in_one_pass() {
+        let secrets: Vec<Secret> = (0..5000)
+            .map(|number| Secret::new(&format!("canary/{number:05}")))
+            .chain([Secret::new("none"), Secret::new("canary/")])
+            .collect();
+        let known = Known::new(&secrets);
+        let text = "a canary/00000, canary%2F04999 and canary/0500 of none; Grüße, canary/04998";
+        let (clean, places) = redact_known(text, &known, &[]);
+        assert_eq!(
+            clean,
+            "a [redacted], [redacted] and canary/0500 of none; Grüße, [redacted]"
+        );
+        assert_eq!(places, 3);
+        let nothing = redact_known(text, &Known::default(), &[]);
+        assert_eq!(nothing, (Cow::Borrowed(text), 0));
+    }
+
+    #[test]
+    fn json_stays_json() {
+        for text in [
+            r#"{"cache_key": 123456789012, "key":12345678}"#,
+            r#"{"key": null, "api_key":true}"#,
+        ] {
+            assert_eq!(redact(text, &[]), text);
+        }
+    }
+
+    #[test]
+    fn an_image_is_no_key() {
+        let image = format!("data:image/png;base64,AAAA/eyJ{}", "aB3".repeat(4000));
+        assert_eq!(redact(&image, &[]), image);
     }
 
     #[test]

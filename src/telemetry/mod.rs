@@ -2,6 +2,7 @@
 //! journal are made of. Knows no routes and takes no decisions.
 
 pub mod metrics;
+pub mod request_log;
 pub mod spending;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::secret::Fingerprint;
 use crate::state::State;
 use crate::state::rows::{JournalRow, UsageKey, UsageSums};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_log::RequestLog;
 use crate::telemetry::spending::Spending;
 use crate::time::Timestamp;
 
@@ -68,6 +70,7 @@ pub struct Finished {
 pub struct Telemetry {
     pub metrics: Metrics,
     pub spending: Spending,
+    pub request_log: RequestLog,
     state: Option<State>,
     journal: JournalRate,
 }
@@ -78,6 +81,7 @@ impl Telemetry {
         let telemetry = Self {
             metrics: Metrics::default(),
             spending: Spending::default(),
+            request_log: RequestLog::default(),
             state,
             journal: JournalRate::default(),
         };

@@ -40,6 +40,7 @@ mod proxies;
 mod qwen_code;
 mod readme;
 mod reports;
+mod request_log;
 mod responses_store;
 mod rotation;
 mod run_command;

@@ -229,6 +229,11 @@ pub const KEYS: &[Key] = &[
         "Where to; default: requests/ in the state directory",
     ),
     key("log.retention", Duration, "How long they are kept"),
+    key(
+        "log.max_size",
+        Size,
+        "How much room they may take; the oldest go first",
+    ),
     key("providers", Table, "Providers by name"),
     key(
         "providers.*",

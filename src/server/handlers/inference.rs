@@ -71,7 +71,7 @@ pub(super) async fn handle(
         move |asked: &str, provider: &str, model: &str| client.may_use(asked, provider, model);
     match attempt::serve(&call.shared.gateway, inbound, &may_use).await {
         Ok(answered) => served(call, answered),
-        Err(dead_end) => failed(&call, dialect, *dead_end),
+        Err(dead_end) => failed(&call, dialect, &dead_end),
     }
 }
 
@@ -97,18 +97,12 @@ fn served(call: Call<'_>, answered: Answered) -> Answer {
     answer
 }
 
-fn failed(call: &Call<'_>, dialect: Dialect, dead_end: DeadEnd) -> Answer {
-    let mut answer = match dead_end.passed {
-        // Clients match on their vendor's wording: it passes where they speak its dialect.
-        Some(reply) if reply.dialect == dialect && !reply.body.is_empty() => {
-            let mut answer = Response::new(AnswerBody::from(reply.body));
-            *answer.status_mut() = reply.status;
-            *answer.headers_mut() = reply.headers;
-            respond::error_headers(&dead_end.error, answer.headers_mut());
-            answer
-        }
-        _ => respond::error(dialect, &dead_end.error),
-    };
+fn failed(call: &Call<'_>, dialect: Dialect, dead_end: &DeadEnd) -> Answer {
+    let (status, headers, body) = dead_end.answer(dialect);
+    let mut answer = Response::new(AnswerBody::from(body));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    respond::error_headers(&dead_end.error, answer.headers_mut());
     if call.settings.debug_headers && !dead_end.trail.attempts.is_empty() {
         answer
             .headers_mut()
