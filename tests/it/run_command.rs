@@ -66,8 +66,7 @@ async fn nothing_is_left_behind() {
     let temporary = home.path("tmp");
     fs::create_dir(&temporary).expect("a folder");
     let home = home.env("TMPDIR", &temporary.to_string_lossy());
-    let script =
-        "echo $OPENAI_BASE_URL; cat $GEMINI_CLI_SYSTEM_SETTINGS_PATH; echo $OPENAI_API_KEY";
+    let script = "echo $OPENAI_BASE_URL; cat $GEMINI_CLI_HOME/.gemini/settings.json; echo; echo $OPENAI_API_KEY";
     let ran = run_shell(&home, &["--for", "gemini"], script).await;
     assert!(ran.stdout.contains("gemini-api-key"), "{ran:?}");
     assert_eq!(fs::read_dir(&temporary).expect("there").count(), 0);

@@ -1,6 +1,7 @@
 //! `llmproxy run`: a program with a gateway of its own behind it, for as long as it runs. The
 //! gateway shares cooldowns and counts with every other one of this user through the state.
 
+mod home;
 mod model;
 mod outfit;
 mod presets;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tempfile::NamedTempFile;
+use tempfile::TempDir;
 
 use crate::cli::run::model;
 use crate::cli::run::presets::{ALL, Preset};
@@ -65,7 +65,7 @@ pub(super) struct Outfit {
     /// Arguments to put behind the program's name.
     pub(super) arguments: Vec<String>,
     /// Kept while the child runs, gone with it.
-    files: Vec<NamedTempFile>,
+    home: Option<TempDir>,
 }
 
 impl Outfit {
@@ -146,18 +146,17 @@ impl Outfit {
                 self.put(name, model.to_owned());
             }
         }
-        for (name, text) in preset.files {
-            if variable(name).is_some() {
-                continue;
-            }
-            // `tempfile` makes files of mode 0600.
-            let mut file = tempfile::Builder::new()
-                .prefix("llmproxy-run-")
-                .suffix(".json")
-                .tempfile()?;
-            file.write_all(text.as_bytes())?;
-            self.put(name, file.path().to_string_lossy().into_owned());
-            self.files.push(file);
+        if let Some(home) = &preset.home
+            && let Some(own) = variable(home.variable)
+                .map(PathBuf::from)
+                .or_else(std::env::home_dir)
+            && let Some(furnished) = home.furnish(&own)?
+        {
+            self.put(
+                home.variable,
+                furnished.path().to_string_lossy().into_owned(),
+            );
+            self.home = Some(furnished);
         }
         Ok(())
     }
@@ -315,13 +314,23 @@ mod tests {
     }
 
     #[test]
-    fn a_settings_file_lasts_as_long_as_the_outfit() {
-        let outfit = outfit("gemini", Some("g/flash"), false, &[]);
-        let path = outfit.set["GEMINI_CLI_SYSTEM_SETTINGS_PATH"].clone();
-        let text = std::fs::read_to_string(&path).expect("a file");
+    fn a_home_of_another_setting_lasts_as_long_as_the_outfit() {
+        let own = TempDir::new().expect("a directory");
+        let variable = |name: &str| {
+            let own = own.path().to_str().expect("text").to_owned();
+            (name == "GEMINI_CLI_HOME").then_some(own)
+        };
+        let choice = Choice {
+            model: Some("g/flash"),
+            is_named: false,
+            listed: &[],
+        };
+        let outfit = Outfit::new(named("gemini"), DOOR, choice, &variable).expect("an outfit");
+        let home = PathBuf::from(&outfit.set["GEMINI_CLI_HOME"]);
+        let text = std::fs::read_to_string(home.join(".gemini/settings.json")).expect("a file");
         assert!(text.contains("gemini-api-key"), "{text}");
         drop(outfit);
-        assert!(!Path::new(&path).exists());
+        assert!(!home.exists());
     }
 
     #[test]

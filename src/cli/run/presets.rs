@@ -1,5 +1,7 @@
-//! What coding agents must be told to talk to this gateway: variables, arguments and settings
-//! files, as data. A new agent is a row of [`ALL`].
+//! What coding agents must be told to talk to this gateway: variables, arguments and settings,
+//! as data. A new agent is a row of [`ALL`].
+
+use crate::cli::run::home::Home;
 
 /// One agent's needs. In every template `{url}` is the gateway's address without a path, `{key}` the
 /// client key of this run, `{model}` the model and `{models}` a JSON object with a member for each
@@ -22,9 +24,8 @@ pub(super) struct Preset {
     pub(super) arguments: &'static [&'static str],
     /// The same where there is a model.
     pub(super) model_arguments: &'static [&'static str],
-    /// Settings files that exist for this run only: the variable that names one, and its text. One
-    /// that the user has set stays.
-    pub(super) files: &'static [(&'static str, &'static str)],
+    /// A setting that no variable and no argument changes.
+    pub(super) home: Option<Home>,
     /// Models to take where none is named, best first.
     pub(super) prefers: &'static [&'static str],
     /// Models the agent asks for by itself, whatever it was told.
@@ -55,7 +56,7 @@ const AIDER: Preset = Preset {
     removed: &[],
     arguments: &[],
     model_arguments: &[],
-    files: &[],
+    home: None,
     prefers: &["claude-sonnet-*", "gpt-5*", "gemini-*-pro*"],
     asks_for: &[],
 };
@@ -83,7 +84,7 @@ const CLAUDE: Preset = Preset {
     ],
     arguments: &[],
     model_arguments: &[],
-    files: &[],
+    home: None,
     prefers: &["claude-sonnet-*", "claude-opus-*"],
     asks_for: &[
         "claude-haiku-4-5",
@@ -120,13 +121,14 @@ const CODEX: Preset = Preset {
         "model_providers.llmproxy.wire_api=\"responses\"",
     ],
     model_arguments: &["-c", "model=\"{model}\"", "-c", "review_model=\"{model}\""],
-    files: &[],
+    home: None,
     prefers: &["gpt-*-codex", "gpt-5*"],
     asks_for: &["codex-mini-latest", "gpt-5-codex", "gpt-5.1-codex-mini"],
 };
 
-/// <https://geminicli.com/docs/reference/configuration>; read 2026-11-25. The system settings win
-/// over a stored choice to log in with Google, which would pass the gateway by.
+/// <https://geminicli.com/docs/reference/configuration>; read 2026-11-25. Where a base URL is set,
+/// version 0.61 takes no key unless the settings choose it, and a stored choice to log in with
+/// Google would pass the gateway by. System settings could change that for root alone.
 const GEMINI: Preset = Preset {
     name: "gemini",
     programs: &["gemini", "@google/gemini-cli"],
@@ -136,10 +138,14 @@ const GEMINI: Preset = Preset {
     removed: &["GOOGLE_GENAI_USE_GCA", "GOOGLE_GENAI_USE_VERTEXAI"],
     arguments: &[],
     model_arguments: &[],
-    files: &[(
-        "GEMINI_CLI_SYSTEM_SETTINGS_PATH",
-        "{\"security\":{\"auth\":{\"selectedType\":\"gemini-api-key\"}}}\n",
-    )],
+    home: Some(Home {
+        variable: "GEMINI_CLI_HOME",
+        directory: ".gemini",
+        file: "settings.json",
+        path: &["security", "auth", "selectedType"],
+        value: "gemini-api-key",
+        beside: &[".agents"],
+    }),
     prefers: &["gemini-*-flash", "gemini-*-pro"],
     asks_for: &[
         "gemini-2.5-flash",
@@ -167,7 +173,7 @@ const OPENCODE: Preset = Preset {
     removed: &[],
     arguments: &[],
     model_arguments: &[],
-    files: &[],
+    home: None,
     prefers: &["claude-sonnet-*", "gpt-5*", "gemini-*-pro"],
     asks_for: &[],
 };
