@@ -14,9 +14,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialects::edit::Members;
+use crate::dialects::ids::IdRule;
 use crate::dialects::{Dialect, Operation};
 use crate::providers::Outgoing;
-use crate::providers::quirks::{Quirks, Switch, Thinking, TokenLimit, ToolIds};
+use crate::providers::quirks::{Quirks, Switch, Thinking, TokenLimit};
 
 /// The levels of `reasoning_effort`, weakest first.
 const LEVELS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
@@ -107,8 +108,8 @@ fn may_concern(body: &[u8], model: &str, quirks: &Quirks) -> bool {
         || !quirks.needs_reasoning.is_empty() && has("\"assistant\"")
         || !quirks.refused_in_tools.is_empty() && has("\"tools\"")
         || !quirks.max_output.is_empty() && has("_tokens\"")
-        || quirks.tool_ids != ToolIds::Any && has("\"tool_call_id\"")
-        || quirks.tool_ids != ToolIds::Any && has("\"tool_calls\"")
+        || quirks.tool_ids != IdRule::Any && has("\"tool_call_id\"")
+        || quirks.tool_ids != IdRule::Any && has("\"tool_calls\"")
 }
 
 /// The members this model refuses.

@@ -1,4 +1,8 @@
-//! What a vendor's chat endpoint refuses or spells differently, as data; `adapt` acts on it.
+//! What a vendor's chat endpoint refuses or spells differently, as data; `adapt` acts on it, on a
+//! client's own body and on a translated one alike. This is the one home of such differences: what a
+//! translation may add beyond OpenAI's members is all that `dialects::openai_chat` knows of vendors.
+
+use crate::dialects::ids::IdRule;
 
 /// A vendor's peculiarities. The default is OpenAI's own Chat Completions, taken literally.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +28,7 @@ pub struct Quirks {
     /// How thinking is switched, by model: `(part of the model name, switch)`; the first counts.
     pub thinking: &'static [(&'static str, Thinking)],
     /// Which tool-call ids it takes.
-    pub tool_ids: ToolIds,
+    pub tool_ids: IdRule,
     /// Keywords it refuses in the schemas of tools; a property of such a name stays.
     pub refused_in_tools: &'static [&'static str],
     /// The most answer tokens it takes, by model: `(part of the model name, tokens)`.
@@ -42,14 +46,6 @@ pub enum TokenLimit {
     MaxCompletionTokens,
     /// `max_completion_tokens` is refused or ignored.
     MaxTokens,
-}
-
-/// The form tool-call ids must have.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub enum ToolIds {
-    Any,
-    /// Mistral: `^[a-zA-Z0-9]{9}$`.
-    NineAlphanumerics,
 }
 
 /// How a vendor's models are told to think, where `reasoning_effort` alone does not do it.
@@ -123,7 +119,7 @@ impl Quirks {
         min_temperature: None,
         needs_reasoning: &[],
         thinking: &[],
-        tool_ids: ToolIds::Any,
+        tool_ids: IdRule::Any,
         refused_in_tools: &[],
         max_output: &[],
         embedding_defaults: &[],

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use insta::{assert_snapshot, with_settings};
 use llmproxy::dialects::loss::Losses;
 use llmproxy::dialects::sse::Splitter;
-use llmproxy::dialects::{Dialect, ReplyContext, RequestHint, Target, codec};
+use llmproxy::dialects::{Dialect, Operation, ReplyContext, RequestHint, Target, codec};
+use llmproxy::providers::{self, Outgoing};
 use serde_json::Value;
 
 /// Each target once with what makes it different: model generation or vendor.
@@ -86,6 +87,9 @@ fn requests_reach_every_target_as_before() {
             let sent = codec(to)
                 .write_request(&request, &Target::new(provider, model), &mut losses)
                 .expect("the request can be sent");
+            let outgoing = Outgoing::new(Operation::Chat, to, model);
+            let vendor = providers::find(provider).expect("a vendor");
+            let sent = vendor.adapt(sent.into(), &outgoing);
             let plain = model.replace(['/', '.'], "-");
             let text = format!("lost: {losses}\n{}", pretty(&sent));
             compare(from, &format!("{fixture}.{provider}.{plain}"), &text);

@@ -1,10 +1,12 @@
-//! How vendors of this dialect differ, as data.
+//! What may be written for a vendor of this dialect in a translation, as data: what it understands
+//! beyond OpenAI's own members.
+//!
+//! How a vendor spells, limits or refuses OpenAI's members is no business of a translation: the
+//! providers' quirks put every body right afterwards, a client's own like a translated one.
 //!
 //! OpenAI refuses what it does not know; most compatible servers ignore it. Rows follow the
 //! vendors' API pages and LiteLLM's adapters, read 2026-11-22. An unknown provider id (a server
 //! somebody runs) gets [`Vendor::LENIENT`].
-
-use crate::dialects::ids::IdRule;
 
 /// What one vendor takes.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +21,6 @@ pub(super) struct Vendor {
     pub(super) replay: Replay,
     /// `cache_control` marks are understood.
     pub(super) cache_control: bool,
-    pub(super) ids: IdRule,
     /// Neighbours of one role must be one message.
     pub(super) merges: bool,
     pub(super) effort: EffortField,
@@ -38,21 +39,19 @@ pub(super) enum Replay {
     Drop,
     /// `reasoning_content` where there is some.
     Keep,
-    /// `reasoning_content` on each assistant message, a space where there is none.
-    Require,
 }
 
-/// Where a vendor wants to read how much to think.
+/// How a vendor is told how much to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EffortField {
     /// `reasoning_effort`, if the model takes levels.
     Effort,
-    /// `enable_thinking` and `thinking_budget`.
-    EnableThinking,
     /// OpenRouter's `reasoning: {effort | max_tokens}`.
     Reasoning,
-    /// `thinking: {type: "enabled" | "disabled"}`.
-    Thinking,
+    /// `reasoning_effort` whatever the model: it has a switch of its own, set by its quirks.
+    Switch,
+    /// The same, with a `thinking_budget` beside it.
+    SwitchAndBudget,
 }
 
 impl Vendor {
@@ -60,7 +59,6 @@ impl Vendor {
         is_strict: false,
         replay: Replay::Drop,
         cache_control: false,
-        ids: IdRule::Any,
         merges: false,
         effort: EffortField::Effort,
         prefill: None,
@@ -81,7 +79,6 @@ impl Vendor {
             },
             "cerebras" | "cohere" | "gemini" | "github" | "groq" | "sambanova" => Self::STRICT,
             "mistral" | "codestral" => Self {
-                ids: IdRule::Mistral,
                 prefill: Some("prefix"),
                 merges: true,
                 ..Self::STRICT
@@ -96,24 +93,19 @@ impl Vendor {
                 effort: EffortField::Reasoning,
                 ..Self::LENIENT
             },
-            "deepseek" => Self {
-                replay: Replay::Require,
-                effort: EffortField::Thinking,
-                ..Self::LENIENT
-            },
             "moonshot" => Self {
-                replay: Replay::Require,
-                effort: EffortField::Thinking,
+                replay: Replay::Keep,
+                effort: EffortField::Switch,
                 prefill: Some("partial"),
                 ..Self::LENIENT
             },
-            "volcengine" | "xiaomi_mimo" | "zai" => Self {
+            "deepseek" | "volcengine" | "xiaomi_mimo" | "zai" => Self {
                 replay: Replay::Keep,
-                effort: EffortField::Thinking,
+                effort: EffortField::Switch,
                 ..Self::LENIENT
             },
             "dashscope" | "modelscope" | "qwen_code" | "siliconflow" => Self {
-                effort: EffortField::EnableThinking,
+                effort: EffortField::SwitchAndBudget,
                 cache_control: provider == "dashscope" || provider == "qwen_code",
                 ..Self::LENIENT
             },

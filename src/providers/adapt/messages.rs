@@ -2,17 +2,14 @@
 
 use std::borrow::Cow;
 
-use ring::digest;
 use serde_json::value::RawValue;
 
 use crate::dialects::edit::Members;
-use crate::providers::quirks::{Quirks, ToolIds};
+use crate::dialects::ids::{IdRule, call_id};
+use crate::providers::quirks::Quirks;
 
 /// What DeepSeek and Moonshot take for reasoning that is not there: empty text they refuse.
 const NO_REASONING: &str = "\" \"";
-
-/// The length of Mistral's ids.
-const SHORT_ID_BYTES: usize = 9;
 
 /// Adapts every message; `None` if none needs it, or if they are no list. `thinks`: the model
 /// demands `reasoning_content` on every assistant message.
@@ -45,23 +42,24 @@ fn message_of(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
     if thinks && role == "assistant" && !has_reasoning {
         message.set("reasoning_content", NO_REASONING.to_owned());
     }
-    if quirks.tool_ids == ToolIds::NineAlphanumerics {
-        shorten_id(&mut message, "tool_call_id");
-        if let Some(calls) = message.raw("tool_calls").and_then(calls) {
+    if quirks.tool_ids != IdRule::Any {
+        fit_id(&mut message, "tool_call_id", quirks.tool_ids);
+        let raw = message.raw("tool_calls");
+        if let Some(calls) = raw.and_then(|raw| calls(raw, quirks.tool_ids)) {
             message.set("tool_calls", calls);
         }
     }
     message.into_changed()
 }
 
-/// Tool calls with short ids, if any changes.
-fn calls(raw: &str) -> Option<String> {
+/// Tool calls with ids that fit, if any changes.
+fn calls(raw: &str, rule: IdRule) -> Option<String> {
     let calls: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
     let mut is_changed = false;
     let mut adapted = Vec::with_capacity(calls.len());
     for call in calls {
         let changed = Members::parse(call.get().as_bytes()).and_then(|mut object| {
-            shorten_id(&mut object, "id");
+            fit_id(&mut object, "id", rule);
             object.into_changed()
         });
         is_changed |= changed.is_some();
@@ -70,25 +68,14 @@ fn calls(raw: &str) -> Option<String> {
     is_changed.then(|| format!("[{}]", adapted.join(",")))
 }
 
-/// Replaces an id that is not nine letters and digits by one computed from it: calls and results
-/// get the same without any memory of them.
-fn shorten_id(object: &mut Members<'_>, name: &str) {
+/// Replaces an id that does not fit by one computed from it: calls and results get the same
+/// without any memory of them.
+fn fit_id(object: &mut Members<'_>, name: &str, rule: IdRule) {
     let Some(id) = object.text(name) else {
         return;
     };
-    let fits = id.len() == SHORT_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !fits {
-        object.set(name, format!("\"{}\"", short_id(&id)));
+    let fitted = call_id(&id, rule);
+    if *fitted != *id {
+        object.set(name, format!("\"{fitted}\""));
     }
-}
-
-fn short_id(id: &str) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    digest::digest(&digest::SHA256, id.as_bytes())
-        .as_ref()
-        .iter()
-        .take(SHORT_ID_BYTES)
-        .filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()))
-        .map(|byte| char::from(*byte))
-        .collect()
 }

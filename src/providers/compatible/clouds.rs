@@ -125,6 +125,10 @@ pub(super) static TABLE: &[Compatible] = &[
         offers: Offers::TEXT,
         listing: Listing::Public("/models"),
         key_test: KeyTest::Chat("meta-llama/Meta-Llama-3.1-8B-Instruct"),
+        signals: &[
+            Signal::says(429, "model busy", Verdict::Capacity),
+            Signal::says(500, "exceeds maximum input length", Verdict::ContextLength),
+        ],
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("deepinfra", "DeepInfra")
     }),
@@ -192,7 +196,7 @@ pub(super) static TABLE: &[Compatible] = &[
         key_env: &["MODELSCOPE_API_KEY"],
         key_url: Some("https://modelscope.cn/my/myaccesstoken"),
         quirks: Quirks {
-            thinking: &[("qwen3", Thinking::ENABLE_THINKING)],
+            thinking: &[("", Thinking::ENABLE_THINKING)],
             ..Quirks::OPEN_MODELS
         },
         ..Spec::compatible("modelscope", "ModelScope")
@@ -236,6 +240,12 @@ pub(super) static TABLE: &[Compatible] = &[
         key_env: &["SCW_SECRET_KEY", "SCALEWAY_API_KEY"],
         key_url: Some("https://console.scaleway.com/iam/api-keys"),
         offers: Offers::EMBEDDINGS,
+        signals: &[
+            // "You exceeded your current quota of requests per minute": elsewhere an empty account.
+            Signal::says(429, "per minute", Verdict::RateLimit),
+            // An unknown key, or one without the permission.
+            Signal::says(403, "insufficient permissions", Verdict::Auth),
+        ],
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("scaleway", "Scaleway")
     }),
@@ -274,6 +284,11 @@ pub(super) static TABLE: &[Compatible] = &[
         key_env: &["SYNTHETIC_API_KEY"],
         key_url: Some("https://synthetic.new"),
         offers: Offers::TEXT,
+        signals: &[Signal::says(
+            429,
+            "subscription rate limits",
+            Verdict::Quota,
+        )],
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("synthetic", "Synthetic")
     }),
@@ -290,7 +305,11 @@ pub(super) static TABLE: &[Compatible] = &[
         ..Spec::compatible("morph", "Morph")
     }),
     Compatible(Spec {
-        base_urls: &["https://managed-inference-api-proxy.crusoecloud.com/v1"],
+        // The first as vLLM's documents name it, read 2026-11-26; the second is its older host.
+        base_urls: &[
+            "https://api.inference.crusoecloud.com/v1",
+            "https://managed-inference-api-proxy.crusoecloud.com/v1",
+        ],
         key_env: &["CRUSOE_API_KEY"],
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("crusoe", "Crusoe")

@@ -1,7 +1,8 @@
 //! Vendors that serve the models they make.
 
 use super::Compatible;
-use crate::providers::quirks::{Quirks, Thinking, TokenLimit, ToolIds};
+use crate::dialects::ids::IdRule;
+use crate::providers::quirks::{Quirks, Thinking, TokenLimit};
 use crate::providers::signals::{Reset, Signal};
 use crate::providers::spec::{KeySign, KeyTest, Listing, Offers, Spec};
 use crate::providers::verdict::{Fault, Verdict};
@@ -36,7 +37,7 @@ const MISTRAL_QUIRKS: Quirks = Quirks {
         ("mistral-small", Thinking::levels(&["none", "high"])),
         ("", Thinking::levels(&[])),
     ],
-    tool_ids: ToolIds::NineAlphanumerics,
+    tool_ids: IdRule::Mistral,
     ..Quirks::NONE
 };
 
@@ -67,6 +68,7 @@ const KIMI_QUIRKS: Quirks = Quirks {
         ("kimi-k3", Thinking::levels(&["low", "high", "max"])),
         ("kimi-k2.7", Thinking::levels(&[])),
         ("kimi-k2.", Thinking::TYPE),
+        ("", Thinking::levels(&[])),
     ],
     ..Quirks::NONE
 };
@@ -242,11 +244,7 @@ pub(super) static TABLE: &[Compatible] = &[
             Signal::code("data_inspection_failed", Verdict::BadRequest),
         ],
         quirks: Quirks {
-            thinking: &[
-                ("qwen", Thinking::ENABLE_THINKING),
-                ("glm-", Thinking::ENABLE_THINKING),
-                ("deepseek-v", Thinking::ENABLE_THINKING),
-            ],
+            thinking: &[("", Thinking::ENABLE_THINKING)],
             ..Quirks::OPEN_MODELS
         },
         ..Spec::compatible("dashscope", "Alibaba Model Studio (DashScope)")
@@ -302,6 +300,9 @@ pub(super) static TABLE: &[Compatible] = &[
         key_url: Some("https://platform.xiaomimimo.com"),
         quirks: Quirks {
             token_limit: TokenLimit::MaxTokens,
+            // Its page of error codes has a 400 for reasoning that does not come back.
+            needs_reasoning: &["mimo"],
+            thinking: &[("mimo", Thinking::TYPE)],
             ..Quirks::NONE
         },
         ..Spec::compatible("xiaomi_mimo", "Xiaomi MiMo")
@@ -362,6 +363,7 @@ pub(super) static TABLE: &[Compatible] = &[
         base_urls: &["https://api.reka.ai/v1"],
         key_env: &["REKA_API_KEY"],
         key_url: Some("https://platform.reka.ai"),
+        signals: &[Signal::says(429, "enough credits", Verdict::NoMoney)],
         ..Spec::compatible("reka", "Reka")
     }),
 ];

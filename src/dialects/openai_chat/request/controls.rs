@@ -116,17 +116,10 @@ pub(super) fn write_reasoning(
             _ if wanted == Effort::Auto => o.put("enabled", &true),
             _ => o.put("effort", effort::name(wanted)),
         }),
-        EffortField::EnableThinking | EffortField::Thinking if wanted == Effort::Auto => {}
-        EffortField::Thinking => {
-            let kind = if wanted == Effort::None {
-                "disabled"
-            } else {
-                "enabled"
-            };
-            o.object("thinking", |o| o.put("type", kind));
-        }
-        EffortField::EnableThinking => {
-            o.put("enable_thinking", &(wanted != Effort::None));
+        EffortField::Switch | EffortField::SwitchAndBudget if wanted == Effort::Auto => {}
+        EffortField::Switch => o.put("reasoning_effort", effort::name(wanted)),
+        EffortField::SwitchAndBudget => {
+            o.put("reasoning_effort", effort::name(wanted));
             let budget = effort::wanted_budget(&request.reasoning);
             if let Some(budget) = budget.filter(|budget| *budget > 0) {
                 o.put("thinking_budget", &budget);

@@ -8,7 +8,7 @@ use crate::dialects::chat::{
 };
 use crate::dialects::error::ErrorReply;
 use crate::dialects::flatten;
-use crate::dialects::ids::{NameRule, tool_name};
+use crate::dialects::ids::{IdRule, NameRule, tool_name};
 use crate::dialects::json::{Array, Object, raw_object};
 use crate::dialects::loss::Losses;
 use crate::dialects::models::Facts;
@@ -39,7 +39,7 @@ impl History<'_> {
     pub(super) fn write(&mut self, list: &mut Array<'_>) -> Result<(), ErrorReply> {
         let request = self.request;
         self.write_system(list);
-        let mut turns = turns::arrange(&request.messages, self.vendor.ids);
+        let mut turns = turns::arrange(&request.messages, IdRule::Any);
         if self.vendor.merges {
             turns = join_neighbours(turns);
         }
@@ -343,10 +343,7 @@ impl History<'_> {
         };
         match (replay, thoughts) {
             (Replay::Drop, _) | (Replay::Keep | Replay::Details, None) => {}
-            (Replay::Require, None) => o.put("reasoning_content", " "),
-            (Replay::Keep | Replay::Require, Some(thoughts)) => {
-                o.put("reasoning_content", &thoughts);
-            }
+            (Replay::Keep, Some(thoughts)) => o.put("reasoning_content", &thoughts),
             (Replay::Details, Some(thoughts)) => o.put("reasoning", &thoughts),
         }
         if has_details && (self.is_native() || replay == Replay::Details) {
