@@ -144,8 +144,17 @@ fn likely_error(value: &Value) -> Option<UpstreamError> {
 }
 
 /// Reads an `error` member; what it lacks is looked for beside it (xAI: `{"code","error":"text"}`).
+/// Where it is a mere word, the sentence stands beside it (Scaleway:
+/// `{"error":"Too Many Requests","status":429,"message":"…"}`).
 fn from_member(error: &Value, parent: &Value) -> UpstreamError {
     let mut found = from_object(error);
+    if error.is_string()
+        && let Some(Value::String(message)) = parent.get("message")
+        && !message.trim().is_empty()
+    {
+        let word = std::mem::replace(&mut found.message, message.trim().to_owned());
+        found.kind = Some(word);
+    }
     if found.message.is_empty()
         && let Some(message) = parent.get("message")
     {
@@ -364,6 +373,13 @@ mod tests {
             None,
             Some("invalid"),
             "Incorrect API key provided",
+        ),
+        (
+            r#"{"error":"Too Many Requests","status":429,"message":"quota of requests per minute"}"#,
+            None,
+            Some("Too Many Requests"),
+            None,
+            "quota of requests per minute",
         ),
         (
             r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,

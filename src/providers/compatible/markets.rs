@@ -2,7 +2,9 @@
 
 use super::Compatible;
 use crate::providers::quirks::Quirks;
+use crate::providers::signals::Signal;
 use crate::providers::spec::{KeySign, KeyTest, Listing, Offers, Spec};
+use crate::providers::verdict::Verdict;
 
 pub(super) static TABLE: &[Compatible] = &[
     Compatible(Spec {
@@ -36,6 +38,11 @@ pub(super) static TABLE: &[Compatible] = &[
         key_env: &["VENICE_AI_API_KEY", "VENICE_API_KEY"],
         key_url: Some("https://venice.ai/settings/api"),
         offers: Offers::EMBEDDINGS,
+        signals: &[Signal::says(
+            401,
+            "only available to pro users",
+            Verdict::NotAllowed,
+        )],
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("venice", "Venice")
     }),
@@ -79,6 +86,8 @@ pub(super) static TABLE: &[Compatible] = &[
         key_url: Some("https://ollama.com/settings/keys"),
         listing: Listing::Public("/models"),
         key_test: KeyTest::Chat("gpt-oss:20b"),
+        // Of a session of five hours, or of a week.
+        signals: &[Signal::says(429, "usage limit", Verdict::Quota)],
         quirks: Quirks::OPEN_MODELS,
         ..Spec::compatible("ollama_cloud", "Ollama Cloud")
     }),

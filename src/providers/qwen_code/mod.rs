@@ -100,6 +100,7 @@ const SIGNALS: &[Signal] = &[
     // Of keys: tokens a minute, or hours and weeks of a plan. It passes, and no end is told.
     Signal::code("insufficient_quota", Verdict::Quota),
     Signal::code("limit_requests", Verdict::RateLimit),
+    Signal::says(429, "request too large", Verdict::BadRequest),
     Signal::code("rate_limit_exceeded", Verdict::RateLimit),
     Signal::code("Throttling", Verdict::RateLimit),
     Signal::code("Throttling.AllocationQuota", Verdict::RateLimit),
