@@ -40,7 +40,9 @@ pub(super) fn no_model(error: &ErrorReply, model: &str, snapshot: &Snapshot) -> 
     }
     let known = snapshot.listed_models();
     let aliases = snapshot.aliases.keys().map(String::as_str);
-    let hint = did_you_mean(model, known.iter().map(String::as_str).chain(aliases));
+    let known = known.iter().map(String::as_str).chain(aliases);
+    // A name whose targets are all filtered out is known, and no help.
+    let hint = did_you_mean(model, known.filter(|known| *known != model));
     let hint = hint.filter(|_| !message.contains("did you mean"));
     Failure::failed(
         message,

@@ -211,7 +211,8 @@ impl Circumstances<'_> {
         }
         // What its adapter puts right may be empty only at first sight.
         let is_read_first = self.envelope().is_some() && self.exchange.back.canonical().is_some();
-        if body.is_empty() || (inspection.empty && !is_read_first) {
+        let is_blank = body.trim_ascii().is_empty();
+        if is_blank || (inspection.complete && inspection.empty && !is_read_first) {
             let failure = Failure::new(Verdict::Transient(Fault::Empty), "the answer is empty");
             return Err(Lost::judged(Failure {
                 status: Some(status.as_u16()),

@@ -114,6 +114,78 @@ async fn each_vendor_gets_its_own_spelling() {
 }
 
 #[tokio::test]
+async fn a_translation_gets_the_vendors_spelling_too() {
+    let cases = [
+        (
+            "deepseek/deepseek-v4-pro",
+            json!({"/thinking/type": "enabled", "/reasoning_effort": "high", "/messages/1/reasoning_content": " "}),
+        ),
+        (
+            "moonshot/kimi-k2.6",
+            json!({"/thinking/type": "enabled", "/reasoning_effort": null, "/messages/1/reasoning_content": " "}),
+        ),
+        (
+            "xiaomi_mimo/mimo-v2.5-pro",
+            json!({"/thinking/type": "enabled", "/messages/1/reasoning_content": " "}),
+        ),
+        (
+            "zai/glm-4.6",
+            json!({"/thinking/type": "enabled", "/reasoning_effort": null}),
+        ),
+        (
+            "dashscope/qwen3-max",
+            json!({"/enable_thinking": true, "/thinking_budget": 2048, "/reasoning_effort": null}),
+        ),
+        (
+            "siliconflow/Qwen/Qwen3-32B",
+            json!({"/enable_thinking": true, "/thinking_budget": 2048}),
+        ),
+    ];
+    let names = [
+        "dashscope",
+        "deepseek",
+        "mistral",
+        "moonshot",
+        "siliconflow",
+        "xiaomi_mimo",
+        "zai",
+    ];
+    let (upstream, gateway) = vendors(&names, "").await;
+    let call = json!({"type": "tool_use", "id": "toolu_0123456789", "name": "f", "input": {}});
+    let result = json!({"type": "tool_result", "tool_use_id": "toolu_0123456789", "content": "1"});
+    let body = |model: &str| {
+        let body = json!({"model": model, "max_tokens": 4096,
+        "thinking": {"type": "enabled", "budget_tokens": 2048},
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [result]},
+        ]});
+        Request::post("/v1/messages", body.to_string())
+    };
+    let sent = |model: &'static str| {
+        let (upstream, gateway, request) = (&upstream, &gateway, body(model));
+        async move {
+            let answer = gateway.send(&request).await;
+            assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+            let sent = upstream.requests().pop().expect("a request");
+            serde_json::from_slice::<Value>(&sent.body).expect("JSON")
+        }
+    };
+    for (model, wanted) in cases {
+        let sent = sent(model).await;
+        for (pointer, value) in wanted.as_object().expect("an object") {
+            let got = sent.pointer(pointer).unwrap_or(&Value::Null);
+            assert_eq!(got, value, "{model} {pointer}: {sent}");
+        }
+    }
+    let sent = sent("mistral/mistral-large-latest").await;
+    let id = sent["messages"][1]["tool_calls"][0]["id"].as_str();
+    assert_eq!(id.map(str::len), Some(9), "{sent}");
+    assert_eq!(sent["messages"][2]["tool_call_id"].as_str(), id, "{sent}");
+}
+
+#[tokio::test]
 async fn reasoning_that_must_come_back_is_filled_in_where_a_client_lost_it() {
     let (upstream, gateway) = vendors(&["deepseek", "moonshot"], "").await;
     for model in ["deepseek/deepseek-v4-pro", "moonshot/kimi-k2.6"] {
@@ -268,6 +340,76 @@ async fn a_list_that_is_none_is_said_by_the_providers_name_and_blames_no_key() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_none_is_said_by_the_providers_name_and_blames_no_key() {
+    let good = r#"{"id":"c","object":"chat.completion","created":1,"model":"m1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#;
+    let is_served = None;
+    for (what, reply, sentence) in [
+        (
+            "HTML",
+            Reply::text(200, "text/html", "<html>log in</html>"),
+            Some("fake failed: the answer is not the JSON expected (content type `text/html`)"),
+        ),
+        (
+            "an HTML failure",
+            Reply::text(404, "text/html", "<html>nginx</html>"),
+            Some("fake failed: the provider answered with an HTML page instead of JSON (HTTP 404)"),
+        ),
+        (
+            "nothing",
+            Reply::json(200, ""),
+            Some("fake failed: the answer is empty"),
+        ),
+        (
+            "no choices",
+            Reply::json(200, r#"{"object":"chat.completion","choices":[]}"#),
+            Some("fake failed: the answer is empty"),
+        ),
+        (
+            "a redirect",
+            Reply::text(302, "text/plain", "").header("location", "http://127.0.0.1:9/"),
+            Some("fake failed: the provider answered with a redirect, which is never followed"),
+        ),
+        (
+            "gzip",
+            Reply::json(200, good).gzipped(),
+            Some("fake failed: the answer is compressed though nobody asked for that"),
+        ),
+        (
+            "half an answer",
+            Reply::json(200, &good[..60]),
+            Some(
+                "fake failed: the answer is not the JSON expected (content type `application/json`)",
+            ),
+        ),
+        (
+            "a wrong content type",
+            Reply::text(200, "text/plain", good),
+            is_served,
+        ),
+    ] {
+        let script = Script::always(reply);
+        let once = "[routing]\nmax_attempts = 1\nsame_key_retries = 0\n";
+        let (_upstream, gateway) = pair(script, 2, once).await;
+        let body = CHAT.replace("\"messages\"", "\"max_tokens\":9,\"messages\"");
+        for request in [Request::chat(CHAT), Request::post("/v1/messages", body)] {
+            let answer = gateway.send(&request).await;
+            let status = if sentence.is_some() { 502 } else { 200 };
+            assert_eq!(answer.status, status, "{what}: {}", answer.text());
+            let said = answer.json()["error"]["message"]
+                .as_str()
+                .map(str::to_owned);
+            assert_eq!(said.as_deref(), sentence, "{what}");
+        }
+        assert_eq!(gateway.provider("fake").await["credentials"], 2, "{what}");
+        let listed = gateway
+            .home()
+            .run_beside(&["creds", "list", "--json"], "")
+            .await;
+        assert!(!listed.stdout.contains("dead"), "{what}: {listed:?}");
+    }
+}
+
+#[tokio::test]
 async fn gzip_nobody_asked_for_is_no_crash_in_a_translation() {
     let script = Script::always(openai::completion("hi").gzipped());
     let (_upstream, gateway) = pair(script, 1, "[routing]\nmax_attempts = 1\n").await;
@@ -276,4 +418,52 @@ async fn gzip_nobody_asked_for_is_no_crash_in_a_translation() {
     assert_eq!(answer.status, 502, "{}", answer.text());
     assert!(answer.text().contains("fake"), "{}", answer.text());
     assert_eq!(gateway.provider("fake").await["ready"], 1);
+}
+
+#[tokio::test]
+async fn each_key_is_tested_by_its_vendors_own_cheapest_check() {
+    let upstream = Upstream::start(Script::new().answer(|request| {
+        let says = |word: &str| request.key.as_deref().is_some_and(|key| key.contains(word));
+        let (is_bad, is_broke) = (says("bad"), says("broke"));
+        let body = match (request.method.as_str(), request.target.as_str()) {
+            ("GET", "/openrouter/v1/key") => {
+                json!({"data": {"limit": 10, "limit_remaining": if is_broke { 0 } else { 5 }}})
+            }
+            ("GET", "/deepseek/user/balance") => json!({"is_available": !is_broke}),
+            ("POST", "/cohere/v1/check-api-key") => json!({"valid": !is_bad}),
+            ("GET", "/xai/v1/api-key") => json!({"api_key_blocked": is_bad}),
+            ("POST", "/minimax/v1/chat/completions") => {
+                let code = if is_broke { 1008 } else { 0 };
+                let message = json!({"role": "assistant", "content": "h"});
+                json!({"base_resp": {"status_code": code, "status_msg": "insufficient balance"},
+                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+            }
+            _ => return Reply::json(404, "{}"),
+        };
+        Reply::json(200, body.to_string())
+    }))
+    .await;
+    let origin = upstream.origin();
+    for (vendor, base, spoilt, status) in [
+        ("openrouter", "openrouter/v1", "broke", "no_quota"),
+        ("deepseek", "deepseek/v1", "broke", "no_quota"),
+        ("cohere", "cohere/compatibility/v1", "bad", "invalid"),
+        ("xai", "xai/v1", "bad", "invalid"),
+        ("minimax", "minimax/v1", "broke", "no_quota"),
+    ] {
+        let config = format!(
+            "[providers.{vendor}]\nbase_url = \"{origin}/{base}\"\napi_keys = [\"{}\", \"{}\"]\n",
+            key("good"),
+            key(spoilt)
+        );
+        let home = Home::with_config(&config);
+        let tested = home.run_beside(&["test-keys", "--json"], "").await;
+        assert_eq!(tested.code, 1, "{vendor}: {tested:?}");
+        let told: Vec<Value> = serde_json::from_str(&tested.stdout).expect("JSON");
+        let statuses: Vec<&str> = told
+            .iter()
+            .filter_map(|row| row["status"].as_str())
+            .collect();
+        assert_eq!(statuses, ["ok", status], "{vendor}: {tested:?}");
+    }
 }
