@@ -41,6 +41,8 @@ pub struct Boot {
     pub loaded: Loaded,
     pub store: Store,
     pub credentials: Vec<Credential>,
+    /// What the user switched off that is not kept in the store.
+    pub overrides: Overrides,
     pub fingerprint_key: FingerprintKey,
     /// What is odd about all that, a sentence each.
     pub remarks: Vec<String>,
@@ -97,6 +99,7 @@ impl Boot {
             loaded,
             store,
             credentials,
+            overrides: stored.overrides,
             fingerprint_key,
             remarks,
         })
@@ -130,12 +133,7 @@ impl Boot {
         });
         self.credentials
             .retain(|credential| credential.id.provider() != DEMO);
-        let demo = collect(
-            &keys,
-            Vec::new(),
-            &Overrides::default(),
-            &self.fingerprint_key,
-        );
+        let demo = collect(&keys, Vec::new(), &self.overrides, &self.fingerprint_key);
         self.credentials.extend(demo);
     }
 

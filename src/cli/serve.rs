@@ -24,6 +24,7 @@ use crate::config::storage::Backend;
 use crate::credentials::refresh;
 use crate::gateway::{Gateway, catalog, persist, upkeep};
 use crate::server::clients::Clients;
+use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
 use crate::server::guard::HostRule;
 use crate::server::limits::Limiter;
@@ -111,6 +112,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         gateway: Arc::clone(&gateway),
         settings: ArcSwap::from_pointee(settings(&boot)?),
         limiter: Arc::new(Limiter::default()),
+        live: Arc::new(Live::default()),
     });
     // Before the greeting: whoever reads it may send a signal at once.
     let stops = Stops::listen().map_err(|error| signals::deaf(&error))?;
@@ -240,6 +242,9 @@ fn greet(context: &Context, boot: &Boot, address: SocketAddr, demo: Option<&Demo
         None => "http",
     };
     printer.note(&format!("listening on {scheme}://{address}"));
+    if boot.loaded.config.server.dashboard {
+        printer.note(&format!("dashboard at {scheme}://{address}/dashboard"));
+    }
     if demo.is_some() {
         printer.note(&demo_text(scheme, address));
     } else if boot.credentials.is_empty() {

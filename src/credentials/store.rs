@@ -21,9 +21,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::durable::{self, Lock};
-use crate::credentials::{Credential, file};
+use crate::credentials::{Credential, Source, file};
 use crate::ids::CredentialId;
 use crate::secret::{Fingerprint, FingerprintKey};
+use crate::time::Timestamp;
 
 pub use crate::credentials::durable::StoreError;
 
@@ -170,6 +171,28 @@ impl Store {
             store: self,
             _lock: lock,
         })
+    }
+
+    /// Remembers that the user switched a credential on or off: in its file if it is kept here, in
+    /// the overrides if the config file or the environment gives it. One that is no longer kept
+    /// here is none to switch.
+    pub fn switch(
+        &self,
+        (id, source): (&CredentialId, Source),
+        fingerprint: Fingerprint,
+        disabled: bool,
+    ) -> Result<(), StoreError> {
+        let change = self.change()?;
+        if source != Source::Store {
+            return change.set_disabled(id, fingerprint, disabled);
+        }
+        // Read again under the lock: a refresh may have written new tokens since.
+        let Some(mut stored) = self.get(id)? else {
+            return Ok(());
+        };
+        stored.disabled = disabled;
+        stored.updated = Some(Timestamp::now());
+        change.put(&stored)
     }
 
     /// Takes the lock of one account, held while its token is refreshed or its log-in replaced, so
@@ -327,7 +350,6 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::credentials::Source;
     use crate::secret::Secret;
 
     fn key(id: &str, secret: &str) -> Credential {

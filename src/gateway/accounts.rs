@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::credentials::refresh::{LiveAccount, RefreshError, Token};
-use crate::credentials::{Account, Credential, Material};
+use crate::credentials::{Account, Credential, Material, Source};
 use crate::gateway::failure::Lost;
 use crate::gateway::probe;
 use crate::gateway::runtime::ProviderRuntime;
@@ -44,6 +44,7 @@ const CLIENT_REST: Duration = Duration::from_mins(5);
 /// A credential as attempts know it. Made anew with each snapshot; what lives on is in its proof.
 pub struct Holder {
     pub id: CredentialId,
+    pub source: Source,
     pub proof: Proof,
     pub email: Option<String>,
     /// The user's word; the vendor's is among the account's facts.
@@ -148,6 +149,7 @@ impl Holder {
         };
         Some(Self {
             id: credential.id.clone(),
+            source: credential.source,
             proof,
             email: credential.email.clone(),
             tier: credential.tier.clone(),

@@ -105,6 +105,7 @@ pub fn snapshot(parts: &Parts<'_>) -> Result<Snapshot, BuildError> {
             parts.cache_dir,
             parts.previous.map(|previous| &*previous.facts),
         )),
+        store: parts.store.cloned(),
         rules: config.routing.errors.clone(),
         deadline: config.routing.deadline,
         first_token_timeout: config.routing.first_token_timeout,

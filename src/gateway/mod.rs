@@ -38,6 +38,7 @@ pub mod settle;
 pub mod shelf;
 pub mod sink;
 pub mod snapshot;
+pub mod steer;
 pub mod thoughts;
 pub mod trail;
 mod turns;

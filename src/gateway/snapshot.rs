@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::alias::Strategy;
 use crate::config::routing::ErrorRule;
+use crate::credentials::store::Store;
 use crate::gateway::facts::Facts;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::ids::ProviderId;
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub aliases: BTreeMap<String, Alias>,
     /// What is known of models: windows, abilities, prices.
     pub facts: Arc<Facts>,
+    /// Where it is remembered what the user switches off; `None` where nothing is kept.
+    pub store: Option<Store>,
     pub rules: Vec<ErrorRule>,
     /// No wait and no new attempt goes beyond it.
     pub deadline: Duration,

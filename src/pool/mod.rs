@@ -47,6 +47,7 @@ mod caps;
 mod class;
 mod cooldown;
 mod eligible;
+mod excerpt;
 mod fair_cycle;
 mod lane;
 mod members;
@@ -68,6 +69,7 @@ mod windows;
 pub use ask::{Ask, Next, Outcome, Refusal, Rule, Stop};
 pub use class::Totals;
 pub use cooldown::Reason;
+pub use excerpt::{Choice, Excerpt, Quota};
 pub use members::UserState;
 pub use passed_over::PassedOver;
 pub use record::Most;
@@ -207,6 +209,20 @@ impl Pool {
     /// Everything reports need: credentials, cooldowns, windows, waiters.
     pub fn snapshot(&self, now: Timestamp) -> PoolSnapshot {
         self.lock().state.snapshot(now)
+    }
+
+    /// Sums over all credentials, and a page of those that are looked for: what stays small
+    /// however large the pool is.
+    pub fn excerpt(&self, choice: &Choice<'_>, now: Timestamp) -> Excerpt {
+        self.lock().state.excerpt(choice, now)
+    }
+
+    /// Which secret of a credential the pool means; `None` if it has no such credential.
+    pub fn fingerprint(&self, credential: &CredentialId) -> Option<Fingerprint> {
+        let inner = self.lock();
+        let at = inner.state.slot_of(credential)?;
+        let slot = inner.state.slots.get(at as usize)?;
+        Some(slot.member.fingerprint)
     }
 
     /// How many credentials are in which state: cheaper than [`Pool::snapshot`], and all that

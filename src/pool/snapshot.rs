@@ -178,7 +178,7 @@ impl State {
         }
     }
 
-    fn member_snapshot(&self, at: u32, slot: &Slot) -> MemberSnapshot {
+    pub(super) fn member_snapshot(&self, at: u32, slot: &Slot) -> MemberSnapshot {
         let known = (0..).zip(&self.classes);
         let known = known.filter_map(|(index, class)| Some((index, class, class.entry(at)?)));
         let classes: Vec<ClassSnapshot> = known
@@ -362,7 +362,7 @@ fn said(message: &str, link: Option<&str>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn window_name(every: std::time::Duration) -> String {
+pub(super) fn window_name(every: std::time::Duration) -> String {
     let seconds = every.as_secs();
     match seconds {
         0 | 86_400 => "daily".to_owned(),

@@ -115,7 +115,7 @@ impl State {
     }
 
     /// The state of a credential, `None` if there is none. Says what [`State::snapshot`] says.
-    fn state_at(&mut self, at: usize) -> Option<CredentialState> {
+    pub(super) fn state_at(&mut self, at: usize) -> Option<CredentialState> {
         let now = self.now;
         let slot = self.slots.get(at).filter(|slot| !slot.is_gone)?;
         if slot.member.disabled {

@@ -237,6 +237,7 @@ fn an_empty_pool_says_so() {
     );
 }
 
+mod excerpt;
 mod failures;
 mod limits;
 mod order;

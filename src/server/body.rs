@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -27,6 +28,8 @@ const TRUSTED_LENGTH: usize = 64 << 10;
 pub enum AnswerBody {
     /// All of it at once; `None` when sent.
     Whole(Option<Bytes>),
+    /// Pieces as they come; their sender ends it.
+    Pieces(mpsc::Receiver<Bytes>),
     /// A stream from upstream.
     Relay(RelayBody),
 }
@@ -159,6 +162,9 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Pieces(pieces) => pieces
+                .poll_recv(context)
+                .map(|piece| Some(Ok(Frame::data(piece?)))),
             Self::Relay(relay) => relay
                 .poll_piece(context)
                 .map(|piece| Some(Ok(Frame::data(piece?)))),
@@ -168,14 +174,14 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Relay(_) => false,
+            Self::Pieces(_) | Self::Relay(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Relay(_) => SizeHint::default(),
+            Self::Pieces(_) | Self::Relay(_) => SizeHint::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod body;
 pub mod clients;
+pub mod dashboard;
 pub mod demo;
 pub mod guard;
 mod handlers;
@@ -133,10 +134,10 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shared: Arc<Shared>,
     shutdown: Shutdown,
 ) {
-    let abort = shutdown.abort.clone();
+    let ending = shutdown.clone();
     let service = service_fn(move |request| {
-        let (shared, abort) = (Arc::clone(&shared), abort.clone());
-        async move { handlers::handle(&shared, request, peer, abort).await }
+        let (shared, ending) = (Arc::clone(&shared), ending.clone());
+        async move { handlers::handle(&shared, request, peer, ending).await }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

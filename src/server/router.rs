@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use http::Method;
 
 use crate::dialects::{Dialect, Operation};
+use crate::gateway::steer::Deed;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
+    /// What the live page lives on.
+    Board(Board<'a>),
     CostEstimate,
     Dashboard,
     Health,
@@ -45,6 +48,21 @@ pub enum Route<'a> {
     TokenCount,
 }
 
+/// What the live page asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Board<'a> {
+    /// Something is done to a credential.
+    Act(Deed),
+    /// A page of a pool's credentials.
+    Credentials,
+    /// The stream of events.
+    Live,
+    /// The providers are asked for their own numbers.
+    Refresh,
+    /// The trail of a request.
+    Request { id: &'a str },
+}
+
 /// A call that goes upstream: whose dialect, which operation, and what the path says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inference<'a> {
@@ -71,6 +89,11 @@ impl Route<'_> {
     /// Whether the route answers without a client key.
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Dashboard | Self::Health | Self::Root)
+    }
+
+    /// Whether it is the live page's, or the page itself.
+    pub const fn is_board(&self) -> bool {
+        matches!(self, Self::Board(_) | Self::Dashboard)
     }
 
     /// The dialect whose error shape the route uses.
@@ -101,6 +124,12 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
     } else {
         Err(RouteError::Method { allow })
     }
+}
+
+/// Whether a path is the live page, or below it.
+pub fn is_board_path(path: &str) -> bool {
+    let below = path.strip_prefix("/dashboard");
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// The dialect in whose shape an unknown path is refused.
@@ -153,6 +182,9 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
         "/v1/token-count" => (Route::TokenCount, POST),
         "/v1/cost-estimate" => (Route::CostEstimate, POST),
         _ => {
+            if let Some(rest) = path.strip_prefix("/dashboard/api/") {
+                return board_route(rest);
+            }
             if let Some(id) = path.strip_prefix("/v1/requests/") {
                 let is_id = !id.is_empty() && !id.contains('/');
                 return is_id.then_some((Route::Request { id }, GET));
@@ -168,6 +200,23 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
         }
     };
     Some(found)
+}
+
+/// What is below `/dashboard/api/`.
+fn board_route(rest: &str) -> Option<(Route<'_>, &'static str)> {
+    let (board, allow) = match rest {
+        "credentials" => (Board::Credentials, GET),
+        "live" => (Board::Live, GET),
+        "refresh" => (Board::Refresh, POST),
+        _ => match rest.strip_prefix("requests/") {
+            Some(id) => {
+                let is_id = !id.is_empty() && !id.contains('/');
+                return is_id.then_some((Route::Board(Board::Request { id }), GET));
+            }
+            None => (Board::Act(Deed::parse(rest)?), POST),
+        },
+    };
+    Some((Route::Board(board), allow))
 }
 
 /// `{id}` or `{id}/input_items`.
@@ -219,7 +268,7 @@ fn gemini_verb(verb: &str) -> Option<(Operation, bool, bool)> {
 }
 
 /// Percent-decodes a path segment; what does not decode to UTF-8 stays as it is.
-fn decode(text: &str) -> Cow<'_, str> {
+pub(super) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
@@ -310,6 +359,48 @@ mod tests {
     }
 
     #[test]
+    fn what_acts_is_posted_and_what_looks_is_not() {
+        for (path, allow) in [
+            ("credentials", GET),
+            ("disable", POST),
+            ("enable", POST),
+            ("live", GET),
+            ("refresh", POST),
+            ("requests/1", GET),
+            ("reset", POST),
+        ] {
+            let path = format!("/dashboard/api/{path}");
+            let (right, wrong) = if allow == POST {
+                (Method::POST, Method::GET)
+            } else {
+                (Method::GET, Method::POST)
+            };
+            assert!(
+                matches!(route(&right, &path), Ok(Route::Board(_))),
+                "{path}"
+            );
+            assert_eq!(
+                route(&wrong, &path),
+                Err(RouteError::Method { allow }),
+                "{path}"
+            );
+            assert!(is_board_path(&path), "{path}");
+        }
+        for path in [
+            "/dashboard/api/remove",
+            "/dashboard/api/requests/",
+            "/dashboard/x",
+        ] {
+            assert_eq!(
+                route(&Method::POST, path),
+                Err(RouteError::Unknown),
+                "{path}"
+            );
+        }
+        assert!(is_board_path("/dashboard") && !is_board_path("/dashboards"));
+    }
+
+    #[test]
     fn unknown_paths_have_no_route() {
         for path in [
             "/v2/models",
@@ -334,6 +425,7 @@ mod tests {
             ("/", true),
             ("/health", true),
             ("/dashboard", true),
+            ("/dashboard/api/live", false),
             ("/metrics", false),
             ("/v1/models", false),
         ] {

@@ -2,6 +2,7 @@
 //! journal are made of. Knows no routes and takes no decisions.
 
 pub mod metrics;
+pub mod minutes;
 pub mod request_log;
 pub mod spending;
 
@@ -15,6 +16,7 @@ use crate::secret::Fingerprint;
 use crate::state::State;
 use crate::state::rows::{JournalRow, UsageKey, UsageSums};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::minutes::Minutes;
 use crate::telemetry::request_log::RequestLog;
 use crate::telemetry::spending::Spending;
 use crate::time::Timestamp;
@@ -69,6 +71,7 @@ pub struct Finished {
 #[derive(Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    pub minutes: Minutes,
     pub spending: Spending,
     pub request_log: RequestLog,
     state: Option<State>,
@@ -80,6 +83,7 @@ impl Telemetry {
     pub fn new(state: Option<State>) -> Self {
         let telemetry = Self {
             metrics: Metrics::default(),
+            minutes: Minutes::default(),
             spending: Spending::default(),
             request_log: RequestLog::default(),
             state,
@@ -115,6 +119,7 @@ impl Telemetry {
         self.metrics.finished(&request);
         Self::log(&request);
         let now = Timestamp::now();
+        self.minutes.add(&request, now);
         if let Some(dollars) = request.cost_usd {
             self.spending.add(&request.client, dollars, now);
         }

@@ -6,9 +6,8 @@ use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::creds;
 use crate::cli::exit::Failure;
+use crate::credentials::Credential;
 use crate::credentials::store::StoreError;
-use crate::credentials::{Credential, Source};
-use crate::time::Timestamp;
 
 /// Use a credential again that was disabled, refused or parked
 #[derive(Args)]
@@ -47,19 +46,9 @@ pub(super) fn disable(args: &DisableArgs, context: &Context) -> Result<(), Failu
     context.printer.line(&format!("disabled {}", credential.id))
 }
 
-/// Writes it where it is remembered: in the credential's file, or in the overrides for what the
-/// config file and the environment give.
+/// Writes it where it is remembered.
 fn set_disabled(boot: &Boot, credential: &Credential, disabled: bool) -> Result<(), StoreError> {
-    let change = boot.store.change()?;
-    if credential.source != Source::Store {
-        let fingerprint = credential.fingerprint(&boot.fingerprint_key);
-        return change.set_disabled(&credential.id, fingerprint, disabled);
-    }
-    // Read again under the lock: a refresh may have written new tokens since.
-    let Some(mut stored) = boot.store.get(&credential.id)? else {
-        return Ok(());
-    };
-    stored.disabled = disabled;
-    stored.updated = Some(Timestamp::now());
-    change.put(&stored)
+    let fingerprint = credential.fingerprint(&boot.fingerprint_key);
+    let named = (&credential.id, credential.source);
+    boot.store.switch(named, fingerprint, disabled)
 }

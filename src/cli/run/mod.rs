@@ -36,6 +36,7 @@ use crate::config::secret_ref::SecretRef;
 use crate::config::server::{Client, Server};
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::{Gateway, catalog, persist, plan, upkeep};
+use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
 use crate::server::limits::Limiter;
 use crate::server::{self, Shared, Shutdown};
@@ -204,6 +205,8 @@ impl Extras {
             api_keys: vec![Client::unlimited(CLIENT, SecretRef::literal(&self.key))],
             max_body: config.server.max_body,
             keepalive: config.server.keepalive,
+            // The program's key is no key to the credentials.
+            dashboard: false,
             fetch_remote_media: config.server.fetch_remote_media,
             ..Server::default()
         };
@@ -259,6 +262,7 @@ impl Lodging {
             gateway: Arc::clone(&gateway),
             settings: ArcSwap::from_pointee(settings(&boot)?),
             limiter: Arc::new(Limiter::default()),
+            live: Arc::new(Live::default()),
         });
         let shutdown = Shutdown::default();
         let most = boot.loaded.config.server.max_connections;

@@ -13,16 +13,17 @@ use crate::gateway::snapshot::Snapshot;
 use crate::pool::CredentialState;
 use crate::server::body;
 use crate::server::clients::Client;
+use crate::server::dashboard;
 use crate::server::handlers::{Settings, Shared, estimate, stats, stored};
 use crate::server::respond::{self, Answer};
 use crate::server::router::Route;
 use crate::time::Timestamp;
 
-/// `/` and `/health`: open to everybody, telling nothing.
+/// `/`, `/health` and the bare live page: open to everybody, telling nothing.
 pub(super) fn open_page(shared: &Shared, settings: &Settings, route: &Route<'_>) -> Answer {
     match route {
         Route::Health => health(shared),
-        Route::Dashboard if settings.dashboard => not_yet("the dashboard"),
+        Route::Dashboard => dashboard::page(!settings.clients.is_open()),
         _ => {
             let body =
                 json!({"status": "ok", "name": "llmproxy", "version": env!("CARGO_PKG_VERSION")});
@@ -92,8 +93,8 @@ pub(super) async fn handle(
                 _ => stats::refresh(shared, &body).await,
             }
         }
-        Route::Dashboard | Route::Health | Route::Inference(_) | Route::Root => {
-            not_yet("this page")
+        Route::Board(_) | Route::Dashboard | Route::Health | Route::Inference(_) | Route::Root => {
+            elsewhere()
         }
     }
 }
@@ -164,12 +165,9 @@ fn providers(snapshot: &Snapshot) -> String {
     json!({"object": "list", "data": data}).to_string()
 }
 
-fn not_yet(what: &str) -> Answer {
-    let error = ErrorReply::new(
-        404,
-        ErrorKind::InvalidRequest,
-        "not_found",
-        format!("{what} is not served"),
-    );
+/// Routes that are answered before they get here.
+fn elsewhere() -> Answer {
+    let message = "this page is not served here";
+    let error = ErrorReply::new(404, ErrorKind::InvalidRequest, "not_found", message);
     respond::error(Dialect::OpenAiChat, &error)
 }

@@ -1,5 +1,6 @@
 //! One request in, one answer out: guard, route, authenticate, limit, hand over.
 
+mod board;
 mod estimate;
 mod inference;
 mod listing;
@@ -15,14 +16,15 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::gateway::Gateway;
 use crate::ids::RequestId;
+use crate::server::Shutdown;
 use crate::server::auth::{self, Proof};
 use crate::server::clients::{Client, Clients};
+use crate::server::dashboard::{self, Live};
 use crate::server::guard::{self, HostRule, Refused};
 use crate::server::limits::{Limiter, Permit};
 use crate::server::respond::{self, Answer, REQUEST_ID};
@@ -36,6 +38,8 @@ pub struct Shared {
     /// Replaced as a whole when the configuration changes.
     pub settings: ArcSwap<Settings>,
     pub limiter: Arc<Limiter>,
+    /// Who watches the live page.
+    pub live: Arc<Live>,
 }
 
 /// The `[server]` settings that requests are handled by.
@@ -60,19 +64,24 @@ pub struct Settings {
 
 /// Answers one request. Never fails: every failure is an answer.
 pub(super) async fn handle(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     request: Request<Incoming>,
     peer: SocketAddr,
-    abort: CancellationToken,
+    ending: Shutdown,
 ) -> Result<Answer, Infallible> {
     let id = RequestId::random();
     let settings = shared.settings.load_full();
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let is_board = router::is_board_path(request.uri().path());
     let mut answer = match preflight(&settings, &request) {
-        Some(answer) => answer,
-        None => Box::pin(answer(shared, &settings, request, id, abort)).await,
+        Some(answer) if !is_board => answer,
+        _ => Box::pin(answer(shared, &settings, request, id, ending)).await,
     };
-    allow_origin(&settings, origin.as_ref(), &mut answer);
+    if is_board {
+        dashboard::seal(answer.headers_mut());
+    } else {
+        allow_origin(&settings, origin.as_ref(), &mut answer);
+    }
     let id_text = id.to_string();
     if let Ok(value) = HeaderValue::from_str(&id_text) {
         answer.headers_mut().insert(REQUEST_ID, value);
@@ -83,11 +92,11 @@ pub(super) async fn handle(
 }
 
 async fn answer(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     settings: &Settings,
     request: Request<Incoming>,
     id: RequestId,
-    abort: CancellationToken,
+    ending: Shutdown,
 ) -> Answer {
     let path = request.uri().path().to_owned();
     let checked = guard::check(
@@ -108,6 +117,11 @@ async fn answer(
         Ok(route) => route,
         Err(error) => return unrouted(&path, request.method(), &error),
     };
+    if route.is_board()
+        && let Err(error) = board::admit(settings, &route, request.headers())
+    {
+        return respond::error(Dialect::OpenAiChat, &error);
+    }
     if route.is_open() {
         return listing::open_page(shared, settings, &route);
     }
@@ -133,9 +147,17 @@ async fn answer(
                 client: &client,
                 permit,
                 id,
-                abort,
+                abort: ending.abort,
             };
             inference::handle(call, request, inference).await
+        }
+        Route::Board(board) => {
+            let visit = board::Visit {
+                shared,
+                client: &client,
+                closing: ending.drain,
+            };
+            board::handle(visit, request, board).await
         }
         route => listing::handle(shared, settings, request, &route, &client).await,
     }
@@ -270,8 +292,13 @@ fn may_call(settings: &Settings, origin: &HeaderValue, host: Option<&HeaderValue
         .strip_prefix("http://")
         .or_else(|| origin.strip_prefix("https://"));
     let Some(authority) = web else { return true };
+    is_of(authority, host) || is_listed(settings, origin)
+}
+
+/// Whether the authority of an origin is the host that was asked.
+fn is_of(authority: &str, host: Option<&HeaderValue>) -> bool {
     let own = host.and_then(|host| host.to_str().ok());
-    own.is_some_and(|own| own.eq_ignore_ascii_case(authority)) || is_listed(settings, origin)
+    own.is_some_and(|own| own.eq_ignore_ascii_case(authority))
 }
 
 fn is_listed(settings: &Settings, origin: &str) -> bool {

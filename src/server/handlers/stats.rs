@@ -70,25 +70,25 @@ pub(super) async fn refresh(shared: &Shared, body: &[u8]) -> Answer {
 
 /// `GET /v1/requests/{id}`: for the client that sent it, and nobody else.
 pub(super) async fn request(shared: &Shared, client: &Client, id: &str) -> Answer {
-    let missing = || {
-        not_found(&format!(
+    match found(shared, id, Some(Arc::clone(&client.name))).await {
+        Some(trail) => respond::json(StatusCode::OK, trail.to_string()),
+        None => not_found(&format!(
             "there is no request `{id}` of yours in the journal"
-        ))
-    };
-    let Some(persistence) = shared.gateway.persistence.clone() else {
-        return missing();
-    };
-    let (id, name) = (id.to_owned(), Arc::clone(&client.name));
+        )),
+    }
+}
+
+/// The trail of a request; `sender` is who must have sent it, `None` whoever did.
+pub(super) async fn found(shared: &Shared, id: &str, sender: Option<Arc<str>>) -> Option<Value> {
+    let persistence = shared.gateway.persistence.clone()?;
+    let id = id.to_owned();
     let found = blocking(&shared.gateway, move |_| {
         trail(persistence.state(), &id).filter(|trail| {
-            let sender = trail.pointer("/request/client").and_then(Value::as_str);
-            sender == Some(&*name)
+            let sent_by = trail.pointer("/request/client").and_then(Value::as_str);
+            sender.is_none_or(|sender| sent_by == Some(&*sender))
         })
     });
-    match found.await {
-        Some(trail) => respond::json(StatusCode::OK, trail.to_string()),
-        None => missing(),
-    }
+    found.await
 }
 
 /// The entry of a request, which may still be on its way to the database.
@@ -123,7 +123,7 @@ fn answer(document: &Document) -> Answer {
 }
 
 /// Work that reads the database, off the runtime's own threads.
-async fn blocking<T: Default + Send + 'static>(
+pub(super) async fn blocking<T: Default + Send + 'static>(
     gateway: &Arc<Gateway>,
     work: impl FnOnce(&Gateway) -> T + Send + 'static,
 ) -> T {
@@ -142,7 +142,7 @@ pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-fn not_found(message: &str) -> Answer {
+pub(super) fn not_found(message: &str) -> Answer {
     let error = ErrorReply::new(404, ErrorKind::InvalidRequest, "not_found", message);
     respond::error(Dialect::OpenAiChat, &error)
 }
