@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by its DevTools protocol over two pipes. Where none is installed the
+//! A headless Chromium, driven by its debugging protocol over two pipes. Where none is installed the
 //! tests that want one are skipped, with a word; with `CI=true` that is a failure.
 //!
 //! Methods and events: <https://chromedevtools.github.io/devtools-protocol/>, read 2026-11-22.
@@ -194,6 +194,13 @@ impl Browser {
         );
         self.until(&button).await;
         self.eval(&format!("{button}.click()")).await;
+    }
+
+    /// Answers an open question with yes.
+    pub(crate) async fn click_yes(&mut self) {
+        self.until("document.getElementById(\"ask\").open").await;
+        self.eval("document.getElementById(\"ask-yes\").click()")
+            .await;
     }
 
     /// Shows the page at this size, in light or dark colours.

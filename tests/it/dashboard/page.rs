@@ -40,7 +40,7 @@ fn state(id: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_page_signs_in_lives_and_acts() {
+async fn the_page_signs_in_lives_and_explains() {
     let (_upstream, gateway) = pair(limited(), 2, LOCKED).await;
     let Some(mut browser) = Browser::start().await else {
         return;
@@ -92,52 +92,6 @@ async fn the_page_signs_in_lives_and_acts() {
         );
     }
 
-    // It asks first, and no is no.
-    browser.click("Reset: fake/1").await;
-    browser.until("document.getElementById(\"ask\").open").await;
-    browser.press("Escape").await;
-    browser
-        .until("!document.getElementById(\"ask\").open")
-        .await;
-    browser.click("Reset: fake/1").await;
-    browser.click("Cancel").await;
-    browser
-        .until("!document.getElementById(\"ask\").open")
-        .await;
-    assert_eq!(browser.eval(&state("fake/1")).await, "cooling");
-    browser.click("Reset: fake/1").await;
-    browser
-        .eval("document.getElementById(\"ask-yes\").click()")
-        .await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/1")))
-        .await;
-    browser.click("Disable: fake/2").await;
-    browser
-        .eval("document.getElementById(\"ask-yes\").click()")
-        .await;
-    browser
-        .until(&format!("{} === \"disabled\"", state("fake/2")))
-        .await;
-    browser
-        .until("document.getElementById(\"said\").textContent === \"disabled fake/2\"")
-        .await;
-    let list = gateway.home().run_beside(&["creds", "list", "--json"], "");
-    assert_eq!(commands::json(&list.await)[1]["state"], "disabled");
-    browser.click("Enable: fake/2").await;
-    browser
-        .eval("document.getElementById(\"ask-yes\").click()")
-        .await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/2")))
-        .await;
-    browser.click("Refresh quotas").await;
-    browser
-        .eval("document.getElementById(\"ask-yes\").click()")
-        .await;
-    browser
-        .until("document.getElementById(\"said\").textContent.includes(\"no endpoint for quotas\")")
-        .await;
     browser
         .until("document.querySelectorAll(\"#models > li\").length > 0")
         .await;
@@ -155,6 +109,63 @@ async fn the_page_signs_in_lives_and_acts() {
     assert_eq!(browser.eval("localStorage.length").await, 0);
     let left = browser.eval("document.body.innerText").await;
     assert!(!left.to_string().contains("fake/"), "{left}");
+    browser.assert_content(&origin(&gateway)).await;
+}
+
+#[tokio::test]
+async fn deeds_are_asked_about_first_and_done_at_once() {
+    let (_upstream, gateway) = pair(limited(), 2, LOCKED).await;
+    let Some(mut browser) = Browser::start().await else {
+        return;
+    };
+    chat(&gateway, OWNER, CHAT).await;
+    browser
+        .open(&format!("{}/dashboard", origin(&gateway)))
+        .await;
+    sign_in(&mut browser, OWNER).await;
+    for answer in ["Escape", "Cancel"] {
+        browser.click("Reset: fake/1").await;
+        browser.until("document.getElementById(\"ask\").open").await;
+        if answer == "Escape" {
+            browser.press(answer).await;
+        } else {
+            browser.click(answer).await;
+        }
+        browser
+            .until("!document.getElementById(\"ask\").open")
+            .await;
+        assert_eq!(browser.eval(&state("fake/1")).await, "cooling", "{answer}");
+    }
+    for (deed, id, comes_to, said) in [
+        ("Reset", "fake/1", "ready", "reset fake/1"),
+        ("Disable", "fake/2", "disabled", "disabled fake/2"),
+    ] {
+        browser.click(&format!("{deed}: {id}")).await;
+        browser.click_yes().await;
+        browser
+            .until(&format!("{} === \"{comes_to}\"", state(id)))
+            .await;
+        browser
+            .until(&format!(
+                "document.getElementById(\"said\").textContent === \"{said}\""
+            ))
+            .await;
+    }
+    let list = gateway
+        .home()
+        .run_beside(&["creds", "list", "--json"], "")
+        .await;
+    assert_eq!(commands::json(&list)[1]["state"], "disabled");
+    browser.click("Enable: fake/2").await;
+    browser.click_yes().await;
+    browser
+        .until(&format!("{} === \"ready\"", state("fake/2")))
+        .await;
+    browser.click("Refresh quotas").await;
+    browser.click_yes().await;
+    browser
+        .until("document.getElementById(\"said\").textContent.includes(\"no endpoint for quotas\")")
+        .await;
     browser.assert_content(&origin(&gateway)).await;
 }
 
