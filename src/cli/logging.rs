@@ -4,10 +4,12 @@ use std::io;
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::cli::log_queue::Queue;
 use crate::cli::{Context, LogFormat};
 
 /// What a command's log is to its user.
@@ -27,10 +29,14 @@ pub(super) fn install(context: &Context, role: Role) {
     let verbose = asked.saturating_add(u8::from(role == Role::Server));
     let is_quiet = context.globals.quiet || (role == Role::Guest && asked == 0);
     let filter = targets(verbose, is_quiet);
+    // A server goes on when nobody reads its log; everybody else's lines come in order with what
+    // they print.
+    let writer = match role {
+        Role::Server => BoxMakeWriter::new(Queue::start(io::stderr())),
+        Role::Command | Role::Guest => BoxMakeWriter::new(io::stderr),
+    };
     // A stderr that is gone must not make the logger write to stderr about it.
-    let layer = fmt::layer()
-        .with_writer(io::stderr)
-        .log_internal_errors(false);
+    let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
     let layer = match context.globals.log_format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Pretty => layer

@@ -4,6 +4,7 @@
 //! A new subcommand is a file, its `mod` line, its `Command` variant and its arm in
 //! `Command::run`.
 
+mod activation;
 pub mod boot;
 mod chat;
 mod client_key;
@@ -14,6 +15,7 @@ mod doctor;
 pub mod exit;
 mod explain;
 mod field;
+mod log_queue;
 mod logging;
 mod man;
 mod models;
@@ -238,7 +240,9 @@ pub fn main() -> ExitCode {
         _ => logging::Role::Command,
     };
     logging::install(&context, role);
-    ended(&context.printer, root.command.run(&context))
+    let result = root.command.run(&context);
+    log_queue::flush();
+    ended(&context.printer, result)
 }
 
 /// Runs another command of ours with this one's options: what a menu does is what the commands do.

@@ -1,7 +1,7 @@
 //! Puts changed config and credentials in force while a gateway runs: what another process adds,
 //! imports, disables or removes counts within a second.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +16,22 @@ use crate::server::Shared;
 /// How often files are looked at for changes that count "within a second".
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long a changed file must stay as it is before it is read: editors and scripts empty a file
+/// before they write it anew, and what is read between would count.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// How often [`QUIET`] is waited for; a file that changes all the time is read as it is.
+const MAX_QUIET_LOOKS: usize = 10;
+
 /// What tells that something changed on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamps {
-    files: Vec<(PathBuf, Option<SystemTime>)>,
+    files: Vec<(PathBuf, FileStamp)>,
     store: Stamp,
 }
+
+/// When a file changed last and its length; `None` if there is none.
+type FileStamp = Option<(SystemTime, u64)>;
 
 impl Stamps {
     /// The state of the disk that `boot` was read from.
@@ -30,7 +40,7 @@ impl Stamps {
             .loaded
             .files
             .iter()
-            .map(|file| (file.clone(), modified(file)))
+            .map(|file| (file.clone(), stamp(file)))
             .collect();
         Self {
             files,
@@ -38,11 +48,37 @@ impl Stamps {
         }
     }
 
+    /// As the disk is once nobody writes to the files.
+    fn settled(self, store: &Store) -> Self {
+        let mut seen = self;
+        for _ in 0..MAX_QUIET_LOOKS {
+            std::thread::sleep(QUIET);
+            let now = seen.now(store);
+            if now.files == seen.files {
+                return now;
+            }
+            seen = now;
+        }
+        seen
+    }
+
+    /// These, for files that were not looked at before; what changed since it was looked at is to
+    /// be read again.
+    fn not_newer_than(mut self, seen: &Self) -> Self {
+        for (file, stamp) in &mut self.files {
+            if let Some((_, before)) = seen.files.iter().find(|(known, _)| known == file) {
+                *stamp = *before;
+            }
+        }
+        self.store = seen.store;
+        self
+    }
+
     fn now(&self, store: &Store) -> Self {
         let files = self
             .files
             .iter()
-            .map(|(file, _)| (file.clone(), modified(file)))
+            .map(|(file, _)| (file.clone(), stamp(file)))
             .collect();
         Self {
             files,
@@ -51,10 +87,9 @@ impl Stamps {
     }
 }
 
-fn modified(file: &PathBuf) -> Option<SystemTime> {
-    std::fs::metadata(file)
-        .and_then(|meta| meta.modified())
-        .ok()
+fn stamp(file: &Path) -> FileStamp {
+    let meta = std::fs::metadata(file).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
 }
 
 /// Reads again what changed, and replaces what is in force.
@@ -95,10 +130,15 @@ impl Reloader {
         if !asked && !files_changed && now.store == before.store {
             return before;
         }
+        let now = if files_changed {
+            now.settled(&store)
+        } else {
+            now
+        };
         match self.reload() {
             Ok(stamps) => {
                 tracing::info!("reloaded");
-                stamps
+                stamps.not_newer_than(&now)
             }
             Err(failure) => {
                 tracing::error!(

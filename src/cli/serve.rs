@@ -1,7 +1,7 @@
 //! `llmproxy serve`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use crate::cli::activation;
 use crate::cli::boot::{self, Boot};
 use crate::cli::exit::Failure;
 use crate::cli::notify;
@@ -78,6 +79,8 @@ pub(super) struct ServeArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
+    let handed = activation::listener()?;
+    let args = &args.at(handed.as_ref())?;
     let boot = Boot::read(context, args.flags())?;
     check_exposure(&boot.loaded.config.server, args.insecure_no_auth)?;
     check_built(context, &boot.loaded.config);
@@ -88,12 +91,18 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
             "check the limits on threads and open files (ulimit -a)",
         )
     })?;
-    let served = runtime.block_on(Box::pin(serve(args, context, boot)));
+    let served = runtime.block_on(Box::pin(serve(args, context, boot, handed)));
     runtime.shutdown_background();
     served
 }
 
-async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<(), Failure> {
+async fn serve(
+    args: &ServeArgs,
+    context: &Context,
+    mut boot: Boot,
+    handed: Option<net::TcpListener>,
+) -> Result<(), Failure> {
+    let stamps = Stamps::of(&boot);
     let demo = if args.demo {
         Some(boot::start_demo(&boot.loaded.config).await?)
     } else {
@@ -104,7 +113,10 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
     }
     let gateway = boot.gateway()?;
     let config = &boot.loaded.config.server;
-    let listener = bind(config).await?;
+    let listener = match handed {
+        Some(handed) => TcpListener::from_std(handed).map_err(|e| listen_failure(config, &e))?,
+        None => bind(config).await?,
+    };
     let address = listener
         .local_addr()
         .map_err(|error| listen_failure(config, &error))?;
@@ -136,7 +148,7 @@ async fn serve(args: &ServeArgs, context: &Context, mut boot: Boot) -> Result<()
         read: Box::new(move || reread(&args, &globals, demo.as_deref())),
         shared: Arc::clone(&shared),
     };
-    tokio::spawn(reloader.run(Stamps::of(&boot), hangups));
+    tokio::spawn(reloader.run(stamps, hangups));
     server::run(listener, shared, max_connections, drain, shutdown).await;
     drop(presence);
     refresh::landed().await;
@@ -155,6 +167,22 @@ fn reread(args: &ServeArgs, globals: &Globals, demo: Option<&Demo>) -> Result<Bo
 }
 
 impl ServeArgs {
+    /// The same, at the address of a socket that was handed over: it decides who can reach us.
+    fn at(&self, handed: Option<&net::TcpListener>) -> Result<Self, Failure> {
+        let mut args = self.clone();
+        if let Some(handed) = handed {
+            let address = handed.local_addr().map_err(|error| {
+                Failure::failed(
+                    format!("the socket handed over has no address: {error}"),
+                    "check the socket unit (`systemctl status llmproxy.socket`)",
+                )
+            })?;
+            args.host = Some(address.ip().to_string());
+            args.port = Some(address.port());
+        }
+        Ok(args)
+    }
+
     fn flags(&self) -> Flags {
         Flags {
             host: self.host.clone(),

@@ -118,6 +118,12 @@ pub fn refusal(error: BodyError, limit: u64) -> ErrorReply {
     }
 }
 
+/// What a client is told whose request cannot be finished.
+pub fn shutting_down() -> ErrorReply {
+    let message = "the gateway is shutting down";
+    ErrorReply::new(503, ErrorKind::Provider, "server_shutting_down", message)
+}
+
 impl AnswerBody {
     /// A stream that holds the client's place, and that `abort` ends with an error event.
     pub fn relay(relay: Box<Relay>, permit: Permit, abort: CancellationToken) -> Self {
@@ -133,13 +139,7 @@ impl RelayBody {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let piece = self.relay.poll_piece(context);
         if piece.is_pending() && self.abort.as_mut().poll(context).is_ready() {
-            let message = "the gateway is shutting down";
-            self.relay.abort(&ErrorReply::new(
-                503,
-                ErrorKind::Provider,
-                "server_shutting_down",
-                message,
-            ));
+            self.relay.abort(&shutting_down());
             return self.relay.poll_piece(context);
         }
         piece

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod guard;
 mod handlers;
 pub mod limits;
+mod patience;
 mod raw_head;
 mod respond;
 pub mod router;
@@ -28,9 +29,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use crate::server::handlers::{Settings, Shared};
+use crate::server::patience::Patient;
 use crate::server::raw_head::Watched;
 
-/// The whole header phase of a request; an idle timer alone cannot stop a dripping client.
+/// The whole header phase of a request, and of a connection before it has said anything; an idle
+/// timer alone cannot stop a dripping client.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// hyper's buffer for reads and writes. Above what [`raw_head`] lets a head be, so that no head is
@@ -42,6 +45,10 @@ const MAX_H2_STREAMS: u32 = 256;
 
 /// Pause after a failed accept (no file descriptors left): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection is still listened to when a drain begins: what the client has sent already
+/// is a request, and no idle connection to be closed.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The two steps of ending: first no new work, then no work at all.
 #[derive(Clone, Debug, Default)]
@@ -91,10 +98,12 @@ pub async fn run(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(drain_timeout, connections.wait())
-        .await
-        .is_err()
-    {
+    let is_done = tokio::select! {
+        () = connections.wait() => true,
+        () = tokio::time::sleep(drain_timeout) => false,
+        () = shutdown.abort.cancelled() => false,
+    };
+    if !is_done {
         shutdown.abort.cancel();
         // Long enough to hand every stream its last event, short enough not to hang on a dead peer.
         let _ = tokio::time::timeout(Duration::from_secs(2), connections.wait()).await;
@@ -152,13 +161,18 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_header_list_size(64 << 10)
         .keep_alive_interval(Duration::from_mins(1))
         .keep_alive_timeout(Duration::from_secs(20));
-    let (stream, mut refused) = Watched::new(stream);
+    let (stream, mut refused) = Watched::new(Patient::new(stream, HEADER_TIMEOUT));
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = shutdown.drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+            match tokio::time::timeout(LAST_WORDS, connection.as_mut()).await {
+                Ok(result) => result,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.as_mut().await
+                }
+            }
         }
     };
     drop(connection);

@@ -38,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hyper", &["server/"]),
     ("hyper_util", &["server/"]),
     ("indicatif", &["cli/"]),
+    ("listenfd", &["cli/activation.rs"]),
     ("oauth2", &["credentials/oauth/"]),
     ("ratatui", &["cli/"]),
     ("redis", &["state/redis"]),

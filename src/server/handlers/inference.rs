@@ -69,7 +69,11 @@ pub(super) async fn handle(
     let client = Arc::clone(call.client);
     let may_use =
         move |asked: &str, provider: &str, model: &str| client.may_use(asked, provider, model);
-    match attempt::serve(&call.shared.gateway, inbound, &may_use).await {
+    let ended = tokio::select! {
+        ended = attempt::serve(&call.shared.gateway, inbound, &may_use) => ended,
+        () = call.abort.cancelled() => return respond::error(dialect, &body::shutting_down()),
+    };
+    match ended {
         Ok(answered) => served(call, answered),
         Err(dead_end) => failed(&call, dialect, &dead_end),
     }
