@@ -1,0 +1,250 @@
+//! The vendor: answers as OpenAI does, and fails as it is drawn to.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::Result;
+
+/// Calls lost to the provider that one request may meet: the gateway's own bound is above it.
+const MAX_LOST: u8 = 3;
+
+/// Begins each key; the number follows.
+pub(crate) const KEY: &str = "sk-soak-0123456789abcdef-";
+
+/// What is to fail, and what has.
+pub(crate) struct Faults {
+    rng: Mutex<Rng>,
+    keys: usize,
+    ill: f64,
+    lost: f64,
+    cut: f64,
+    /// Calls lost so far, by request.
+    losses: Mutex<HashMap<String, u8>>,
+    pub(crate) calls: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+/// What a call meets.
+enum Fate {
+    Answered,
+    /// The stream breaks off after so many frames.
+    Cut(usize),
+    /// The connection is closed without an answer.
+    Dropped,
+    /// An error answer.
+    Refused(u16, Option<&'static str>, &'static str),
+    /// A 200 that is none.
+    Spoilt(&'static str),
+}
+
+type Answer = Response<BoxBody<Bytes, std::io::Error>>;
+
+/// The answer to every request that is answered.
+pub(crate) const TEXT: &str = "It works, and nobody noticed: é 🦀 \\u00e9.";
+
+/// The frames of every stream.
+pub(crate) fn frames() -> Vec<String> {
+    let chunk = |delta: String, finish: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\
+             \"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let mut frames = vec![chunk(
+        "{\"role\":\"assistant\",\"content\":\"\"}".to_owned(),
+        "null",
+    )];
+    frames.extend(
+        TEXT.split_inclusive(' ')
+            .map(|word| chunk(format!("{{\"content\":\"{word}\"}}"), "null")),
+    );
+    frames.push(chunk("{}".to_owned(), "\"stop\""));
+    frames.push("data: [DONE]\n\n".to_owned());
+    frames
+}
+
+/// The body of every whole answer.
+pub(crate) fn whole() -> String {
+    format!(
+        "{{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"message\":{{\
+         \"role\":\"assistant\",\"content\":\"{TEXT}\"}},\"finish_reason\":\"stop\"}}],\"usage\":{{\"prompt_tokens\":3,\
+         \"completion_tokens\":9,\"total_tokens\":12}}}}"
+    )
+}
+
+impl Faults {
+    pub(crate) fn new(seed: u64, keys: usize, ill: f64, lost: f64, cut: f64) -> Self {
+        Self {
+            rng: Mutex::new(Rng::with_seed(seed)),
+            keys,
+            ill,
+            lost,
+            cut,
+            losses: Mutex::default(),
+            calls: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    fn fate(&self, key: usize, request: &str, streams: bool) -> Fate {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_lost = rng.f64() < self.lost;
+        let is_ill = key != 0 && rng.f64() < self.ill;
+        let is_cut = streams && rng.f64() < self.cut;
+        let draw = rng.usize(0..100);
+        drop(rng);
+        if is_ill {
+            // A tenth of the keys each is one day refused or empty for good; the rest is limited.
+            return match key % 10 {
+                1 if draw < 5 => Fate::Refused(401, None, "invalid_api_key"),
+                2 if draw < 5 => Fate::Refused(402, None, "insufficient_quota"),
+                3 => Fate::Refused(429, None, "rate_limit_exceeded"),
+                _ if draw < 50 => Fate::Refused(429, Some("0.3"), "rate_limit_exceeded"),
+                _ => Fate::Refused(429, Some("2"), "rate_limit_exceeded"),
+            };
+        }
+        if is_lost && self.may_lose(request) {
+            return match draw % 6 {
+                0 => Fate::Dropped,
+                1 => Fate::Refused(500, None, "server_error"),
+                2 => Fate::Refused(503, None, "overloaded"),
+                3 => Fate::Spoilt(""),
+                4 => Fate::Spoilt("{\"id\":\"c\",\"choices\":[{\"mess"),
+                _ => Fate::Spoilt("<html>log in</html>"),
+            };
+        }
+        if is_cut {
+            return Fate::Cut(2 + draw % 4);
+        }
+        Fate::Answered
+    }
+
+    /// Whether this request may lose one more call.
+    fn may_lose(&self, request: &str) -> bool {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        if losses.len() > 100_000 {
+            // Those are long over.
+            losses.clear();
+        }
+        let count = losses.entry(request.to_owned()).or_default();
+        *count += 1;
+        *count <= MAX_LOST
+    }
+}
+
+/// Serves on a free loopback port.
+pub(crate) async fn serve(faults: Arc<Faults>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let faults = Arc::clone(&faults);
+            let service = service_fn(move |request| answer(Arc::clone(&faults), request));
+            let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // Connections end as they are drawn to.
+            tokio::spawn(async move { drop(serving.await) });
+        }
+    });
+    Ok(address)
+}
+
+async fn answer(faults: Arc<Faults>, request: Request<Incoming>) -> std::io::Result<Answer> {
+    if request.method() == hyper::Method::GET {
+        return Ok(full(
+            200,
+            "application/json",
+            "{\"object\":\"list\",\"data\":[]}".to_owned(),
+        ));
+    }
+    let key = request
+        .headers()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
+    let key = key.and_then(|value| value.rsplit('-').next()?.parse::<usize>().ok());
+    let key = key.unwrap_or_default() % faults.keys.max(1);
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
+    let body = String::from_utf8_lossy(&body);
+    let streams = body.contains("\"stream\":true");
+    let id = body
+        .split("\"user\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    faults.calls.fetch_add(1, Ordering::Relaxed);
+    let fate = faults.fate(key, id.unwrap_or_default(), streams);
+    if !matches!(fate, Fate::Answered) {
+        faults.failed.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(match fate {
+        Fate::Answered if streams => sse(frames(), false),
+        Fate::Answered => full(200, "application/json", whole()),
+        Fate::Cut(length) => sse(frames().into_iter().take(length).collect(), true),
+        Fate::Dropped => return Err(std::io::ErrorKind::ConnectionReset.into()),
+        Fate::Refused(status, hint, code) => {
+            let body = format!(
+                "{{\"error\":{{\"message\":\"drawn\",\"type\":\"{code}\",\"code\":\"{code}\"}}}}"
+            );
+            let mut answer = full(status, "application/json", body);
+            if let Some(hint) = hint {
+                let value = hyper::header::HeaderValue::from_static(hint);
+                answer.headers_mut().insert("retry-after", value);
+            }
+            answer
+        }
+        Fate::Spoilt(body) => full(200, "application/json", body.to_owned()),
+    })
+}
+
+fn full(status: u16, content_type: &'static str, body: String) -> Answer {
+    let body = Full::new(Bytes::from(body)).map_err(|never: Infallible| match never {});
+    respond(status, content_type, BoxBody::new(body))
+}
+
+/// A stream; `broken` ends it without the end of its framing.
+fn sse(frames: Vec<String>, broken: bool) -> Answer {
+    type Piece = std::io::Result<Frame<Bytes>>;
+    let pieces = frames
+        .into_iter()
+        .map(|frame| Ok(Frame::data(Bytes::from(frame))));
+    let end = broken.then(|| Err(std::io::ErrorKind::ConnectionReset.into()));
+    let pieces: Vec<Piece> = pieces.chain(end).collect();
+    let body: Pin<Box<dyn stream::Stream<Item = Piece> + Send + Sync>> =
+        Box::pin(stream::iter(pieces));
+    respond(
+        200,
+        "text/event-stream",
+        BoxBody::new(StreamBody::new(body)),
+    )
+}
+
+fn respond(
+    status: u16,
+    content_type: &'static str,
+    body: BoxBody<Bytes, std::io::Error>,
+) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
+    let value = hyper::header::HeaderValue::from_static(content_type);
+    answer.headers_mut().insert("content-type", value);
+    answer
+}
