@@ -55,6 +55,15 @@ impl Request {
         self
     }
 
+    /// The same request for another model than `fake/m1`, which stands in the path or in the body.
+    pub(crate) fn for_model(mut self, model: &str) -> Self {
+        self.target = self.target.replace("fake/m1", model);
+        let body = self.body.take().unwrap_or_default();
+        let body = String::from_utf8_lossy(&body).replace("fake/m1", model);
+        self.body = Some(body.into());
+        self
+    }
+
     /// The bytes on the wire. A `host` and the length are added unless headers give them.
     pub(crate) fn bytes(&self, host: SocketAddr) -> Vec<u8> {
         let given = |name: &str| {

@@ -10,11 +10,12 @@ use crate::fake::upstream::Upstream;
 use crate::fake::{anthropic, gemini, openai, responses};
 use crate::harness::{Gateway, keys};
 
-const DIALECTS: [&str; 4] = ["anthropic", "gemini", "openai", "openai_responses"];
+/// The dialects that upstreams and clients speak.
+pub(crate) const DIALECTS: [&str; 4] = ["anthropic", "gemini", "openai", "openai_responses"];
 const WORDS: [&str; 3] = ["h", "é ", "🦀"];
 
 /// A request for `fake/m1` in a dialect.
-fn request(dialect: &str, stream: bool) -> Request {
+pub(crate) fn request(dialect: &str, stream: bool) -> Request {
     let flag = if stream { r#""stream":true,"# } else { "" };
     let turn = r#""messages":[{"role":"user","content":"hi"}]"#;
     match dialect {
@@ -40,7 +41,7 @@ fn request(dialect: &str, stream: bool) -> Request {
 }
 
 /// The whole answer of an upstream of that dialect.
-fn whole(dialect: &str) -> Reply {
+pub(crate) fn whole(dialect: &str) -> Reply {
     let text = WORDS.concat();
     match dialect {
         "anthropic" => anthropic::message(&text),
@@ -50,7 +51,8 @@ fn whole(dialect: &str) -> Reply {
     }
 }
 
-fn frames(dialect: &str) -> Vec<String> {
+/// The whole stream of an upstream of that dialect.
+pub(crate) fn frames(dialect: &str) -> Vec<String> {
     match dialect {
         "anthropic" => anthropic::frames(&WORDS),
         "gemini" => gemini::frames(&WORDS),
@@ -90,7 +92,7 @@ fn streamed_text(dialect: &str, stream: &str) -> String {
 }
 
 /// What stands at a stream's proper end.
-fn proper_end(dialect: &str) -> &'static str {
+pub(crate) fn proper_end(dialect: &str) -> &'static str {
     match dialect {
         "anthropic" => "event: message_stop",
         "gemini" => "\"finishReason\":\"STOP\"",

@@ -306,6 +306,23 @@ impl Gateway {
         row.unwrap_or_else(|| panic!("no provider {id} in {list}"))
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until no request holds a credential: the metric `llmproxy_leases` is zero for all.
+    pub(crate) async fn idle(&self) {
+        let is_held = |line: &str| line.starts_with("llmproxy_leases{") && !line.ends_with(" 0");
+        let asking = async {
+            while self.get("/metrics").await.text().lines().any(is_held) {
+                // Nothing tells when a body that its client left is dropped.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        patiently("all leases given back", asking).await;
+    }
+
     /// Sends it a signal by name (`TERM`, `INT`, `HUP`).
     pub(crate) fn signal(&self, name: &str) {
         let line = format!("kill -{name} {}", self.child.id());

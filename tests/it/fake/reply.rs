@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 pub(crate) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) pieces: Vec<Bytes>,
+    pub(crate) pieces: Vec<Bytes>,
     pub(super) framing: Framing,
     pub(super) pace: Pace,
     pub(super) ending: Ending,

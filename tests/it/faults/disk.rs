@@ -1,0 +1,132 @@
+//! What the machine runs out of: room for files (`RLIMIT_FSIZE` stands for a full disk and needs no
+//! root), descriptors.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use crate::client::{CHAT, Connection, Request};
+use crate::fake::openai;
+use crate::fake::script::Script;
+use crate::fake::upstream::Upstream;
+use crate::harness::{Home, keys, patiently, provider};
+
+/// The binary under a limit of the shell's `ulimit`. No signal for files that are too large: the
+/// write fails, as on a full disk.
+fn limited(home: &Home, limit: &str, arguments: &[&str]) -> Command {
+    let script = format!("trap '' XFSZ; ulimit {limit}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_llmproxy")])
+        .args(arguments);
+    home.dressed(command)
+}
+
+/// A server under a limit, and a way to ask it.
+struct Server {
+    child: std::process::Child,
+    address: std::net::SocketAddr,
+}
+
+impl Server {
+    fn start(home: &Home, limit: &str) -> Self {
+        use std::io::BufRead;
+        let mut command = limited(home, limit, &["serve", "--port", "0"]);
+        let spawned = command.stdout(Stdio::null()).process_group(0).spawn();
+        let mut child = spawned.expect("the binary runs");
+        let log = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut lines = log.lines().map_while(Result::ok);
+        let address = lines
+            .find_map(|line| Some(line.strip_prefix("listening on http://")?.parse()))
+            .expect("it says where it listens")
+            .expect("an address");
+        // Whatever else it writes must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    async fn ask(&self) -> u16 {
+        let mut connection = Connection::open(self.address).await;
+        connection.send(&Request::chat(CHAT)).await;
+        connection.response().await.status
+    }
+
+    /// Seconds of processor time it has used; 0 where the platform does not say.
+    fn seconds(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.unwrap_or_default();
+        let times = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks = times.split(' ').skip(12).take(2);
+        ticks
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum::<u64>()
+            / 100
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn l01_with_a_full_disk_requests_are_served_and_what_was_stored_stays() {
+    let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
+    let home = Home::with_config(&provider("fake", &upstream, &keys(2)));
+    let add = |label: &'static str| ["creds", "add", "groq", "--label", label, "--no-verify"];
+    let kept = home.run_with_input(&add("kept"), "gsk_kept0123456789abcdefghijklmnopqrstuv\n");
+    assert_eq!(kept.code, 0, "{kept:?}");
+
+    // Not one byte more fits.
+    let input = "gsk_more0123456789abcdefghijklmnopqrstuv\n";
+    let refused = home
+        .finish_beside(limited(&home, "-f 0", &add("more")), input)
+        .await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("error: ") && refused.stderr.contains("\nhint: "),
+        "{refused:?}"
+    );
+    let server = Server::start(&home, "-f 0");
+    for _ in 0..30 {
+        assert_eq!(server.ask().await, 200);
+    }
+    drop(server);
+
+    // Nor grows a state that exists.
+    let server = Server::start(&home, "-f 200");
+    for _ in 0..300 {
+        assert_eq!(server.ask().await, 200);
+    }
+    drop(server);
+    let listed = home.run(&["creds", "list", "--json"]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(
+        listed.stdout.contains("groq/kept") && !listed.stdout.contains("groq/more"),
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
+async fn l15_c29_without_descriptors_it_waits_quietly_and_recovers() {
+    let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
+    let home = Home::with_config(&provider("fake", &upstream, &keys(1)));
+    let server = Server::start(&home, "-n 48");
+    assert_eq!(server.ask().await, 200);
+    let mut crowd = Vec::new();
+    for _ in 0..120 {
+        crowd.push(Connection::open(server.address).await);
+    }
+    let before = server.seconds();
+    // Longer than a loop without a pause would need to show.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(server.seconds() - before < 1, "it spins");
+    drop(crowd);
+    patiently("service after the crowd", async {
+        while server.ask().await != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,10 @@
+//! Everything that can go wrong, over real sockets, against the built binary: the rows of
+//! `benches/RELIABILITY.md` that no other module proves.
+
+mod abuse;
+mod disk;
+mod files;
+mod matrix;
+mod reading;
+mod transport;
+mod waiting;
