@@ -166,12 +166,12 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = shutdown.drain.cancelled() => {
-            match tokio::time::timeout(LAST_WORDS, connection.as_mut()).await {
-                Ok(result) => result,
-                Err(_) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.as_mut().await
-                }
+            let said = tokio::time::timeout(LAST_WORDS, connection.as_mut()).await;
+            if let Ok(result) = said {
+                result
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
             }
         }
     };

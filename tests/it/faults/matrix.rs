@@ -91,55 +91,35 @@ fn error_frame(dialect: &str) -> String {
     }
 }
 
+/// A fault, named by its row, and who is to blame for it.
+type Fault = (&'static str, Reply, Blame);
+
 /// What an upstream of that dialect can do instead of answering, before any content.
-fn faults_before_content(dialect: &str, streamed: bool) -> Vec<(&'static str, Reply, Blame)> {
-    let [limited, refused, broken] = kinds(dialect);
-    let good = if streamed {
-        Reply::sse(frames(dialect))
+fn faults_before_content(dialect: &str, streamed: bool) -> Vec<Fault> {
+    let mut faults = refusals(dialect);
+    faults.extend(no_answers());
+    faults.extend(no_answers_of(dialect, streamed));
+    faults.extend(if streamed {
+        broken_streams(dialect)
     } else {
-        whole(dialect)
-    };
-    let headers: String = (0..1000).fold(String::new(), |mut lines, number| {
-        let _ = write!(lines, "x-{number}: 1\r\n");
-        lines
+        broken_bodies(dialect)
     });
-    let mut faults = vec![
-        ("U09 a reset", Reply::reset(), Blame::Nobody),
-        ("U10 a close", Reply::raw("", Ending::Close), Blame::Nobody),
-        (
-            "U11 junk",
-            Reply::raw("SSH-2.0-x\r\n", Ending::Close),
-            Blame::Nobody,
-        ),
-        (
-            "U11 half a status line",
-            Reply::raw("HTTP/1.1 2", Ending::Close),
-            Blame::Nobody,
-        ),
-        (
-            "U12 interim answers and no end of them",
-            Reply::raw(
-                "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000),
-                Ending::Stall,
-            ),
-            Blame::Nobody,
-        ),
-        ("U19 silence", Reply::silence(), Blame::Nobody),
-        (
-            "U20 headers, then silence",
-            good.clone().cut(0, Ending::Stall),
-            Blame::Nobody,
-        ),
+    faults
+}
+
+/// Error answers in the dialect's words.
+fn refusals(dialect: &str) -> Vec<Fault> {
+    let [limited, refused, broken] = kinds(dialect);
+    let limit = || error(dialect, 429, limited, "Slow down");
+    let overloaded = error(dialect, 529, "overloaded_error", "Overloaded");
+    let page = Reply::text(502, "text/html", "<h1>502</h1>");
+    vec![
         (
             "U24 a limit",
-            error(dialect, 429, limited, "Slow down").header("retry-after", "70"),
+            limit().header("retry-after", "70"),
             Blame::Key,
         ),
-        (
-            "U28 a limit without a hint",
-            error(dialect, 429, limited, "Slow down"),
-            Blame::Key,
-        ),
+        ("U28 a limit without a hint", limit(), Blame::Key),
         (
             "U35 a refused key",
             error(dialect, 401, refused, "Bad key"),
@@ -155,101 +135,113 @@ fn faults_before_content(dialect: &str, streamed: bool) -> Vec<(&'static str, Re
             error(dialect, 500, broken, "Sorry"),
             Blame::Nobody,
         ),
-        (
-            "U47 a page of a 502",
-            Reply::text(502, "text/html", "<h1>502</h1>"),
-            Blame::Nobody,
-        ),
-        (
-            "U49 overload",
-            error(dialect, 529, "overloaded_error", "Overloaded"),
-            Blame::Nobody,
-        ),
+        ("U47 a page of a 502", page, Blame::Nobody),
+        ("U49 overload", overloaded, Blame::Nobody),
         (
             "U50 an error in a 200",
             error(dialect, 200, limited, "Slow down"),
             Blame::Key,
         ),
-        ("U53 an empty 200", Reply::json(200, ""), Blame::Nobody),
+    ]
+}
+
+/// What is no answer in any dialect.
+fn no_answers() -> Vec<Fault> {
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
+    let headers: String = (0..1000).fold(String::new(), |mut lines, number| {
+        let _ = write!(lines, "x-{number}: 1\r\n");
+        lines
+    });
+    let many = format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+    let long = Reply::json(200, "{}").header("x-long", &"x".repeat(1 << 20));
+    let away = Reply::json(307, "").header("location", "http://127.0.0.1:1/");
+    let page = Reply::text(200, "text/html", "<html>log in here</html>");
+    let replies = [
+        ("U09 a reset", Reply::reset()),
+        ("U10 a close", Reply::raw("", Ending::Close)),
+        ("U11 junk", Reply::raw("SSH-2.0-x\r\n", Ending::Close)),
         (
-            "U56 somebody else's page",
-            Reply::text(200, "text/html", "<html>log in here</html>"),
+            "U11 half a status line",
+            Reply::raw("HTTP/1.1 2", Ending::Close),
+        ),
+        (
+            "U12 interim answers and no end of them",
+            Reply::raw(interim, Ending::Stall),
+        ),
+        ("U19 silence", Reply::silence()),
+        ("U53 an empty 200", Reply::json(200, "")),
+        ("U56 somebody else's page", page),
+        ("U72 a thousand headers", Reply::raw(many, Ending::Close)),
+        ("U72 a header of a megabyte", long),
+        ("U74 a way to elsewhere", away),
+    ];
+    replies
+        .map(|(what, reply)| (what, reply, Blame::Nobody))
+        .into()
+}
+
+/// What the dialect's own answer becomes no answer by.
+fn no_answers_of(dialect: &str, streamed: bool) -> [Fault; 2] {
+    let good = if streamed {
+        Reply::sse(frames(dialect))
+    } else {
+        whole(dialect)
+    };
+    let compressed = whole(dialect).header("content-encoding", "gzip");
+    [
+        (
+            "U20 headers, then silence",
+            good.cut(0, Ending::Stall),
             Blame::Nobody,
         ),
         (
             "U58 garbage that says it is compressed",
-            whole(dialect).header("content-encoding", "gzip"),
+            compressed,
             Blame::Nobody,
         ),
+    ]
+}
+
+/// Whole answers that are not whole.
+fn broken_bodies(dialect: &str) -> Vec<Fault> {
+    let promised = whole(dialect).framed(Framing::Length(100_000));
+    let half = whole(dialect).cut(60, Ending::Complete);
+    let replies = [
+        ("U13 less than promised", promised.ending(Ending::Close)),
         (
-            "U72 a thousand headers",
-            Reply::raw(format!("HTTP/1.1 200 OK\r\n{headers}\r\n"), Ending::Close),
-            Blame::Nobody,
+            "U13 half of it, then a reset",
+            whole(dialect).cut(60, Ending::Reset),
         ),
-        (
-            "U72 a header of a megabyte",
-            Reply::json(200, "{}").header("x-long", &"x".repeat(1 << 20)),
-            Blame::Nobody,
-        ),
-        (
-            "U74 a way to elsewhere",
-            Reply::json(307, "").header("location", "http://127.0.0.1:1/"),
-            Blame::Nobody,
-        ),
+        ("U55 half a document", half.framed(Framing::Length(60))),
     ];
-    if streamed {
-        let early = preamble(dialect);
-        let with_error = early.iter().cloned().chain([error_frame(dialect)]);
-        faults.extend([
-            (
-                "U14 a reset before content",
-                Reply::sse(early.clone()).ending(Ending::Reset),
-                Blame::Nobody,
-            ),
-            (
-                "U16 a close before content",
-                Reply::sse(early.clone()).ending(Ending::Close),
-                Blame::Nobody,
-            ),
-            (
-                "U20 silence before content",
-                Reply::sse(early.clone()).ending(Ending::Stall),
-                Blame::Nobody,
-            ),
-            (
-                "U51 an error before content",
-                Reply::sse(with_error),
-                Blame::Nobody,
-            ),
-            (
-                "U53 an end before content",
-                Reply::sse(early),
-                Blame::Nobody,
-            ),
-        ]);
-    } else {
-        let long = whole(dialect).framed(Framing::Length(100_000));
-        faults.extend([
-            (
-                "U13 less than promised",
-                long.ending(Ending::Close),
-                Blame::Nobody,
-            ),
-            (
-                "U13 half of it, then a reset",
-                whole(dialect).cut(60, Ending::Reset),
-                Blame::Nobody,
-            ),
-            (
-                "U55 half a document",
-                whole(dialect)
-                    .cut(60, Ending::Complete)
-                    .framed(Framing::Length(60)),
-                Blame::Nobody,
-            ),
-        ]);
-    }
-    faults
+    replies
+        .map(|(what, reply)| (what, reply, Blame::Nobody))
+        .into()
+}
+
+/// Streams that end before they have said anything.
+fn broken_streams(dialect: &str) -> Vec<Fault> {
+    let early = || preamble(dialect);
+    let with_error = early().into_iter().chain([error_frame(dialect)]);
+    let replies = [
+        (
+            "U14 a reset before content",
+            Reply::sse(early()).ending(Ending::Reset),
+        ),
+        (
+            "U16 a close before content",
+            Reply::sse(early()).ending(Ending::Close),
+        ),
+        (
+            "U20 silence before content",
+            Reply::sse(early()).ending(Ending::Stall),
+        ),
+        ("U51 an error before content", Reply::sse(with_error)),
+        ("U53 an end before content", Reply::sse(early())),
+    ];
+    replies
+        .map(|(what, reply)| (what, reply, Blame::Nobody))
+        .into()
 }
 
 /// A provider a case, each with two keys of its own, of one upstream that answers a case's first

@@ -265,7 +265,7 @@ async fn u80_an_error_that_comes_before_the_upload_is_over_is_relayed() {
             let _ = stream.write_all((head + &body).as_bytes()).await;
             // It takes no more of the upload and stays until the gateway has had enough.
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 drop(stream);
             });
         }
