@@ -236,3 +236,30 @@ async fn ordered_always_begins_with_its_first_target() {
     }
     assert_eq!((one.requests().len(), two.requests().len()), (4, 0));
 }
+
+fn limited(seconds: &str) -> Reply {
+    let body = json!({"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}});
+    Reply::json(429, body.to_string()).header("retry-after", seconds)
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_target_while_another_serves_and_then_for_the_soonest() {
+    let first = Upstream::start(Script::new().once(&key("1"), [limited("20")])).await;
+    let replies = [
+        limited("1"),
+        openai::completion("hi"),
+        openai::completion("hi"),
+    ];
+    let second = Upstream::start(Script::new().once(&key("1"), replies)).await;
+    let config = provider("one", &first, &keys(1))
+        + &provider("two", &second, &keys(1))
+        + "[models.both]\ntargets = [\"one/m1\", \"two/m1\"]\n";
+    let gateway = Gateway::start(&config).await;
+    // Both are limited; the second is back after a second, the first after twenty.
+    for attempts in ["3", "1"] {
+        let answer = gateway.send(&request("openai", "both", false)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("x-llmproxy-provider"), Some("two"));
+        assert_eq!(answer.header("x-llmproxy-attempts"), Some(attempts));
+    }
+}
