@@ -7,6 +7,7 @@
 //! tokens durable before anybody sees them. A refused token is never deleted.
 
 mod tokens;
+mod whose;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};

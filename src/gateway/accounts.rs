@@ -420,7 +420,11 @@ async fn take_first_steps(
                 if let Some(tier) = facts.tier {
                     extra.insert("tier".to_owned(), tier.into());
                 }
-                account.live.learn(extra, facts.email).await;
+                let mut email = facts.email;
+                if email.is_none() && holder.email.is_none() && account.live.email().is_none() {
+                    email = account.live.whose().await;
+                }
+                account.live.learn(extra, email).await;
                 runtime.pool.regrade(&holder.id, |member| {
                     let tier = holder.tier();
                     let grades = &runtime.grades;

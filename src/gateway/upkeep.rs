@@ -30,6 +30,21 @@ const QUOTA_TIMEOUT: Duration = Duration::from_secs(20);
 /// Accounts read or renewed at once: a hundred accounts are no reason for a hundred connections.
 const AT_ONCE: usize = 8;
 
+/// States of accounts that serve, now or in a while: only their quotas mean anything.
+const SERVING: [CredentialState; 3] = [
+    CredentialState::Cooling,
+    CredentialState::Exhausted,
+    CredentialState::Ready,
+];
+
+/// States of accounts whose log-in must not run out meanwhile.
+const ALIVE: [CredentialState; 4] = [
+    CredentialState::ActionNeeded,
+    CredentialState::Cooling,
+    CredentialState::Exhausted,
+    CredentialState::Ready,
+];
+
 /// The shares that a quota without a number is counted in. The pool takes one away for each
 /// request until the vendor is asked again, so they are far more than there are requests.
 const SHARES: u64 = 1_000_000;
@@ -40,7 +55,7 @@ pub async fn run(gateway: Arc<Gateway>) {
         loop {
             let due =
                 |account: &AccountInUse| account.is_quota_due(Timestamp::now(), QUOTA_INTERVAL);
-            for (runtime, id, account) in accounts_of(&gateway, due) {
+            for (runtime, id, account) in accounts_of(&gateway, &SERVING, due) {
                 account.quota_read(Timestamp::now());
                 // The reason was logged; what was known stays.
                 let _ = read_quota(&runtime, &id).await;
@@ -54,7 +69,7 @@ pub async fn run(gateway: Arc<Gateway>) {
                 let due = account.live.due();
                 due.is_some_and(|due| due <= Timestamp::now())
             };
-            let due = accounts_of(&gateway, is_due);
+            let due = accounts_of(&gateway, &ALIVE, is_due);
             stream::iter(due)
                 .for_each_concurrent(AT_ONCE, |(runtime, id, account)| async move {
                     renew(&runtime, &id, &account).await;
@@ -66,9 +81,10 @@ pub async fn run(gateway: Arc<Gateway>) {
     tokio::join!(quotas, tokens);
 }
 
-/// The accounts that something is due for, without those that can serve no more.
+/// The accounts in one of these states that something is due for.
 fn accounts_of(
     gateway: &Gateway,
+    states: &[CredentialState],
     is_due: impl Fn(&AccountInUse) -> bool,
 ) -> Vec<(Arc<ProviderRuntime>, CredentialId, Arc<AccountInUse>)> {
     let mut found = Vec::new();
@@ -83,10 +99,8 @@ fn accounts_of(
         }
         let members = runtime.pool.snapshot(Timestamp::now()).members;
         for (id, account) in accounts {
-            use CredentialState::{ActionNeeded, Cooling, Exhausted, Ready};
             let member = members.iter().find(|member| member.id == id);
-            let may = |state| matches!(state, ActionNeeded | Cooling | Exhausted | Ready);
-            if member.is_some_and(|member| may(member.state)) {
+            if member.is_some_and(|member| states.contains(&member.state)) {
                 found.push((Arc::clone(runtime), id, account));
             }
         }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::client::Request;
 use crate::commands::json as printed;
-use crate::fake::google::Google;
+use crate::fake::CANARY;
+use crate::fake::google::{Google, client_secret};
 use crate::fake::reply::Reply;
 use crate::fake::upstream::Recorded;
 use crate::harness::{Gateway, Home};
@@ -48,6 +49,49 @@ async fn the_better_tier_serves_first_unless_the_user_says_otherwise() {
         let by = served.header("x-llmproxy-credential");
         assert_eq!(by, Some("gemini_cli/b@example.com"), "{}", served.text());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_an_account_is_that_came_without_an_address_is_found_out() {
+    let google = Google::start("me@example.com").await;
+    let home = google.home();
+    let mut file: Value = serde_json::from_str(&google.file_of("me@example.com")).expect("JSON");
+    file.as_object_mut().expect("members").remove("id_token");
+    let path = home.path("oauth_creds.json");
+    std::fs::write(&path, file.to_string()).expect("writable");
+    let path = path.display().to_string();
+    let imported = home.run(&["creds", "import", &path, "--from", "gemini-cli"]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let gateway = Gateway::start_in(home, &[]).await;
+    let row = until(gateway.home(), "the address", |row| !row["email"].is_null()).await;
+    assert_eq!(
+        (&row["id"], &row["email"]),
+        (&json!("gemini_cli/1"), &json!("me@example.com"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_the_log_in_server_quotes_are_shown_nowhere() {
+    let (google, home) = account().await;
+    let token = format!("1//{CANARY}-r-1");
+    assert!(google.file_of("x").contains(&format!("1//{CANARY}-r-2")));
+    let quoting = json!({
+        "error": "invalid_grant",
+        "error_description": format!("Token {token} of {} was revoked.", client_secret()),
+    });
+    google.refuse(Reply::json(400, quoting.to_string()));
+    // Dropping the gateway searches all it wrote for the mark.
+    let gateway = Gateway::start_in(home, &["-vv"]).await;
+    let refused = gateway.chat(CHAT).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    let row = until(gateway.home(), "the state", |row| row["state"] == "expired").await;
+    let reason = row["state_reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("was revoked"), "{row}");
+    let refreshed = gateway
+        .home()
+        .run_beside(&["-vv", "creds", "refresh"], "")
+        .await;
+    assert_eq!(refreshed.code, 1, "{refreshed:?}");
 }
 
 /// The project in a request for the account's tier and project.

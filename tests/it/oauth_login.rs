@@ -10,6 +10,7 @@ use crate::fake::CANARY;
 use crate::fake::google::{Browser, Google, client_secret, sent_back};
 use crate::fake::reply::Reply;
 use crate::harness::{Finished, Gateway, Home};
+use crate::terminal::Terminal;
 
 /// `creds add gemini_cli` with the test as browser.
 async fn log_in(home: &Home, more: &[&str]) -> Finished {
@@ -138,6 +139,49 @@ async fn a_pasted_address_or_code_does_as_well() {
         assert_eq!(listed(&home)[0]["email"], "me@example.com");
         serves(home).await;
     }
+}
+
+#[tokio::test]
+async fn on_a_terminal_consent_and_the_client_secret_are_asked_for() {
+    let google = Google::start("me@example.com").await;
+    let home = Home::with_config(&google.config("gemini_cli"));
+    let browser = Browser::install(&home).await;
+    let arguments = [
+        "creds",
+        "add",
+        "gemini_cli",
+        "--label",
+        "work",
+        "--open-cmd",
+        &browser.command,
+    ];
+    let mut terminal = Terminal::start(&home, &arguments);
+    terminal.answer("Add it all the same?", "y").await;
+    terminal.asks("Client secret of gemini_cli").await;
+    terminal.press(&client_secret());
+    terminal.answer("characters)", "\r").await;
+    browser.play().await;
+    assert_eq!(terminal.ended().await, 0);
+    assert!(terminal.all().contains("added gemini_cli/work"));
+
+    // Another account under the same label: the secret is known, the question is another one.
+    google.user(Some("other@example.com"));
+    let mut terminal = Terminal::start(&home, &arguments);
+    terminal.answer("Add it all the same?", "y").await;
+    browser.play().await;
+    terminal
+        .answer("gemini_cli/work is me@example.com. Replace it?", "n")
+        .await;
+    assert_eq!(terminal.ended().await, 1);
+    assert_eq!(listed(&home)[0]["email"], "me@example.com");
+    let replaced = log_in(&home, &["--yes", "--label", "work"]).await;
+    assert!(
+        replaced
+            .stdout
+            .contains("replaced the account of gemini_cli/work"),
+        "{replaced:?}"
+    );
+    assert_eq!(listed(&home)[0]["email"], "other@example.com");
 }
 
 #[tokio::test]

@@ -247,6 +247,16 @@ async fn quotas_are_read_and_shown() {
     gateway.send(&Request::post("/v1/quota-stats", body)).await;
     let spent = gateway.chat(CHAT).await;
     assert_eq!(spent.status, 429, "{}", spent.text());
+    let shown = async {
+        loop {
+            let list = gateway.home().run_beside(&["creds", "list"], "").await;
+            if list.stdout.contains("pro 0%") {
+                return;
+            }
+        }
+    };
+    // Written down for other processes within a second.
+    patiently("the quota in the list", shown).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

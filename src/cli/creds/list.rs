@@ -13,7 +13,7 @@ use crate::cli::output::Style;
 use crate::cli::table::{Cell, Table};
 use crate::credentials::Credential;
 use crate::ids::CredentialId;
-use crate::pool::{CredentialState, MemberSnapshot};
+use crate::pool::{CredentialState, MemberSnapshot, WindowSnapshot};
 use crate::state::rows::UsageSums;
 use crate::time::{Timestamp, humanize};
 
@@ -53,6 +53,9 @@ struct Entry {
     last4: String,
     #[serde(skip)]
     until: Option<Timestamp>,
+    /// What is left of each quota: `gemini 50%, 3p 25%`.
+    #[serde(skip)]
+    left: String,
 }
 
 /// Runs the command.
@@ -152,7 +155,22 @@ fn entry(boot: &Boot, credential: &Credential, known: &Known) -> Entry {
         tokens: used.prompt_tokens.saturating_add(used.completion_tokens),
         last4: credential.last4().unwrap_or_default(),
         until,
+        left: member.map(left).unwrap_or_default(),
     }
+}
+
+/// What is left of each quota that has a limit, of several windows the least.
+fn left(member: &MemberSnapshot) -> String {
+    let share = |window: &WindowSnapshot| {
+        let limit = window.limit.filter(|limit| *limit > 0)?;
+        let left = u128::from(limit.saturating_sub(window.requests));
+        (left * 100).checked_div(u128::from(limit))
+    };
+    let classes = member.classes.iter().filter_map(|class| {
+        let least = class.windows.iter().filter_map(share).min()?;
+        Some(format!("{} {least}%", class.class))
+    });
+    classes.collect::<Vec<_>>().join(", ")
 }
 
 /// The pool's word on a credential; without a pool (its provider is switched off) the file's.
@@ -188,6 +206,7 @@ fn table(entries: &[Entry], now: Timestamp) -> Table {
         .number("PRIORITY")
         .number("REQUESTS")
         .number("TOKENS")
+        .column("LEFT")
         .column("FOR")
         .prose("REASON");
     for entry in entries {
@@ -212,6 +231,7 @@ fn table(entries: &[Entry], now: Timestamp) -> Table {
                 .into(),
             number(entry.requests),
             number(entry.tokens),
+            entry.left.as_str().into(),
             wait.map(|until| humanize(now.until(until)))
                 .unwrap_or_default()
                 .into(),

@@ -63,10 +63,10 @@ pub(super) fn run(
     let kept = keep::keep(boot, named, args, draft)?;
     let id = &kept.credential.id;
     creds::forgive(context, id)?;
-    printer.line(&if kept.is_new {
-        format!("added {id}")
-    } else {
-        format!("updated {id}: the same account again")
+    printer.line(&match kept.change {
+        keep::Change::Added => format!("added {id}"),
+        keep::Change::Replaced => format!("replaced the account of {id}"),
+        keep::Change::Updated => format!("updated {id}: the same account again"),
     })?;
     match held {
         Some(failure) => hold(context, &kept, &failure),

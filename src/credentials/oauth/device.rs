@@ -110,6 +110,11 @@ impl DeviceLogin {
         let answer = tokio::time::timeout(patience, polling)
             .await
             .map_err(|_| OAuthError::Expired)?;
+        let sent = [
+            self.answer.device_code().secret().as_str(),
+            client.secret_text(),
+        ];
+        let refused = |error: &Refused| refused(error).without(&sent);
         answer.as_ref().map(tokens).map_err(refused)
     }
 }
@@ -145,7 +150,10 @@ impl Pauses {
     }
 }
 
-fn refused(error: &RequestTokenError<HttpError, DeviceCodeErrorResponse>) -> OAuthError {
+/// What the crate gives in place of tokens.
+type Refused = RequestTokenError<HttpError, DeviceCodeErrorResponse>;
+
+fn refused(error: &Refused) -> OAuthError {
     match error {
         RequestTokenError::ServerResponse(response) => match response.error() {
             DeviceCodeErrorResponseType::AccessDenied => OAuthError::Denied,

@@ -119,6 +119,8 @@ impl Attempt {
             request = request.add_extra_param(name, value);
         }
         let answer = request.request_async(&http.endpoint("access_token")).await;
+        let sent = [code.expose(), client.secret_text()];
+        let refused = |error: &Refused| refused(error).without(&sent);
         let mut tokens = answer.as_ref().map(tokens).map_err(refused)?;
         userinfo::complete(client, &mut tokens, http).await?;
         Ok(tokens)
@@ -139,6 +141,8 @@ pub async fn refresh(
         request = request.add_extra_param(name, value);
     }
     let answer = request.request_async(&http.endpoint("access_token")).await;
+    let sent = [refresh_token.expose(), client.secret_text()];
+    let refused = |error: &Refused| refused(error).without(&sent);
     let mut tokens = answer.as_ref().map(tokens).map_err(refused)?;
     // The old refresh token is gone: these must be kept, with the key that is known for now.
     if let Err(error) = userinfo::complete(client, &mut tokens, http).await {

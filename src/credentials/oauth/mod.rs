@@ -28,6 +28,7 @@ use crate::credentials::{Account, Credential};
 use crate::ids::uuid;
 use crate::providers::code_assist;
 use crate::providers::oauth::OAuthSpec;
+use crate::providers::redact::redact;
 use crate::secret::Secret;
 
 /// Token endpoints answer in a second or two; a browser's user is not waiting here.
@@ -136,6 +137,11 @@ impl Client {
         self.client_id == other.client_id
             && self.token_url == other.token_url
             && secret(self) == secret(other)
+    }
+
+    /// The secret's text, or nothing.
+    fn secret_text(&self) -> &str {
+        self.client_secret.as_ref().map_or("", Secret::expose)
     }
 
     /// `true` if the secret is needed and was found nowhere.
@@ -310,6 +316,27 @@ pub enum OAuthError {
     /// The answer makes no sense, or a setting does not.
     #[error("{0}")]
     Unexpected(String),
+}
+
+impl OAuthError {
+    /// The same without these secrets and what looks like one: some servers quote what they refuse.
+    #[must_use]
+    pub(super) fn without(self, secrets: &[&str]) -> Self {
+        let clean = |text: String| redact(&text, secrets).into_owned();
+        match self {
+            Self::ClientRefused(reason) => Self::ClientRefused(clean(reason)),
+            Self::GrantRefused(reason) => Self::GrantRefused(clean(reason)),
+            Self::Unexpected(message) => Self::Unexpected(clean(message)),
+            Self::Transient {
+                message,
+                retry_after,
+            } => Self::Transient {
+                message: clean(message),
+                retry_after,
+            },
+            other @ (Self::Denied | Self::Expired | Self::StateMismatch) => other,
+        }
+    }
 }
 
 #[cfg(test)]

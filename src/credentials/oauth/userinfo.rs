@@ -22,7 +22,16 @@ pub async fn name(
     if tokens.name.is_some() {
         return Ok(tokens.name.clone());
     }
-    let told = ask(client, &tokens.access_token, http).await?;
+    name_behind(client, &tokens.access_token, http).await
+}
+
+/// [`name`] of the account behind an access token.
+pub async fn name_behind(
+    client: &Client,
+    access_token: &Secret,
+    http: &Http,
+) -> Result<Option<String>, OAuthError> {
+    let told = ask(client, access_token, http).await?;
     Ok(told.and_then(|told| name_in(client, &told)))
 }
 

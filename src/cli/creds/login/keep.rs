@@ -16,11 +16,21 @@ use crate::time::Timestamp;
 /// The name of an account before it has one; nothing is stored under it.
 const DRAFT: &str = "candidate";
 
-/// An account in the store, and whether it was not there before.
+/// An account in the store, and what storing it changed.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) credential: Credential,
-    pub(super) is_new: bool,
+    pub(super) change: Change,
+}
+
+/// What storing an account changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Added,
+    /// Another account had the label.
+    Replaced,
+    /// The same account.
+    Updated,
 }
 
 /// The account as the log-in gave it, under an id for the moment. `name` is an email address, or
@@ -65,7 +75,7 @@ pub(super) fn keep(
     let label = args.label.as_deref();
     let label = label.map(|label| check_label(named, label)).transpose()?;
     confirm_replacement(boot, label.as_ref(), &draft, args.yes)?;
-    let change = boot.store.change().map_err(|error| creds::stored(&error))?;
+    let store = boot.store.change().map_err(|error| creds::stored(&error))?;
     let stored = boot.store.load().credentials;
     let of_provider = || {
         stored
@@ -80,7 +90,7 @@ pub(super) fn keep(
     };
     let now = Timestamp::now();
     let known = of_provider().find(is_same).cloned();
-    let is_new = known.is_none();
+    let is_known = known.is_some();
     let by_email = || CredentialId::new(&named.id, draft.email.as_deref()?).ok();
     let mut credential = match known {
         Some(known) => known,
@@ -105,10 +115,15 @@ pub(super) fn keep(
     credential.tier = draft.tier.or(credential.tier);
     credential.priority = draft.priority.or(credential.priority);
     credential.proxy = draft.proxy.or(credential.proxy);
-    change
+    store
         .put(&credential)
         .map_err(|error| creds::stored(&error))?;
-    Ok(Kept { credential, is_new })
+    let change = match (is_known, replaced) {
+        (true, _) => Change::Updated,
+        (false, Some(_)) => Change::Replaced,
+        (false, None) => Change::Added,
+    };
+    Ok(Kept { credential, change })
 }
 
 /// Asks before another account under the same label is replaced. Before the lock is taken: a person
