@@ -80,8 +80,8 @@ async fn tokens_that_the_log_in_server_quotes_are_shown_nowhere() {
         "error_description": format!("Token {token} of {} was revoked.", client_secret()),
     });
     google.refuse(Reply::json(400, quoting.to_string()));
-    // Dropping the gateway searches all it wrote for the mark.
-    let gateway = Gateway::start_in(home, &["-vv"]).await;
+    // Dropping the gateway searches all it wrote for the mark, the log of requests too.
+    let gateway = Gateway::start_in(home, &["-vv", "--log-requests"]).await;
     let refused = gateway.chat(CHAT).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     let row = until(gateway.home(), "the state", |row| row["state"] == "expired").await;
