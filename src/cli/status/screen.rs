@@ -97,8 +97,9 @@ fn header(view: &View, now: f64, pen: Pen) -> Vec<Line<'static>> {
         .filter_map(|one| one.cooling_until)
         .filter(|until| *until > now)
         .fold(f64::INFINITY, f64::min);
+    let requests = if active == 1 { "request" } else { "requests" };
     let mut text = format!(
-        "{ready} of {} ready, {active} requests under way, {waiting} waiting",
+        "{ready} of {} ready, {active} {requests} under way, {waiting} waiting",
         credentials().count()
     );
     if soonest.is_finite() {
@@ -297,7 +298,7 @@ mod tests {
     fn eighty_by_twenty_four_show_states_countdowns_and_bars() {
         let text = drawn(&view(), 80, 24);
         for part in [
-            "1 of 3 ready, 1 requests under way, 0 waiting, next back in 30s",
+            "1 of 3 ready, 1 request under way, 0 waiting, next back in 30s",
             "gemini  sequential, 1 of 2 ready, 14 requests",
             "> gemini/1                   exhausted           2h       12      0     0  pro:",
             "  groq/1                     cooling            30s",
