@@ -92,6 +92,15 @@ async fn the_page_signs_in_lives_and_explains() {
         );
     }
 
+    // So is one that has left the list: its id finds it.
+    browser.eval("requests = []; listRequests()").await;
+    browser
+        .eval("document.getElementById(\"find-request\").focus()")
+        .await;
+    browser.type_in(&id).await;
+    browser
+        .until("document.getElementById(\"older\").innerText.includes(\"Served with 200\")")
+        .await;
     browser
         .until("document.querySelectorAll(\"#models > li\").length > 0")
         .await;
@@ -107,7 +116,7 @@ async fn the_page_signs_in_lives_and_explains() {
         .await;
     assert_eq!(browser.eval("sessionStorage.length").await, 0);
     assert_eq!(browser.eval("localStorage.length").await, 0);
-    let left = browser.eval("document.body.innerText").await;
+    let left = browser.eval("document.body.textContent").await;
     assert!(!left.to_string().contains("fake/"), "{left}");
     browser.assert_content(&origin(&gateway)).await;
 }

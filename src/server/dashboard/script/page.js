@@ -19,7 +19,9 @@ function showDoor(message = "") {
   hasModels = false;
   [models, requests, showsAll] = [[], [], false];
   looking.clear();
-  for (const id of ["figures", "pools", "requests", "models"]) keep($(id), [], () => "", null, null);
+  $("find-request").value = "";
+  listRequests();
+  for (const id of ["figures", "pools", "models"]) keep($(id), [], () => "", null, null);
   $("board").hidden = true;
   $("leave").hidden = true;
   $("door").hidden = false;

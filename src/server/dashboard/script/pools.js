@@ -219,10 +219,11 @@ function updateCredential(node, one) {
     if (link) node.why.append(" ", el("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, "Open the provider’s page"));
   }
   showLimits(node.limits, one.limits, false);
-  const sums = `${plural(one.requests, "request")}${one.failures ? `, ${whole(one.failures)} failed` : ""}, ${brief(one.tokens)} tokens`;
+  const sums = one.last_used
+    ? `${plural(one.requests, "request")}${one.failures ? `, ${whole(one.failures)} failed` : ""}, ${brief(one.tokens)} tokens`
+    : "not used yet";
   if (node.sums.firstChild?.textContent !== sums) node.sums.replaceChildren(sums, el("br"), node.used);
   if (one.last_used) node.used.dataset.since = one.last_used;
-  else say(node.used, "never used");
   showDeeds(node.deeds, one);
 }
 

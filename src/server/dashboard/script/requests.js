@@ -3,7 +3,7 @@
 /** Requests that are shown before somebody asks for more. */
 const FEW_REQUESTS = 12;
 
-/** Requests that are kept; older ones are found with `llmproxy explain`. */
+/** Requests that are kept; older ones are found by their id. */
 const MOST_REQUESTS = 100;
 
 let requests = [];
@@ -31,6 +31,19 @@ function listRequests() {
   say($("more-requests"), showsAll ? "Show fewer" : `Show ${whole(found.length - shown.length)} more`);
   if (requests.length) say($("no-requests"), "None of the recent requests is like that.");
   keep($("requests"), shown, (request) => request.id, makeRequest, () => {});
+  showOlder(shown.length ? "" : wanted);
+}
+
+/** A whole id that is not in the list is looked for in the journal, which goes further back. */
+function showOlder(wanted) {
+  const node = $("older");
+  const isId = /^[0-9a-f]{32}$/.test(wanted);
+  node.hidden = !isId;
+  if (isId) $("no-requests").hidden = true;
+  if (node.told === wanted) return;
+  node.told = wanted;
+  node.replaceChildren();
+  if (isId) explain(wanted, node);
 }
 
 $("more-requests").addEventListener("click", () => {
