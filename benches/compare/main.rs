@@ -70,7 +70,9 @@ async fn compare() -> Result<()> {
     let gateways = [
         Gateway::start_role("pass", Some(upstream.address))?,
         Gateway::start_role("pass_scan", Some(upstream.address))?,
-        Gateway::start_llmproxy(upstream.address)?,
+        Gateway::start_llmproxy("llmproxy", &[], upstream.address)?,
+        Gateway::start_llmproxy(report::QUIET, &["-q"], upstream.address)?,
+        Gateway::start_llmproxy("llmproxy, all on", &["--log-requests"], upstream.address)?,
     ];
     let mut cells = Vec::new();
     for (workload, connections) in [

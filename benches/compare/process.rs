@@ -45,8 +45,12 @@ impl Gateway {
         Self::start(role, command, None)
     }
 
-    /// Starts the built llmproxy with three keys for the fake upstream.
-    pub(crate) fn start_llmproxy(upstream: SocketAddr) -> Result<Self> {
+    /// Starts the built llmproxy with three keys for the fake upstream, and these options.
+    pub(crate) fn start_llmproxy(
+        name: &'static str,
+        options: &[&str],
+        upstream: SocketAddr,
+    ) -> Result<Self> {
         let home = tempfile::tempdir()?;
         let config = home.path().join("config.toml");
         fs::write(
@@ -65,8 +69,9 @@ impl Gateway {
             .env("LLMPROXY_CACHE_DIR", home.path().join("cache"))
             .arg("--config")
             .arg(&config)
-            .args(["serve", "--port", "0"]);
-        Self::start("llmproxy", command, Some(home))
+            .args(["serve", "--port", "0"])
+            .args(options);
+        Self::start(name, command, Some(home))
     }
 
     fn start(name: &'static str, mut command: Command, home: Option<TempDir>) -> Result<Self> {

@@ -8,6 +8,9 @@ use crate::Result;
 use crate::load::{Sample, Workload};
 use crate::process::{Gateway, llmproxy};
 
+/// llmproxy without a line a request and without a request log: what seeing is compared with.
+pub(crate) const QUIET: &str = "llmproxy, quiet";
+
 /// One workload at one number of connections.
 pub(crate) struct Cell {
     pub workload: Workload,
@@ -53,8 +56,45 @@ pub(crate) fn print(gateways: &[Gateway], cells: &[Cell]) -> Result<()> {
             )?;
         }
     }
+    seeing(out, gateways, cells)?;
     absolute(out, gateways, cells)?;
     processes(out, gateways)
+}
+
+/// What log lines and the request log cost, paired: the same rounds, taken in turns.
+fn seeing(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell]) -> Result<()> {
+    let Some(quiet) = gateways.iter().position(|gateway| gateway.name == QUIET) else {
+        return Ok(());
+    };
+    writeln!(out, "\n## What seeing costs: ratios to `{QUIET}`\n")?;
+    writeln!(
+        out,
+        "| workload | connections | gateway | requests/s | CPU per request |"
+    )?;
+    writeln!(out, "| --- | --: | --- | --: | --: |")?;
+    for cell in cells {
+        let Some(base) = cell.samples.get(quiet) else {
+            continue;
+        };
+        let named = gateways
+            .iter()
+            .map(|gateway| gateway.name)
+            .zip(&cell.samples);
+        for (name, sample) in named {
+            if name == QUIET || !name.starts_with("llmproxy") {
+                continue;
+            }
+            writeln!(
+                out,
+                "| {} | {} | {name} | {} | {} |",
+                cell.workload.name,
+                cell.connections,
+                ratio(per_second(sample), per_second(base)),
+                ratio(per_request(sample), per_request(base)),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn absolute(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell]) -> Result<()> {
@@ -75,7 +115,7 @@ fn absolute(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell])
                 "| {} | {} | {name} | {:.0} | {:.1} | {:.3} | {:.3} | {:.0} |",
                 cell.workload.name,
                 cell.connections,
-                number(sample.requests()) / sample.elapsed.as_secs_f64(),
+                per_second(sample),
                 per_request(sample),
                 millis(sample.latency(50)),
                 millis(sample.latency(99)),
@@ -121,6 +161,10 @@ fn processes(out: &mut impl std::io::Write, gateways: &[Gateway]) -> Result<()> 
         millis(fastest),
     )?;
     Ok(())
+}
+
+fn per_second(sample: &Sample) -> f64 {
+    number(sample.requests()) / sample.elapsed.as_secs_f64()
 }
 
 /// Microseconds of the gateway's CPU time a request.

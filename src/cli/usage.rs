@@ -16,11 +16,15 @@ use crate::state::rows::{UsageKey, UsageSums};
 use crate::time::{Timestamp, parse_duration};
 
 /// Characters of the longest bar.
-const BAR: u64 = 24;
+const BAR: usize = 24;
+
+/// A bar shorter than this says nothing.
+const SHORTEST_BAR: usize = 8;
 
 /// Show requests, tokens and cost
 ///
-/// Days are those of UTC. Cost is at list prices, where they are known.
+/// Days are those of UTC. Cost is at list prices, where they are known. FIRST and TIME are the mean
+/// times to the first content and to the end; a ~ marks tokens that are estimated in part.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   llmproxy usage
@@ -122,7 +126,26 @@ fn print(
         printer.note("nothing was served in that time");
         return Ok(());
     }
-    printer.table(&table(args.by, rows, printer.is_terminal()))
+    let bars = if printer.is_terminal() && args.by == By::Day {
+        room_for_bars(args.by, rows, printer.width())
+    } else {
+        0
+    };
+    printer.table(&table(args.by, rows, bars))
+}
+
+/// How long bars may be beside the numbers.
+fn room_for_bars(by: By, rows: &[(String, UsageSums)], width: Option<usize>) -> usize {
+    let numbers = table(by, rows, 0).render(None, false);
+    let taken = numbers.lines().map(|line| line.chars().count()).max();
+    let room = width
+        .unwrap_or(usize::MAX)
+        .saturating_sub(taken.unwrap_or(0) + 2);
+    if room < SHORTEST_BAR {
+        0
+    } else {
+        room.min(BAR)
+    }
 }
 
 fn document(by: By, since: Timestamp, until: Timestamp, rows: &[(String, UsageSums)]) -> Value {
@@ -138,6 +161,8 @@ fn document(by: By, since: Timestamp, until: Timestamp, rows: &[(String, UsageSu
             );
             row.insert("cost_usd".to_owned(), json!(sums.cost_usd));
             row.insert("estimated".to_owned(), json!(sums.estimated));
+            row.insert("first_token_ms".to_owned(), json!(first_token_ms(sums)));
+            row.insert("duration_ms".to_owned(), json!(duration_ms(sums)));
             Value::Object(row)
         })
         .collect();
@@ -155,13 +180,21 @@ fn csv(by: By, rows: &[(String, UsageSums)]) -> String {
         text.push(',');
         text.push_str(field);
     }
-    text.push_str(",cost_usd,estimated\n");
+    text.push_str(",cost_usd,estimated,first_token_ms,duration_ms\n");
     for (name, sums) in rows {
         text.push_str(&quoted(name));
         for (_, count) in counts(sums) {
             let _ = write!(text, ",{count}");
         }
-        let _ = writeln!(text, ",{},{}", sums.cost_usd, sums.estimated);
+        let shown = |mean: Option<u64>| mean.map_or_else(String::new, |ms| ms.to_string());
+        let _ = writeln!(
+            text,
+            ",{},{},{},{}",
+            sums.cost_usd,
+            sums.estimated,
+            shown(first_token_ms(sums)),
+            shown(duration_ms(sums))
+        );
     }
     text
 }
@@ -181,7 +214,8 @@ fn quoted(value: &str) -> String {
     }
 }
 
-fn table(by: By, rows: &[(String, UsageSums)], with_bars: bool) -> Table {
+/// `bars` is how long the longest is; 0 draws none.
+fn table(by: By, rows: &[(String, UsageSums)], bars: usize) -> Table {
     let mut table = Table::new()
         .column(by.heading())
         .number("REQUESTS")
@@ -191,6 +225,8 @@ fn table(by: By, rows: &[(String, UsageSums)], with_bars: bool) -> Table {
         .number("OUTPUT")
         .number("TOKENS")
         .number("COST $")
+        .number("FIRST")
+        .number("TIME")
         .column("");
     let most = rows.iter().map(|(_, sums)| total(sums)).max().unwrap_or(0);
     let unless_zero = |count: u64| match count {
@@ -199,11 +235,6 @@ fn table(by: By, rows: &[(String, UsageSums)], with_bars: bool) -> Table {
     };
     for (name, sums) in rows {
         let estimated = if sums.estimated > 0 { "~" } else { "" };
-        let bar = if with_bars && by == By::Day {
-            bar(total(sums), most)
-        } else {
-            String::new()
-        };
         table.row([
             Cell::from(name.as_str()),
             Cell::from(sums.requests.to_string()),
@@ -217,19 +248,38 @@ fn table(by: By, rows: &[(String, UsageSums)], with_bars: bool) -> Table {
             } else {
                 String::new()
             }),
-            Cell::styled(bar, Style::Good),
+            Cell::from(seconds(first_token_ms(sums))),
+            Cell::from(seconds(duration_ms(sums))),
+            Cell::styled(bar(total(sums), most, bars), Style::Good),
         ]);
     }
     table
 }
 
 /// A bar that is there for everything that is not nothing.
-fn bar(part: u64, most: u64) -> String {
-    if part == 0 || most == 0 {
+fn bar(part: u64, most: u64, longest: usize) -> String {
+    if part == 0 || most == 0 || longest == 0 {
         return String::new();
     }
-    let length = u128::from(part) * u128::from(BAR) / u128::from(most);
+    let length = u128::from(part) * longest as u128 / u128::from(most);
     "█".repeat(usize::try_from(length).unwrap_or(0).max(1))
+}
+
+/// The mean time to the first content, of the requests that had any.
+const fn first_token_ms(sums: &UsageSums) -> Option<u64> {
+    sums.first_token_ms.checked_div(sums.first_tokens)
+}
+
+/// The mean time to the end.
+const fn duration_ms(sums: &UsageSums) -> Option<u64> {
+    sums.duration_ms.checked_div(sums.timed)
+}
+
+/// `0.42s`, to the hundredth.
+fn seconds(ms: Option<u64>) -> String {
+    ms.map_or_else(String::new, |ms| {
+        format!("{}.{:02}s", ms / 1000, ms % 1000 / 10)
+    })
 }
 
 fn counts(sums: &UsageSums) -> [(&'static str, u64); 8] {
@@ -303,6 +353,10 @@ mod tests {
             prompt_tokens: tokens,
             completion_tokens: 2,
             cost_usd: 0.5,
+            timed: 1,
+            duration_ms: 1500,
+            first_tokens: 1,
+            first_token_ms: 420,
             ..UsageSums::default()
         };
         (key, sums)
@@ -339,6 +393,7 @@ mod tests {
                 "model": "gemini/pro", "requests": 1, "failures": 0, "prompt_tokens": 100,
                 "cached_tokens": 0, "cache_write_tokens": 0, "completion_tokens": 2,
                 "reasoning_tokens": 0, "total_tokens": 102, "cost_usd": 0.5, "estimated": 0,
+                "first_token_ms": 420, "duration_ms": 1500,
             })
         );
     }
@@ -357,19 +412,31 @@ mod tests {
         assert_eq!(
             text,
             "provider,requests,failures,prompt_tokens,cached_tokens,cache_write_tokens,\
-             completion_tokens,reasoning_tokens,total_tokens,cost_usd,estimated\n\
-             gemini,3,0,130,0,0,6,0,136,1.5,0\n"
+             completion_tokens,reasoning_tokens,total_tokens,cost_usd,estimated,first_token_ms,\
+             duration_ms\n\
+             gemini,3,0,130,0,0,6,0,136,1.5,0,420,1500\n"
         );
     }
 
     #[test]
     fn bars_are_drawn_on_terminals_only() {
         let days = summed(rows(), By::Day);
-        let drawn = |with_bars| table(By::Day, &days, with_bars).render(None, false);
-        assert!(drawn(true).contains(&"█".repeat(24)), "{}", drawn(true));
-        assert!(!drawn(false).contains('█'));
-        assert_eq!(bar(1, u64::MAX), "█");
-        assert_eq!(bar(0, 5), "");
+        let drawn = |bars| table(By::Day, &days, bars).render(None, false);
+        assert!(drawn(24).contains(&"█".repeat(24)), "{}", drawn(24));
+        assert!(!drawn(0).contains('█'));
+        assert_eq!(bar(1, u64::MAX, 24), "█");
+        assert_eq!(bar(0, 5, 24), "");
+    }
+
+    #[test]
+    fn bars_take_the_room_that_the_numbers_leave() {
+        let days = summed(rows(), By::Day);
+        let taken = table(By::Day, &days, 0).render(None, false);
+        let taken = taken.lines().map(str::len).max().unwrap_or(0);
+        for (width, bars) in [(taken + 100, 24), (taken + 12, 10), (taken, 0)] {
+            assert_eq!(room_for_bars(By::Day, &days, Some(width)), bars, "{width}");
+        }
+        assert_eq!(room_for_bars(By::Day, &days, None), 24);
     }
 
     #[test]

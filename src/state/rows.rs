@@ -78,6 +78,12 @@ pub struct UsageSums {
     pub cost_usd: f64,
     /// Requests whose tokens were estimated because the provider did not report them.
     pub estimated: u64,
+    /// Requests whose duration is in `duration_ms`.
+    pub timed: u64,
+    pub duration_ms: u64,
+    /// Requests whose time to the first content byte is in `first_token_ms`.
+    pub first_tokens: u64,
+    pub first_token_ms: u64,
     pub last_used: Timestamp,
 }
 
@@ -92,6 +98,10 @@ impl AddAssign<&Self> for UsageSums {
         add(&mut self.completion_tokens, more.completion_tokens);
         add(&mut self.reasoning_tokens, more.reasoning_tokens);
         add(&mut self.estimated, more.estimated);
+        add(&mut self.timed, more.timed);
+        add(&mut self.duration_ms, more.duration_ms);
+        add(&mut self.first_tokens, more.first_tokens);
+        add(&mut self.first_token_ms, more.first_token_ms);
         self.cost_usd += more.cost_usd;
         self.last_used = self.last_used.max(more.last_used);
     }

@@ -154,15 +154,16 @@ impl Telemetry {
             .credential
             .as_ref()
             .map_or("-", CredentialId::as_str);
-        let duration_ms = u64::try_from(request.duration.as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = millis(request.duration);
         let tokens = request.usage.map_or(0, |usage| usage.total());
-        tracing::debug!(
+        tracing::info!(
             request = %id,
             client = %request.client,
             provider,
             model,
             credential,
             status = request.status,
+            ending = request.ending.as_str(),
             attempts = request.attempts,
             duration_ms,
             tokens,
@@ -193,6 +194,10 @@ impl JournalRate {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn sums(request: &Finished, now: Timestamp) -> UsageSums {
     let usage = request.usage.unwrap_or_default();
     UsageSums {
@@ -205,6 +210,10 @@ fn sums(request: &Finished, now: Timestamp) -> UsageSums {
         reasoning_tokens: usage.reasoning,
         cost_usd: request.cost_usd.unwrap_or(0.0),
         estimated: u64::from(usage.estimated),
+        timed: 1,
+        duration_ms: millis(request.duration),
+        first_tokens: u64::from(request.first_token.is_some()),
+        first_token_ms: request.first_token.map_or(0, millis),
         last_used: now,
     }
 }

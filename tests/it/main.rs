@@ -22,6 +22,7 @@ mod dialects;
 mod doctor;
 mod endurance;
 mod errors;
+mod exposition;
 mod fake;
 mod fake_itself;
 mod faults;

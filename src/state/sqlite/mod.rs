@@ -24,6 +24,9 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// Databases up to this size are checked whole when opened; it takes about 10 ms for each 16 MiB.
 const MAX_CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
+/// How often what is old is cleared away; opening does so as well.
+const CLEAR_EVERY: Duration = Duration::from_hours(6);
+
 /// One connection, in a file or in memory.
 pub(super) struct Database {
     connection: Connection,
@@ -31,6 +34,8 @@ pub(super) struct Database {
     file: Option<(PathBuf, Identity)>,
     /// Tells our own changes from those of other processes.
     writer: i64,
+    /// When what is old was last cleared away.
+    cleared: Timestamp,
 }
 
 /// Which file a path leads to, to notice when another one lies there.
@@ -73,7 +78,10 @@ impl Database {
             self.reopen()?;
         }
         match self.commit(batch) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.clear_away(Timestamp::now());
+                Ok(())
+            }
             Err(error) if is_corrupt(&error) => {
                 self.reopen()?;
                 self.commit(batch).map_err(|error| failed(&error))
@@ -119,6 +127,17 @@ impl Database {
         queries::sessions(&self.connection, since, limit).map_err(|error| failed(&error))
     }
 
+    /// What cannot be cleared away now can be next time.
+    fn clear_away(&mut self, now: Timestamp) {
+        if now.since(self.cleared) < CLEAR_EVERY {
+            return;
+        }
+        self.cleared = now;
+        if let Err(error) = schema::clear_away(&mut self.connection, now) {
+            tracing::debug!("the state cannot be cleared of what is old: {error}");
+        }
+    }
+
     fn commit(&mut self, batch: &Batch) -> rusqlite::Result<()> {
         let transaction = self
             .connection
@@ -147,6 +166,12 @@ impl Database {
         if fs::metadata(path).is_ok_and(|seen| seen.len() <= MAX_CHECKED_BYTES) {
             check(&connection)?;
         }
+        if fs::metadata(path).is_ok_and(|seen| seen.len() == 0) {
+            // It has to be said before there is anything in the file.
+            connection
+                .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+                .map_err(Fault::from)?;
+        }
         connection
             .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
             .map_err(Fault::from)?;
@@ -161,6 +186,7 @@ impl Database {
             connection,
             file: Some((path.to_owned(), identity(path))),
             writer: fastrand::i64(1..),
+            cleared: Timestamp::now(),
         })
     }
 
@@ -196,6 +222,7 @@ impl Database {
             connection,
             file: None,
             writer: fastrand::i64(1..),
+            cleared: Timestamp::now(),
         }
     }
 

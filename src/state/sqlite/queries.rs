@@ -22,6 +22,10 @@ pub(super) const ADD_USAGE: &str = "ON CONFLICT DO UPDATE SET
     reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
     cost_usd = cost_usd + excluded.cost_usd,
     estimated = estimated + excluded.estimated,
+    timed = timed + excluded.timed,
+    duration_ms = duration_ms + excluded.duration_ms,
+    first_tokens = first_tokens + excluded.first_tokens,
+    first_token_ms = first_token_ms + excluded.first_token_ms,
     last_used_ms = MAX(last_used_ms, excluded.last_used_ms)";
 
 /// Writes a batch; all its credential states get one version.
@@ -34,7 +38,8 @@ pub(super) fn write(
         write_credentials(transaction, batch, writer)?;
     }
     let mut add = transaction.prepare_cached(&format!(
-        "INSERT INTO usage VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16) {ADD_USAGE}"
+        "INSERT INTO usage VALUES
+             (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) {ADD_USAGE}"
     ))?;
     for (key, sums) in &batch.usage {
         add.execute(params![
@@ -54,6 +59,10 @@ pub(super) fn write(
             sums.cost_usd,
             signed(sums.estimated),
             sums.last_used.as_millis(),
+            signed(sums.timed),
+            signed(sums.duration_ms),
+            signed(sums.first_tokens),
+            signed(sums.first_token_ms),
         ])?;
     }
     let mut append = transaction.prepare_cached(
@@ -183,7 +192,8 @@ pub(super) fn usage(
     let mut select = connection.prepare_cached(
         "SELECT hour, provider, model, credential, fingerprint, client, requests, failures,
              prompt_tokens, cached_tokens, cache_write_tokens, completion_tokens,
-             reasoning_tokens, cost_usd, estimated, last_used_ms
+             reasoning_tokens, cost_usd, estimated, last_used_ms, timed, duration_ms,
+             first_tokens, first_token_ms
          FROM usage WHERE hour >= ?1 AND hour <= ?2 ORDER BY hour",
     )?;
     // The last moment that still belongs to the range.
@@ -214,6 +224,10 @@ fn read_usage(row: &Row<'_>) -> rusqlite::Result<(UsageKey, UsageSums)> {
         cost_usd: row.get(13)?,
         estimated: count(14)?,
         last_used: Timestamp::from_millis(row.get(15)?),
+        timed: count(16)?,
+        duration_ms: count(17)?,
+        first_tokens: count(18)?,
+        first_token_ms: count(19)?,
     };
     Ok((key, sums))
 }

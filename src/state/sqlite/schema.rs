@@ -7,7 +7,8 @@ use crate::time::Timestamp;
 
 /// One step for each version of the schema: version `n` is reached by the first `n` of them.
 /// Released steps are never changed.
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE credential_state (
     provider TEXT NOT NULL, fingerprint TEXT NOT NULL, class TEXT NOT NULL, kind TEXT NOT NULL,
@@ -38,16 +39,29 @@ CREATE TABLE session (
     PRIMARY KEY (provider, session)
 ) WITHOUT ROWID;
 CREATE INDEX session_used ON session (used_ms);
-"];
+",
+    "
+ALTER TABLE usage ADD COLUMN timed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN duration_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN first_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN first_token_ms INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Usage older than this is kept by the day.
 const HOURS_KEPT: i64 = 40 * 24;
+
+/// Usage older than this is forgotten: two years.
+const MAX_HOURS: i64 = 731 * 24;
 
 /// Cleared states are remembered this long, for processes that slept meanwhile.
 const TOMBSTONE_MS: i64 = 7 * 86_400_000;
 
 /// Sessions end an hour after their last request; a day leaves room for clocks that jump.
 const SESSION_MS: i64 = 86_400_000;
+
+/// Free pages given back at once: 4 MiB, some milliseconds.
+const PAGES: u32 = 1024;
 
 /// Whether the schema is one we know.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +98,18 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
     Ok(Schema::Current)
 }
 
+/// Clears away what is old, and gives the room back in small steps. Nobody waits for it: requests
+/// are recorded in memory, and the writer does this between two batches.
+pub(super) fn clear_away(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tidy(&transaction, now)?;
+    transaction.commit()?;
+    let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(())
+}
+
 fn tidy(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     transaction.execute(
         "DELETE FROM credential_state WHERE value IS NULL AND updated_ms < ?1",
@@ -100,7 +126,8 @@ fn tidy(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
             "INSERT INTO usage SELECT hour / 24 * 24, provider, model, credential, fingerprint,
                  client, SUM(requests), SUM(failures), SUM(prompt_tokens), SUM(cached_tokens),
                  SUM(cache_write_tokens), SUM(completion_tokens), SUM(reasoning_tokens),
-                 SUM(cost_usd), SUM(estimated), MAX(last_used_ms)
+                 SUM(cost_usd), SUM(estimated), MAX(last_used_ms), SUM(timed),
+                 SUM(duration_ms), SUM(first_tokens), SUM(first_token_ms)
              FROM usage WHERE {old} GROUP BY 1, 2, 3, 4, 5, 6
              {}",
             super::queries::ADD_USAGE
@@ -108,5 +135,7 @@ fn tidy(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
         params![before],
     )?;
     transaction.execute(&format!("DELETE FROM usage WHERE {old}"), params![before])?;
+    let forgotten = UsageKey::hour_of(now) - MAX_HOURS;
+    transaction.execute("DELETE FROM usage WHERE hour < ?1", params![forgotten])?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::state::rows::{
     CredentialKey, CredentialRow, JournalRow, SessionRow, UsageKey, UsageSums,
 };
+use crate::state::sqlite::schema;
 use crate::state::{Backend, Notice, State};
 use crate::time::Timestamp;
 
@@ -94,6 +95,65 @@ fn what_was_recorded_is_there_after_a_restart() {
     assert_eq!(usage, [(usage_key(UsageKey::hour_of(NOW)), sums(3))]);
     let sessions = state.sessions(NOW, 10).expect("readable");
     assert_eq!(sessions[0].session, u64::MAX);
+}
+
+#[test]
+fn a_state_of_an_older_version_gains_what_is_new() {
+    let (_dir, path) = temporary();
+    fs::create_dir_all(path.parent().expect("a directory")).expect("created");
+    let older = rusqlite::Connection::open(&path).expect("a database");
+    older.execute_batch(schema::STEPS[0]).expect("its tables");
+    let hour = UsageKey::hour_of(NOW);
+    older
+        .execute_batch(&format!(
+            "INSERT INTO usage VALUES ({hour},'openai','gpt-5','openai/1','f1','laptop',
+                 2,0,20,0,0,0,0,0.5,0,0);
+             PRAGMA user_version = 1"
+        ))
+        .expect("its rows");
+    drop(older);
+    let state = sound(&path);
+    let timed = UsageSums {
+        timed: 1,
+        duration_ms: 300,
+        first_tokens: 1,
+        first_token_ms: 100,
+        ..sums(1)
+    };
+    state.record_usage(usage_key(hour), &timed);
+    state.flush(PATIENCE).expect("written");
+    let (_, added) = &state
+        .usage(Timestamp::from_millis(0), NOW)
+        .expect("readable")[0];
+    assert_eq!(
+        (added.requests, added.timed, added.duration_ms),
+        (3, 1, 300)
+    );
+    assert_eq!((added.first_tokens, added.first_token_ms), (1, 100));
+}
+
+#[test]
+fn what_is_cleared_away_gives_its_room_back() {
+    let (_dir, path) = temporary();
+    drop(sound(&path));
+    let mut connection = rusqlite::Connection::open(&path).expect("a database");
+    let pages = |connection: &rusqlite::Connection| -> i64 {
+        connection
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .expect("a count")
+    };
+    let hour = UsageKey::hour_of(NOW) - 800 * 24;
+    connection
+        .execute_batch(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+             INSERT INTO usage SELECT {hour}, 'p', 'model-' || i, 'p/1', 'f', 'laptop',
+                 1,0,0,0,0,0,0,0,0,0,0,0,0,0 FROM n"
+        ))
+        .expect("rows");
+    let before = pages(&connection);
+    schema::clear_away(&mut connection, NOW).expect("cleared");
+    let after = pages(&connection);
+    assert!(after < before / 2, "{before} pages, then {after}");
 }
 
 #[test]
