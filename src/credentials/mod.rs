@@ -20,6 +20,9 @@ use crate::ids::CredentialId;
 use crate::secret::{Fingerprint, FingerprintKey, Secret};
 use crate::time::Timestamp;
 
+/// The member of a credential's file that says: try it although its provider has closed.
+const DEFIES_CLOSING: &str = "defies_closing";
+
 /// One API key or one account of one provider.
 #[derive(Clone)]
 pub struct Credential {
@@ -108,6 +111,16 @@ impl Credential {
             updated: None,
             extra: Map::new(),
         }
+    }
+
+    /// `true` if its owner wants it tried although its provider has closed.
+    pub fn defies_closing(&self) -> bool {
+        self.extra.get(DEFIES_CLOSING) == Some(&Value::Bool(true))
+    }
+
+    /// Has it tried although its provider has closed.
+    pub fn defy_closing(&mut self) {
+        self.extra.insert(DEFIES_CLOSING.to_owned(), true.into());
     }
 
     /// How it authenticates.

@@ -463,13 +463,22 @@ impl LiveAccount {
             OAuthError::GrantRefused(reason) => reason.clone(),
             other => other.to_string(),
         };
-        let mut refused = account.clone();
-        refused.expired_reason = Some(reason.clone());
-        if let Err(error) = self.write(refused.clone(), now).await {
+        Err(self.refuse(account.clone(), reason, now).await)
+    }
+
+    /// Notes that the account needs a new log-in, and why.
+    pub async fn refuse(
+        self: &Arc<Self>,
+        mut account: Account,
+        reason: String,
+        now: Timestamp,
+    ) -> RefreshError {
+        account.expired_reason = Some(reason.clone());
+        if let Err(error) = self.write(account.clone(), now).await {
             tracing::warn!(credential = %self.id, "cannot note that {} needs a log-in: {error}", self.id);
         }
-        self.lock().account = refused;
-        Err(RefreshError::NeedsLogin(reason))
+        self.lock().account = account;
+        RefreshError::NeedsLogin(reason)
     }
 
     async fn lock_between_processes(

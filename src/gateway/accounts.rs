@@ -338,6 +338,23 @@ pub async fn renewed(
     Ok(holder.pass(Some(token)))
 }
 
+/// What it means that the vendor refused a token that was just renewed, where that is final: the
+/// account needs a new log-in. `None` where another time may do.
+pub async fn refused_anew(
+    runtime: &ProviderRuntime,
+    id: &CredentialId,
+    failure: &Failure,
+) -> Option<Unready> {
+    let holder = runtime.holders.get(id)?;
+    let live = &holder.account()?.live;
+    if !runtime.adapter.spec().oauth?.fresh_refusal_is_final {
+        return None;
+    }
+    let reason = failure.message.clone();
+    let error = live.refuse(live.account(), reason, Timestamp::now()).await;
+    Some(unready(runtime, id, error))
+}
+
 /// The account anew after the vendor proved what is known of it wrong: the fact is forgotten and
 /// the first steps are taken again. `None` for keys, and where it was not known at all.
 pub async fn without_fact(

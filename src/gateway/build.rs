@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -133,7 +134,8 @@ pub fn pools(
     let pools = by_provider.into_iter().filter_map(|(id, credentials)| {
         let settings = config.providers.get(&id).unwrap_or(&unset);
         let adapter = adapter(&id, settings).ok().filter(|_| settings.enabled)?;
-        let rules = pool_settings(&id, config, adapter, settings);
+        let mut rules = pool_settings(&id, config, adapter, settings);
+        add_account_limit(&mut rules, adapter, &credentials);
         let grades = grades(adapter, settings);
         let members = credentials.into_iter();
         let members = members.map(|one| member(one, one.tier(), key, grades));
@@ -197,14 +199,10 @@ fn runtime(
             source,
         }
     })?;
+    let mut rules = pool_settings(id, parts.config, adapter, settings);
+    add_account_limit(&mut rules, adapter, &credentials);
     let pool = previous.map_or_else(
-        || {
-            Pool::new(
-                id.clone(),
-                pool_settings(id, parts.config, adapter, settings),
-                fastrand::u64(..),
-            )
-        },
+        || Pool::new(id.clone(), rules.clone(), fastrand::u64(..)),
         |previous| Arc::clone(&previous.pool),
     );
     let timeouts = &parts.config.timeouts;
@@ -219,11 +217,7 @@ fn runtime(
             ..member(credential, tier, parts.fingerprint_key, grades)
         }
     });
-    pool.configure(
-        pool_settings(id, parts.config, adapter, settings),
-        members.collect(),
-        parts.now,
-    );
+    pool.configure(rules, members.collect(), parts.now);
     Ok(Some(ProviderRuntime {
         id: id.clone(),
         adapter,
@@ -305,7 +299,7 @@ fn closed(
     let spec = adapter.spec();
     let closed = spec.closed_to(credential.account().is_some())?;
     let sentence = || format!("{}: {}", closed.sentence(spec.title), closed.instead);
-    (!settings.is_elsewhere()).then(sentence)
+    (!settings.is_elsewhere() && !credential.defies_closing()).then(sentence)
 }
 
 /// The live account of a credential; `None` for keys, and where the provider has no log-in.
@@ -493,6 +487,26 @@ fn patterns(patterns: &[Pattern]) -> Vec<String> {
         .collect()
 }
 
+/// What the vendor is known to allow its accounts, where the user sets no windows. Where there are
+/// keys too, it would hold for them, and the vendor's own refusals must do.
+fn add_account_limit(
+    rules: &mut pool::Settings,
+    adapter: &'static dyn Provider,
+    credentials: &[&Credential],
+) {
+    let requests = adapter.spec().account_rpm;
+    let has_own = requests == 0 || !rules.windows.is_empty();
+    if !has_own && credentials.iter().all(|one| one.account().is_some()) {
+        rules.windows.push(pool::WindowSpec {
+            models: Vec::new(),
+            requests,
+            tokens: 0,
+            every: Duration::from_mins(1),
+            anchor: pool::Anchor::Rolling,
+        });
+    }
+}
+
 fn window(window: &crate::config::limits::Window) -> pool::WindowSpec {
     pool::WindowSpec {
         models: patterns(&window.models),
@@ -523,5 +537,38 @@ fn cap(cap: &crate::config::limits::Cap) -> pool::CapSpec {
             ConfigCapCooldown::Offset(wait) => pool::CapCooldown::Offset(wait),
             ConfigCapCooldown::QuotaReset => pool::CapCooldown::QuotaReset,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Account;
+    use crate::ids::CredentialId;
+    use crate::secret::Secret;
+
+    #[test]
+    fn what_a_vendor_allows_its_accounts_is_counted_unless_there_are_keys() {
+        let id = |text| CredentialId::parse(text).expect("an id");
+        let account = Account {
+            access_token: Some(Secret::new("at")),
+            ..Account::default()
+        };
+        let account = Credential::oauth(id("qwen_code/1"), Source::Store, account);
+        let key = Credential::api_key(id("qwen_code/2"), Source::Store, Secret::new("sk-1"));
+        let key_of_fingerprints = FingerprintKey::new(&[7; 32]);
+        let windows = |credentials: &[Credential]| {
+            let pools = pools(&Config::default(), credentials, &key_of_fingerprints);
+            pools.into_iter().next().map(|(_, rules, _)| rules.windows)
+        };
+        let minute = windows(std::slice::from_ref(&account)).expect("a pool");
+        let [window] = minute.as_slice() else {
+            panic!("one window: {minute:?}");
+        };
+        assert_eq!(
+            (window.requests, window.every),
+            (60, Duration::from_mins(1))
+        );
+        assert_eq!(windows(&[account, key]), Some(Vec::new()));
     }
 }

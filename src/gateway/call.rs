@@ -74,8 +74,14 @@ impl Caller<'_> {
         {
             Some(renewed) => {
                 self.note_renewal(credential, "the provider refused it", asked);
-                self.call_with(&renewed).await
+                outcome = self.call_with(&renewed).await;
             }
+            None => return outcome,
+        }
+        let refused = outcome.as_ref().err().filter(|lost| is_refused(lost));
+        let Some(lost) = refused else { return outcome };
+        match accounts::refused_anew(runtime, credential, &lost.failure).await {
+            Some(final_word) => Err(unready(final_word)),
             None => outcome,
         }
     }

@@ -80,7 +80,7 @@ fn chat(body: Bytes, model: &str, quirks: &Quirks) -> Bytes {
     }
     let thinks = thinks(&members, model, quirks);
     if let Some(raw) = members.raw("messages")
-        && let Some(messages) = messages::adapt(raw, quirks, thinks)
+        && let Some(messages) = messages::adapt(raw, quirks, model, thinks)
     {
         members.set("messages", messages);
     }
@@ -98,6 +98,7 @@ fn may_concern(body: &[u8], model: &str, quirks: &Quirks) -> bool {
     };
     limit
         || quirks.no_developer_role && has("\"developer\"")
+        || quirks.pictures.are_refused_by(model) && has("\"image_url\"")
         || quirks.no_message_names && has("\"name\"")
         || quirks.renamed.iter().any(|(name, _)| has(name))
         || refused(model, quirks).any(has)

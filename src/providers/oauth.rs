@@ -28,6 +28,9 @@ pub struct OAuthSpec {
     pub pace: Option<Pace>,
     pub redirect: Redirect,
     pub client_auth: ClientAuth,
+    /// A token that is refused although it was just renewed means that the account needs a new
+    /// log-in.
+    pub fresh_refusal_is_final: bool,
     /// How long before its end an access token is renewed, in seconds.
     pub refresh_lead_secs: u64,
 }

@@ -33,6 +33,8 @@ pub struct Quirks {
     pub refused_in_tools: &'static [&'static str],
     /// The most answer tokens it takes, by model: `(part of the model name, tokens)`.
     pub max_output: &'static [(&'static str, u64)],
+    /// Which models take pictures.
+    pub pictures: Pictures,
     /// What embedding requests must hold: `(part of the model name, member, its JSON)`.
     pub embedding_defaults: &'static [(&'static str, &'static str, &'static str)],
 }
@@ -46,6 +48,30 @@ pub enum TokenLimit {
     MaxCompletionTokens,
     /// `max_completion_tokens` is refused or ignored.
     MaxTokens,
+}
+
+/// Which of a vendor's models take pictures. To others a word is sent in a picture's place: they
+/// would refuse the whole conversation.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Pictures {
+    /// All, as far as is known.
+    All,
+    /// All but those with one of these in their names.
+    AllBut(&'static [&'static str]),
+    /// Only those with one of these in their names.
+    Only(&'static [&'static str]),
+}
+
+impl Pictures {
+    /// `true` if a model (in lower case) refuses them.
+    pub fn are_refused_by(self, model: &str) -> bool {
+        let has = |part: &&str| model.contains(part);
+        match self {
+            Self::All => false,
+            Self::AllBut(parts) => parts.iter().any(has),
+            Self::Only(parts) => !parts.iter().any(has),
+        }
+    }
 }
 
 /// How a vendor's models are told to think, where `reasoning_effort` alone does not do it.
@@ -122,6 +148,7 @@ impl Quirks {
         tool_ids: IdRule::Any,
         refused_in_tools: &[],
         max_output: &[],
+        pictures: Pictures::All,
         embedding_defaults: &[],
     };
 

@@ -46,6 +46,8 @@ pub struct Spec {
     pub oauth: Option<&'static OAuthSpec>,
     /// Requests at once that it takes of one credential; 0: it does not say.
     pub max_concurrent: u32,
+    /// Requests a minute that it takes of one account; 0: it does not say.
+    pub account_rpm: u64,
     /// Beginnings of the names of models that do better when what they thought before they called tools
     /// comes back with the call, where the client dropped it.
     pub remembers: &'static [&'static str],
@@ -171,14 +173,14 @@ pub enum KeySign {
 }
 
 impl Closed {
-    /// What has ended, for people: `iFlow closed its service on 2026-04-17`.
+    /// What has ended, for people: `iFlow's service has been closed since 2026-04-17`.
     pub fn sentence(&self, title: &str) -> String {
         let what = if self.only_accounts {
-            "the log-in of its free accounts"
+            "log-in of free accounts"
         } else {
-            "its service"
+            "service"
         };
-        format!("{title} closed {what} on {}", self.since)
+        format!("{title}'s {what} has been closed since {}", self.since)
     }
 }
 
@@ -246,6 +248,7 @@ impl Spec {
             is_oauth: false,
             oauth: None,
             max_concurrent: 0,
+            account_rpm: 0,
             remembers: &[],
             enveloped: false,
             offers: Offers::NONE,

@@ -89,11 +89,13 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
     let way = way::choose(&boot, &named, args)?;
     let closed = way::closed(&boot, &named, matches!(way, Way::LogIn));
     if let Some(closed) = closed {
-        way::refuse_closed(&named, closed, args.yes, &context.printer)?;
+        way::confirm_closed(&named, closed, args.yes, &context.printer)?;
     }
     consent(&named, args, context)?;
     let (piped, endpoint) = match (way, spec.oauth) {
-        (Way::LogIn, Some(oauth)) => return login::run(&boot, &named, oauth, args, context),
+        (Way::LogIn, Some(oauth)) => {
+            return login::run(&boot, &named, oauth, args, context);
+        }
         (Way::LogIn, None) => (None, None),
         (Way::Key { secret, endpoint }, _) => (secret, endpoint),
     };
@@ -114,17 +116,23 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
         confirm_replacement(&boot, id, &secret, args.yes)?;
     }
     let facts = endpoint.map_or_else(serde_json::Map::new, |endpoint| endpoint.facts());
-    if !args.no_verify && closed.is_none() {
+    let adopt = |credential: &mut Credential| {
+        credential.extra.extend(facts.clone());
+        if closed.is_some() {
+            credential.defy_closing();
+        }
+    };
+    if !args.no_verify {
         let id = CredentialId::new(&named.id, "candidate");
         let id = id.map_err(|error| Failure::usage(error.to_string(), "give it a --label"))?;
-        let candidate = Credential {
+        let mut candidate = Credential {
             proxy: args.proxy.clone(),
-            extra: facts.clone(),
             ..Credential::api_key(id, Source::Store, secret.clone())
         };
+        adopt(&mut candidate);
         verify::check(&boot, &named, &candidate, context)?;
     }
-    let (credential, change) = store(&boot, &named, &secret, facts, args)?;
+    let (credential, change) = store(&boot, &named, &secret, adopt, args)?;
     // A key that is added anew is no longer what was held against it.
     creds::forgive(context, &credential.id)?;
     let line = match change {
@@ -146,6 +154,7 @@ pub(super) fn run(args: &AddArgs, context: &Context) -> Result<(), Failure> {
         }
     };
     context.printer.line(&line)?;
+    way::tell_endpoint(&boot, &named, &credential, &context.printer);
     tell_twins(&boot, &credential, &secret, context);
     Ok(())
 }
@@ -235,7 +244,7 @@ fn store(
     boot: &Boot,
     named: &Named,
     secret: &Secret,
-    facts: serde_json::Map<String, serde_json::Value>,
+    adopt: impl FnOnce(&mut Credential),
     args: &AddArgs,
 ) -> Result<(Credential, Change), Failure> {
     let label = args.label.as_deref();
@@ -264,7 +273,7 @@ fn store(
     };
     credential.id = id.unwrap_or(credential.id);
     credential.material = Material::ApiKey(secret.clone());
-    credential.extra.extend(facts);
+    adopt(&mut credential);
     credential.disabled = false;
     credential.updated = Some(now);
     credential.label = args.label.clone().or(credential.label);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Context;
 use crate::cli::boot::{self, Boot};
-use crate::cli::creds;
+use crate::cli::creds::{self, way};
 use crate::cli::exit::Failure;
 use crate::cli::output::Style;
 use crate::cli::table::{Cell, Table};
@@ -97,6 +97,7 @@ pub(super) fn run(args: &ImportArgs, context: &Context) -> Result<(), Failure> {
         ));
     }
     context.printer.table(&table(&findings, &found.unusable))?;
+    warn_closed(&boot, &findings, context);
     if args.dry_run {
         context.printer.note("nothing was written (--dry-run)");
     }
@@ -186,6 +187,7 @@ fn environment(boot: &Boot) -> Found {
     found.candidates.extend(keys.map(|key| Candidate {
         credential: key.clone(),
         place: "the environment".to_owned(),
+        remark: None,
     }));
     found
 }
@@ -227,8 +229,27 @@ fn variables_of(file: &Path, paths: &Paths) -> Result<Found, String> {
         .extend(keys.into_iter().map(|credential| Candidate {
             credential,
             place: place.clone(),
+            remark: None,
         }));
     Ok(found)
+}
+
+/// Says which of what was found belongs to services that have ended.
+fn warn_closed(boot: &Boot, findings: &[Finding], context: &Context) {
+    let mut said = Vec::new();
+    for credential in findings.iter().filter_map(|one| one.credential.as_ref()) {
+        let Ok(named) = creds::provider(boot, credential.id.provider()) else {
+            continue;
+        };
+        let closed = way::closed(boot, &named, credential.account().is_some());
+        if let Some(closed) = closed.filter(|_| !said.contains(&named.id)) {
+            let sentence = closed.sentence(named.adapter.spec().title);
+            context
+                .printer
+                .warn(&format!("{sentence}: {}", closed.instead));
+            said.push(named.id);
+        }
+    }
 }
 
 fn absorb(found: &mut Found, more: Found) {
@@ -262,7 +283,11 @@ fn table(findings: &[Finding], unusable: &[Unusable]) -> Table {
     for finding in findings {
         let (word, style, why) = match finding.grade {
             Grade::Duplicate => ("duplicate", Style::Dim, "it is there already"),
-            Grade::Taken => ("taken", Style::Good, ""),
+            Grade::Taken => (
+                "taken",
+                Style::Good,
+                finding.remark.as_deref().unwrap_or(""),
+            ),
             Grade::Updated => ("updated", Style::Good, "its tokens are later ones"),
         };
         table.row([

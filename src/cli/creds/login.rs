@@ -50,8 +50,11 @@ pub(super) fn run(
                 None
             }
         };
-        let draft = keep::draft(named, &client, args, tokens, name)?;
-        if args.no_verify || way::closed(boot, named, true).is_some() {
+        let mut draft = keep::draft(named, &client, args, tokens, name)?;
+        if way::closed(boot, named, true).is_some() {
+            draft.defy_closing();
+        }
+        if args.no_verify {
             return Ok((draft, None));
         }
         let spinner = spinner(printer, "setting the account up");

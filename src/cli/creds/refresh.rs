@@ -75,8 +75,16 @@ fn refresh(boot: &Boot, credential: &Credential, context: &Context) -> Result<St
             format!("`llmproxy creds remove {id}`"),
         ));
     };
-    if let Some(closed) = way::closed(boot, &named, true) {
-        way::refuse_closed(&named, closed, false, &context.printer)?;
+    if let Some(closed) = way::closed(boot, &named, true)
+        && !credential.defies_closing()
+    {
+        return Err(Failure::failed(
+            closed.sentence(named.adapter.spec().title),
+            format!(
+                "{}; `llmproxy creds enable {id} --yes` has it tried",
+                closed.instead
+            ),
+        ));
     }
     let settings = boot.loaded.config.providers.get(&named.id);
     let overrides = settings

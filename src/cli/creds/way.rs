@@ -9,6 +9,8 @@ use crate::cli::exit::Failure;
 use crate::cli::output::Printer;
 use crate::cli::prompt;
 use crate::config::provider::Provider;
+use crate::credentials::{Credential, Material};
+use crate::providers::account::AccountView;
 use crate::providers::qwen_code::endpoint::{self, Endpoint};
 use crate::providers::spec::Closed;
 use crate::secret::Secret;
@@ -77,16 +79,18 @@ pub(super) fn closed<'n>(boot: &Boot, named: &'n Named, is_account: bool) -> Opt
     closed.filter(|_| !settings.is_some_and(Provider::is_elsewhere))
 }
 
-/// Says what has ended; goes on only where the user insists.
-pub(super) fn refuse_closed(
+/// Says what has ended; goes on only where the user insists: with `--yes`, or when asked.
+pub(super) fn confirm_closed(
     named: &Named,
     closed: &Closed,
     yes: bool,
     printer: &Printer,
 ) -> Result<(), Failure> {
     let sentence = closed.sentence(named.adapter.spec().title);
-    if yes {
+    if yes || prompt::can_ask() {
         printer.warn(&format!("{sentence} ({})", closed.source));
+    }
+    if yes || (prompt::can_ask() && prompt::confirm("Try it all the same?", false)?) {
         return Ok(());
     }
     Err(Failure::failed(
@@ -96,6 +100,30 @@ pub(super) fn refuse_closed(
             closed.instead, closed.source
         ),
     ))
+}
+
+/// Says where a key's requests go, where its provider has several addresses.
+pub(super) fn tell_endpoint(
+    boot: &Boot,
+    named: &Named,
+    credential: &Credential,
+    printer: &Printer,
+) {
+    let Material::ApiKey(key) = &credential.material else {
+        return;
+    };
+    let own = boot.loaded.config.providers.get(&named.id);
+    if endpoints(named).is_empty() || own.is_some_and(|own| !own.base_url.is_empty()) {
+        return;
+    }
+    let mut facts = named.adapter.key_facts(key.expose());
+    facts.extend(credential.extra.clone());
+    if let Some(base) = named.adapter.base_for(&AccountView::of_facts(&facts)) {
+        printer.note(&format!(
+            "{} is used at {base} (--endpoint chooses another)",
+            credential.id
+        ));
+    }
 }
 
 fn ask(boot: &Boot, named: &Named, endpoints: &'static [Endpoint]) -> Result<Way, Failure> {

@@ -160,7 +160,7 @@ fn retired(boot: &Boot, findings: &mut Vec<Finding>) {
         };
         let Some(closed) = spec
             .closed_to(credential.account().is_some())
-            .filter(|_| !seen.contains(&name))
+            .filter(|_| !seen.contains(&name) && !credential.defies_closing())
         else {
             continue;
         };

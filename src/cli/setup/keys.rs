@@ -50,7 +50,8 @@ fn key_provider(context: &Context) -> Result<Option<String>, Failure> {
     let boot = read(context)?;
     let mut rows: Vec<(String, String)> = providers::all()
         .map(Provider::spec)
-        .filter(|spec| !spec.is_oauth && spec.closed.is_none())
+        .filter(|spec| !spec.is_oauth || !spec.key_env.is_empty())
+        .filter(|spec| spec.closed_to(false).is_none())
         .map(|spec| (spec.id.to_owned(), format!("{} ({})", spec.id, spec.title)))
         .collect();
     let own = boot.loaded.config.providers.iter();
@@ -134,7 +135,10 @@ pub(super) fn log_in(context: &Context) -> Result<(), Failure> {
     let titles: Vec<String> = accounts
         .iter()
         .map(|spec| match &spec.closed {
-            Some(closed) => format!("{} ({}; closed on {})", spec.id, spec.title, closed.since),
+            Some(closed) => format!(
+                "{} ({}; closed since {})",
+                spec.id, spec.title, closed.since
+            ),
             None => format!("{} ({})", spec.id, spec.title),
         })
         .collect();

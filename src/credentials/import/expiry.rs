@@ -73,6 +73,17 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_iflows_files_are_read() {
+        for (value, time) in [
+            (json!(1_766_736_156_814_i64), "2025-12-26T08:02:36.814Z"),
+            (json!("2026-02-01T10:00:00+08:00"), "2026-02-01T02:00:00Z"),
+            (json!("2026-02-01 10:00"), "2026-02-01T02:00:00Z"),
+        ] {
+            assert_eq!(read(&value), Timestamp::parse_rfc3339(time), "{value}");
+        }
+    }
+
+    #[test]
     fn what_is_no_time_is_none() {
         for value in [
             json!(null),

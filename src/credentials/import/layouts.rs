@@ -7,11 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::credentials::import::{Layout, expiry, named, secret};
+use crate::credentials::import::{Layout, expiry, iflow, named, secret};
 use crate::credentials::{Account, Credential, file};
 use crate::ids::ProviderId;
 
-type Members = Map<String, Value>;
+pub(super) type Members = Map<String, Value>;
 
 /// Members that are read into an account's own fields, or that only describe the file.
 const KNOWN: &[&str] = &[
@@ -20,6 +20,7 @@ const KNOWN: &[&str] = &[
     "accessToken",
     "auto",
     "checked",
+    "cookie",
     "client_id",
     "client_secret",
     "email",
@@ -37,12 +38,26 @@ const KNOWN: &[&str] = &[
     "type",
 ];
 
+/// What one file, or a part of it, gives.
+pub(super) struct Read {
+    pub(super) credential: Credential,
+    /// What its owner should know.
+    pub(super) remark: Option<String>,
+}
+
+impl Read {
+    fn of(credential: Credential) -> Self {
+        // The vendor's tool and we would hold one refresh token, which dies when it is used.
+        let shares = credential.id.provider() == "qwen_code" && credential.account().is_some();
+        let remark = shares.then(|| {
+            "Qwen Code's own tool will need a new log-in once these tokens are renewed".to_owned()
+        });
+        Self { credential, remark }
+    }
+}
+
 /// Reads all credentials of one file's content; what is unusable is a reason.
-pub(super) fn read(
-    path: &Path,
-    bytes: &[u8],
-    layout: Option<Layout>,
-) -> Vec<Result<Credential, String>> {
+pub(super) fn read(path: &Path, bytes: &[u8], layout: Option<Layout>) -> Vec<Result<Read, String>> {
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
         return vec![Err("it is no JSON".to_owned())];
     };
@@ -55,20 +70,26 @@ pub(super) fn read(
             })
             .collect(),
         Value::Object(mut members) => match members.remove("accounts") {
-            Some(Value::Array(accounts)) => accounts.into_iter().map(plugin_account).collect(),
+            Some(Value::Array(accounts)) => {
+                let accounts = accounts.into_iter().map(plugin_account);
+                accounts.map(|read| read.map(Read::of)).collect()
+            }
             _ => vec![one(path, members, layout)],
         },
         _ => vec![Err("it is no JSON object".to_owned())],
     }
 }
 
-fn one(path: &Path, members: Members, layout: Option<Layout>) -> Result<Credential, String> {
+fn one(path: &Path, members: Members, layout: Option<Layout>) -> Result<Read, String> {
     let layout = match layout {
         // A directory of CLIProxyAPI or LLM-API-Key-Proxy holds several vendors' files.
         Some(Layout::CliProxyApi | Layout::LlmApiKeyProxy) | None => recognise(path, &members)?,
         Some(layout) => layout,
     };
-    match layout {
+    if layout != Layout::Own && iflow::is_key_file(path, &members, layout) {
+        return iflow::key_file(&members);
+    }
+    let credential = match layout {
         Layout::Own => own(&members),
         Layout::CliProxyApi => {
             let kind = text(&members, "type").unwrap_or_default();
@@ -86,7 +107,8 @@ fn one(path: &Path, members: Members, layout: Option<Layout>) -> Result<Credenti
         Layout::IFlow => account("iflow", members),
         Layout::QwenCode => account("qwen_code", members),
         Layout::LlmApiKeyProxy => Err("its provider cannot be told".to_owned()),
-    }
+    };
+    credential.map(Read::of)
 }
 
 /// Whose file it is, by what is in it, then by where it lies.
@@ -104,7 +126,10 @@ fn recognise(path: &Path, members: &Members) -> Result<Layout, String> {
     let scopes = format!("{scope} {}", scopes.unwrap_or_default());
     Ok(if members.contains_key("resource_url") || in_path("qwen") {
         Layout::QwenCode
-    } else if members.contains_key("apiKey") || members.contains_key("api_key") || in_path("iflow")
+    } else if iflow::is_its_own(members)
+        || members.contains_key("apiKey")
+        || members.contains_key("api_key")
+        || in_path("iflow")
     {
         Layout::IFlow
     } else if in_path("antigravity") || scopes.contains("experimentsandconfigs") {
@@ -226,7 +251,7 @@ fn email_of(id_token: &str) -> Option<String> {
     text(&claims, "email").map(str::to_owned)
 }
 
-fn text<'a>(members: &'a Members, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(members: &'a Members, name: &str) -> Option<&'a str> {
     let text = members.get(name)?.as_str()?.trim();
     (!text.is_empty()).then_some(text)
 }

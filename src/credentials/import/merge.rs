@@ -25,6 +25,8 @@ pub struct Finding {
     pub place: String,
     pub grade: Grade,
     pub credential: Option<Credential>,
+    /// What its owner should know.
+    pub remark: Option<String>,
 }
 
 /// Compares candidates with what is stored and with each other. Pure: nothing is written.
@@ -43,12 +45,17 @@ pub fn merge(candidates: Vec<Candidate>, stored: &[Credential], now: Timestamp) 
 }
 
 fn judge(candidate: Candidate, known: &[Credential], now: Timestamp) -> Finding {
-    let Candidate { credential, place } = candidate;
+    let Candidate {
+        credential,
+        place,
+        remark,
+    } = candidate;
     let finding = |id: &CredentialId, grade, credential| Finding {
         id: id.clone(),
         place: place.clone(),
         grade,
         credential,
+        remark: remark.clone(),
     };
     if let Some(same) = known.iter().find(|one| is_same(one, &credential)) {
         let Some(newer) = newer(same, &credential, now) else {

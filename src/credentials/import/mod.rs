@@ -5,17 +5,19 @@
 //! cannot be used is named with the reason, and the rest goes on.
 
 mod expiry;
+mod iflow;
 mod layouts;
 mod merge;
 
 use std::fmt;
 use std::fs;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::config::env::{AccountSource, EnvAccount, EnvTokens};
+use crate::credentials::import::layouts::Read;
 use crate::credentials::{Account, Credential, Source};
 use crate::ids::{CredentialId, ProviderId};
 use crate::secret::Secret;
@@ -52,6 +54,8 @@ pub struct Candidate {
     pub credential: Credential,
     /// Where it was found: a path or a variable.
     pub place: String,
+    /// What its owner should know.
+    pub remark: Option<String>,
 }
 
 /// Something that is no usable credential.
@@ -104,7 +108,10 @@ pub fn usual_places(layout: Layout, home: &Path) -> Vec<PathBuf> {
         ],
         Layout::CliProxyApi => vec![home.join(".cli-proxy-api")],
         Layout::GeminiCli => vec![home.join(".gemini/oauth_creds.json")],
-        Layout::IFlow => vec![home.join(".iflow/oauth_creds.json")],
+        Layout::IFlow => vec![
+            home.join(".iflow/oauth_creds.json"),
+            home.join(".iflow/settings.json"),
+        ],
         Layout::LlmApiKeyProxy => vec![PathBuf::from("oauth_creds")],
         Layout::Own => Vec::new(),
         Layout::QwenCode => vec![home.join(".qwen/oauth_creds.json")],
@@ -126,7 +133,11 @@ pub fn from_environment(accounts: &[EnvAccount]) -> Found {
             }
             AccountSource::Tokens(tokens) => {
                 match from_tokens(&account.provider, &account.suffix, tokens) {
-                    Ok(credential) => found.candidates.push(Candidate { credential, place }),
+                    Ok(credential) => found.candidates.push(Candidate {
+                        credential,
+                        place,
+                        remark: None,
+                    }),
                     Err(why) => found.unusable.push(Unusable { place, why }),
                 }
             }
@@ -237,9 +248,10 @@ fn read_file(path: &Path, layout: Option<Layout>, found: &mut Found) {
     };
     for read in layouts::read(path, &bytes, layout) {
         match read {
-            Ok(credential) => found.candidates.push(Candidate {
+            Ok(Read { credential, remark }) => found.candidates.push(Candidate {
                 credential,
                 place: place.clone(),
+                remark,
             }),
             Err(why) => found.unusable.push(Unusable {
                 place: place.clone(),

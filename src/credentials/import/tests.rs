@@ -9,7 +9,10 @@ use crate::time::Timestamp;
 const NOW: Timestamp = Timestamp::from_secs(1_770_000_000);
 
 fn parsed(name: &str, text: &str, layout: Option<Layout>) -> Vec<Result<Credential, String>> {
-    layouts::read(Path::new(name), text.as_bytes(), layout)
+    let read = layouts::read(Path::new(name), text.as_bytes(), layout);
+    read.into_iter()
+        .map(|read| read.map(|read| read.credential))
+        .collect()
 }
 
 fn one(name: &str, text: &str) -> Credential {
@@ -169,6 +172,7 @@ fn candidate(text: &str) -> Candidate {
     Candidate {
         credential: one("gemini.json", text),
         place: "here".to_owned(),
+        remark: None,
     }
 }
 

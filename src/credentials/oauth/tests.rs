@@ -37,6 +37,7 @@ const GOOGLE_LIKE: OAuthSpec = OAuthSpec {
         parameter: "redirect_uri",
     },
     client_auth: ClientAuth::Form,
+    fresh_refusal_is_final: false,
     refresh_lead_secs: 1800,
 };
 

@@ -33,6 +33,7 @@ const SPEC: OAuthSpec = OAuthSpec {
         parameter: "redirect_uri",
     },
     client_auth: ClientAuth::Form,
+    fresh_refusal_is_final: false,
     refresh_lead_secs: 1000,
 };
 

@@ -1,16 +1,17 @@
 //! One choice of an answer on its way through the [`Mender`](super::Mender).
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::dialects::edit::Members;
+use crate::dialects::ids::IdSource;
+use crate::dialects::mend::calls::{Calls, Piece as CallPiece};
 use crate::dialects::mend::{Mending, Thoughts};
 use crate::dialects::think::{self, Piece, ThinkTags};
 
 /// Reasoning kept of one turn; what is longer is not kept at all.
 const MAX_THOUGHTS_BYTES: usize = 256 << 10;
-
-/// Tool calls kept of one turn.
-const MAX_CALLS: usize = 64;
 
 /// What a delta says once, at the beginning.
 const LEADING: [&str; 4] = [
@@ -27,31 +28,31 @@ const TRAILING: [&str; 2] = ["tool_calls", "function_call"];
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     tags: ThinkTags,
-    /// A call that stays was seen.
-    has_calls: bool,
-    /// Indexes of calls that are taken out.
-    hidden: Vec<u64>,
+    calls: Calls,
     /// Text is held back.
     holds: bool,
     /// The reason why it ends was seen.
     has_ended: bool,
     reasoning: String,
-    calls: Vec<String>,
 }
 
 impl Choice {
     /// The choices that take this one's place, in order; `None` if it stays as it is. All but the
     /// last go into chunks of their own.
-    pub(super) fn chunk(&mut self, choice: &Members<'_>, mending: Mending) -> Option<Vec<String>> {
+    pub(super) fn chunk(
+        &mut self,
+        choice: &Members<'_>,
+        mending: Mending,
+        ids: &mut IdSource,
+    ) -> Option<Vec<String>> {
         let mut last = choice.clone();
         let delta = choice.raw("delta").unwrap_or("{}");
         let mut delta = Members::parse(delta.as_bytes())?;
         let before = delta.text("content");
-        self.mend_message(&mut delta, mending);
-        let ends = choice.text("finish_reason").is_some_and(|word| {
-            // Qwen writes "null".
-            !matches!(word.as_str(), "" | "null")
-        });
+        let finish = finish_of(choice);
+        self.mend_thoughts(&mut delta, mending);
+        self.mend_delta_calls(&mut delta, finish.as_deref(), mending, ids);
+        let ends = finish.is_some();
         self.has_ended |= ends;
         let mut pieces = Vec::new();
         if mending.think_tags {
@@ -110,10 +111,19 @@ impl Choice {
     }
 
     /// The choice of a whole answer, if it changes.
-    pub(super) fn whole(&mut self, mut choice: Members<'_>, mending: Mending) -> Option<String> {
+    pub(super) fn whole(
+        &mut self,
+        mut choice: Members<'_>,
+        mending: Mending,
+        ids: &mut IdSource,
+    ) -> Option<String> {
         let raw = choice.raw("message")?.to_owned();
         let mut message = Members::parse(raw.as_bytes())?;
-        self.mend_message(&mut message, mending);
+        let ends_well = ends_well(finish_of(&choice).as_deref());
+        self.mend_thoughts(&mut message, mending);
+        self.mend_calls(&mut message, |calls, call| {
+            calls.whole(call, ends_well, mending, ids)
+        });
         if mending.think_tags
             && let Some(content) = message.text("content")
         {
@@ -136,7 +146,7 @@ impl Choice {
             return None;
         }
         let thoughts = Thoughts {
-            calls: std::mem::take(&mut self.calls),
+            calls: self.calls.ids().map(str::to_owned).collect(),
             reasoning: std::mem::take(&mut self.reasoning),
         };
         let is_whole = thoughts.reasoning.len() <= MAX_THOUGHTS_BYTES;
@@ -149,13 +159,48 @@ impl Choice {
         self.holds
     }
 
-    /// All but the tags: the same for deltas and messages.
-    fn mend_message(&mut self, message: &mut Members<'_>, mending: Mending) {
+    /// What was thought outside of the text: the same for deltas and messages.
+    fn mend_thoughts(&mut self, message: &mut Members<'_>, mending: Mending) {
         let native = message.text("reasoning_content").unwrap_or_default();
         self.think(&native, mending);
         if mending.tidies && !native.is_empty() && message.raw("reasoning_details").is_some() {
             message.remove("reasoning_details");
         }
+    }
+
+    /// The calls of a delta; what they lack comes with the finish.
+    fn mend_delta_calls(
+        &mut self,
+        delta: &mut Members<'_>,
+        finish: Option<&str>,
+        mending: Mending,
+        ids: &mut IdSource,
+    ) {
+        self.mend_calls(delta, |calls, call| calls.piece(call, mending, ids));
+        if finish.is_none() || !ends_well(finish) || !mending.tidies {
+            return;
+        }
+        let rest = self.calls.rest();
+        if rest.is_empty() {
+            return;
+        }
+        let rest = rest.join(",");
+        let said = delta.raw("tool_calls").and_then(|calls| {
+            let calls = calls.trim().strip_suffix(']')?.trim_end();
+            Some(calls.to_owned()).filter(|calls| calls.len() > 1)
+        });
+        let all = match said {
+            Some(calls) => format!("{calls},{rest}]"),
+            None => format!("[{rest}]"),
+        };
+        delta.set("tool_calls", all);
+    }
+
+    fn mend_calls(
+        &mut self,
+        message: &mut Members<'_>,
+        mut mend: impl FnMut(&mut Calls, &RawValue) -> CallPiece,
+    ) {
         let Some(calls) = message.raw("tool_calls") else {
             return;
         };
@@ -163,13 +208,18 @@ impl Choice {
             return;
         };
         let mut kept = Vec::with_capacity(calls.len());
-        for call in &calls {
-            if !self.is_hidden(call, mending) {
-                kept.push(call.get());
+        let mut is_changed = false;
+        for call in calls {
+            match mend(&mut self.calls, call) {
+                CallPiece::Changed(call) => {
+                    is_changed = true;
+                    kept.push(Cow::Owned(call));
+                }
+                CallPiece::Gone => is_changed = true,
+                CallPiece::Same => kept.push(Cow::Borrowed(call.get())),
             }
         }
-        self.has_calls |= !kept.is_empty();
-        if kept.len() == calls.len() {
+        if !is_changed {
             return;
         }
         if kept.is_empty() {
@@ -180,44 +230,13 @@ impl Choice {
         }
     }
 
-    /// Looks at one call, or a piece of one, and keeps its id.
-    fn is_hidden(&mut self, call: &RawValue, mending: Mending) -> bool {
-        let Some(call) = Members::parse(call.get().as_bytes()) else {
-            return false;
-        };
-        let index = call.raw("index").and_then(|index| index.parse().ok());
-        let function = call.raw("function").unwrap_or("{}");
-        let name = Members::parse(function.as_bytes()).and_then(|function| function.text("name"));
-        let name = name.filter(|name| !name.is_empty());
-        let is_hidden = match (&name, mending.hidden_tool) {
-            (Some(name), Some(hidden)) => name == hidden,
-            (None, Some(_)) => index.is_some_and(|index| self.hidden.contains(&index)),
-            (_, None) => false,
-        };
-        if let Some(index) = index {
-            self.hidden.retain(|known| *known != index);
-            if is_hidden {
-                self.hidden.push(index);
-            }
-        }
-        if let Some(id) = call.text("id").filter(|id| !id.is_empty())
-            && mending.keeps_thoughts
-            && !is_hidden
-            && self.calls.len() < MAX_CALLS
-            && !self.calls.contains(&id)
-        {
-            self.calls.push(id);
-        }
-        is_hidden
-    }
-
     /// The reason fits what the client saw.
     fn mend_finish(&self, choice: &mut Members<'_>, mending: Mending) {
         match choice.text("finish_reason").as_deref() {
-            Some("stop") if mending.tidies && self.has_calls => {
+            Some("stop") if mending.tidies && self.calls.any() => {
                 choice.set("finish_reason", r#""tool_calls""#.to_owned());
             }
-            Some("tool_calls") if mending.hidden_tool.is_some() && !self.has_calls => {
+            Some("tool_calls") if mending.hidden_tool.is_some() && !self.calls.any() => {
                 choice.set("finish_reason", r#""stop""#.to_owned());
             }
             Some("" | "null") if mending.tidies => {
@@ -251,6 +270,17 @@ impl Choice {
             self.reasoning.push_str(text);
         }
     }
+}
+
+/// Why a choice ends; `None` while it goes on, for which Qwen also writes `""` and `"null"`.
+fn finish_of(choice: &Members<'_>) -> Option<String> {
+    let finish = choice.text("finish_reason");
+    finish.filter(|word| !matches!(word.as_str(), "" | "null"))
+}
+
+/// `false` for an end in the middle: what was cut off there must look so.
+fn ends_well(finish: Option<&str>) -> bool {
+    !matches!(finish, Some("length" | "content_filter"))
 }
 
 /// `true` if the pieces say what the text says.

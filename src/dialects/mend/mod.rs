@@ -5,7 +5,10 @@
 //! frame in which nothing is to do passes as it is; in others, everything not concerned keeps its
 //! bytes. Requests are `adapt`ed by providers; this is the way back.
 
+mod arguments;
+mod calls;
 mod choice;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -16,20 +19,29 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::dialects::edit::Members;
+use crate::dialects::ids::IdSource;
 use crate::dialects::mend::choice::Choice;
+use crate::dialects::mend::tail::Tail;
 use crate::dialects::sse::Frame;
 
 /// What is to be put right.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that have nothing to do with each other"
+)]
 pub struct Mending {
     /// Moves `<think>…</think>` of the text to `reasoning_content`.
     pub think_tags: bool,
     /// Takes out calls of this tool: the gateway offered it so that there is one, and nobody is to
     /// call it.
     pub hidden_tool: Option<&'static str>,
-    /// A finish of `stop` after tool calls becomes `tool_calls`; a usage without counts goes, and
-    /// so do `reasoning_details` that repeat `reasoning_content`.
+    /// Tool calls become what clients can read; a finish of `stop` after them becomes
+    /// `tool_calls`; a usage without counts goes, and so do `reasoning_details` that repeat
+    /// `reasoning_content`.
     pub tidies: bool,
+    /// Usage in a chunk of its own joins the chunk that ends the answer.
+    pub joins_usage: bool,
     /// Keeps what was thought before tool calls, for [`Mender::thoughts`].
     pub keeps_thoughts: bool,
 }
@@ -40,6 +52,7 @@ impl Mending {
         think_tags: false,
         hidden_tool: None,
         tidies: false,
+        joins_usage: false,
         keeps_thoughts: false,
     };
 
@@ -64,6 +77,9 @@ pub struct Mender {
     choices: Vec<Choice>,
     /// The last chunk without its choices and usage, while text is held back.
     template: Option<String>,
+    tail: Tail,
+    /// For calls that come without an id.
+    ids: IdSource,
 }
 
 /// Choices beyond this are left as they are.
@@ -71,16 +87,30 @@ const MAX_CHOICES: usize = 128;
 
 impl Mender {
     /// For one answer.
-    pub const fn new(mending: Mending) -> Self {
+    pub fn new(mending: Mending) -> Self {
         Self {
             mending,
             choices: Vec::new(),
             template: None,
+            tail: Tail::default(),
+            ids: IdSource::random(),
         }
     }
 
     /// Takes the next frame of a stream and gives out what becomes of it: usually one frame.
     pub fn frame(&mut self, frame: Frame, out: &mut VecDeque<Frame>) {
+        if !self.mending.joins_usage {
+            self.mend(frame, out);
+            return;
+        }
+        let mut mended = VecDeque::new();
+        self.mend(frame, &mut mended);
+        for frame in mended {
+            self.tail.push(frame, out);
+        }
+    }
+
+    fn mend(&mut self, frame: Frame, out: &mut VecDeque<Frame>) {
         let data = frame.data();
         let data = data.trim_ascii();
         if data.is_empty() {
@@ -89,7 +119,7 @@ impl Mender {
         }
         let Some(chunk) = Members::parse(data) else {
             if data.starts_with(b"[DONE]") {
-                self.finish(out);
+                self.flush(out);
             }
             out.push_back(frame);
             return;
@@ -102,6 +132,11 @@ impl Mender {
 
     /// The stream is over: gives out what was held back.
     pub fn finish(&mut self, out: &mut VecDeque<Frame>) {
+        self.flush(out);
+        self.tail.finish(out);
+    }
+
+    fn flush(&mut self, out: &mut VecDeque<Frame>) {
         let Some(template) = self.template.take() else {
             return;
         };
@@ -126,7 +161,9 @@ impl Mender {
             let mut is_changed = false;
             for choice in choices {
                 let json = self.choice(choice).and_then(|(at, members)| {
-                    self.choices.get_mut(at)?.whole(members, self.mending)
+                    self.choices
+                        .get_mut(at)?
+                        .whole(members, self.mending, &mut self.ids)
                 });
                 is_changed |= json.is_some();
                 mended.push(json.map_or(Cow::Borrowed(choice.get()), Cow::Owned));
@@ -169,7 +206,7 @@ impl Mender {
             let Some(choice) = self.choices.get_mut(at) else {
                 continue;
             };
-            match choice.chunk(&members, self.mending) {
+            match choice.chunk(&members, self.mending, &mut self.ids) {
                 Some(mut pieces) => {
                     is_changed = true;
                     let end = pieces.pop();

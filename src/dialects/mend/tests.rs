@@ -9,6 +9,7 @@ const THINK: Mending = Mending {
     think_tags: true,
     hidden_tool: None,
     tidies: false,
+    joins_usage: false,
     keeps_thoughts: false,
 };
 
@@ -16,6 +17,7 @@ const ALL: Mending = Mending {
     think_tags: true,
     hidden_tool: Some("do_not_call_me"),
     tidies: true,
+    joins_usage: false,
     keeps_thoughts: true,
 };
 
@@ -76,6 +78,18 @@ fn an_answer_in_order_passes_byte_for_byte() {
         "data: [DONE]\n\n",
     );
     assert_eq!(mended(ALL, stream), stream);
+    let joins = Mending {
+        joins_usage: true,
+        ..ALL
+    };
+    let joined = mended(joins, stream);
+    let end = concat!(
+        "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"l\\u006f\"},\"finish_reason\":null}]}\n\n",
+        "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":11}}\n\n",
+        "data: nonsense\n\n",
+        "data: [DONE]\n\n",
+    );
+    assert!(joined.ends_with(end), "{joined}");
 }
 
 #[test]
@@ -186,6 +200,134 @@ fn calls_of_the_hidden_tool_are_taken_out() {
         beside.contains("\"finish_reason\":\"tool_calls\""),
         "{beside}"
     );
+}
+
+/// The calls as a client joins them: id, name and arguments under each index.
+fn calls(stream: &str) -> Vec<(u64, String, String, String)> {
+    let mut calls: Vec<(u64, String, String, String)> = Vec::new();
+    for choice in deltas(stream) {
+        for piece in choice["delta"]["tool_calls"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let index = piece["index"].as_u64().expect("an index");
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            if !calls.iter().any(|call| call.0 == index) {
+                calls.push((index, String::new(), String::new(), String::new()));
+            }
+            let call = calls
+                .iter_mut()
+                .find(|call| call.0 == index)
+                .expect("there");
+            call.1.push_str(&text(&piece["id"]));
+            call.2.push_str(&text(&piece["function"]["name"]));
+            call.3.push_str(&text(&piece["function"]["arguments"]));
+        }
+    }
+    calls
+}
+
+#[test]
+fn calls_become_what_clients_can_read() {
+    let stream = |pieces: &[Value], finish: &str| {
+        let mut stream = String::new();
+        for piece in pieces {
+            stream.push_str(&chunk(&json!({ "tool_calls": [piece] }).to_string()));
+        }
+        let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]});
+        format!("{stream}data: {end}\n\n")
+    };
+    let piece = |index: u64, id: &str, name: &str, arguments: &str| {
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"index": index, "id": id, "type": "function", "function": function})
+    };
+    let more = |arguments: &str| json!({"index": 0, "function": {"arguments": arguments}});
+    for (about, pieces, expected) in [
+        (
+            "two calls under one index",
+            vec![
+                piece(0, "a", "ls", "{\"p\":1}"),
+                piece(0, "b", "cat", "{\"q\""),
+                more(":2}"),
+            ],
+            vec![("a", "ls", "{\"p\":1}"), ("b", "cat", "{\"q\":2}")],
+        ),
+        (
+            "two calls in turns under one index",
+            vec![
+                piece(0, "a", "ls", ""),
+                piece(0, "b", "cat", ""),
+                piece(0, "a", "", "{}"),
+                piece(0, "b", "", "{\"q\":2}"),
+            ],
+            vec![("a", "ls", "{}"), ("b", "cat", "{\"q\":2}")],
+        ),
+        (
+            "id and name in every chunk",
+            vec![piece(0, "a", "ls", "{\"p\""), piece(0, "a", "ls", ":1}")],
+            vec![("a", "ls", "{\"p\":1}")],
+        ),
+        (
+            "an id of its own in every chunk",
+            vec![piece(0, "a", "ls", "{\"p\""), piece(0, "b", "", ":1}")],
+            vec![("a", "ls", "{\"p\":1}")],
+        ),
+        (
+            "arguments twice",
+            vec![piece(0, "a", "ls", "{\"p\":1}"), more("{\"p\":1}")],
+            vec![("a", "ls", "{\"p\":1}")],
+        ),
+        (
+            "no arguments",
+            vec![piece(0, "a", "ls", ""), piece(1, "b", "ls", " ")],
+            vec![("a", "ls", "{}"), ("b", "ls", " {}")],
+        ),
+        (
+            "arguments left open",
+            vec![piece(0, "a", "ls", "{\"p\":[\"x")],
+            vec![("a", "ls", "{\"p\":[\"x\"]}")],
+        ),
+        (
+            "an index that does not begin at the beginning",
+            vec![piece(3, "a", "ls", "{}")],
+            vec![("a", "ls", "{}")],
+        ),
+    ] {
+        let mended = mended(ALL, &stream(&pieces, "tool_calls"));
+        let expected: Vec<_> = (0..)
+            .zip(expected)
+            .map(|(at, (id, name, arguments))| {
+                (at, id.to_owned(), name.to_owned(), arguments.to_owned())
+            })
+            .collect();
+        assert_eq!(calls(&mended), expected, "{about}: {mended}");
+    }
+    let cut = mended(
+        ALL,
+        &stream(&[piece(0, "a", "ls", "{\"p\":[\"x")], "length"),
+    );
+    assert_eq!(calls(&cut)[0].3, "{\"p\":[\"x", "a cut answer looks cut");
+}
+
+#[test]
+fn a_call_without_an_id_gets_one() {
+    let piece = r#"{"tool_calls":[{"index":0,"function":{"name":"ls","arguments":"{}"}}]}"#;
+    let first = calls(&mended(ALL, &chunk(piece)));
+    let second = calls(&mended(ALL, &chunk(piece)));
+    assert!(first[0].1.starts_with("call_"), "{first:?}");
+    assert_ne!(first, second, "unlike those of other answers");
+    let call = json!({"function": {"name": "ls", "arguments": ""}});
+    let body = json!({"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "stop"}]});
+    let mended = whole(ALL, &body);
+    let call = &mended["choices"][0]["message"]["tool_calls"][0];
+    assert!(
+        call["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("call_")),
+        "{mended}"
+    );
+    assert_eq!(call["function"]["arguments"], "{}");
 }
 
 #[test]

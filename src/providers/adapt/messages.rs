@@ -11,14 +11,19 @@ use crate::providers::quirks::Quirks;
 /// What DeepSeek and Moonshot take for reasoning that is not there: empty text they refuse.
 const NO_REASONING: &str = "\" \"";
 
+/// What stands in a picture's place for a model that refuses them.
+const NO_PICTURE: &str =
+    r#"{"type":"text","text":"[A picture stood here. This model takes none.]"}"#;
+
 /// Adapts every message; `None` if none needs it, or if they are no list. `thinks`: the model
 /// demands `reasoning_content` on every assistant message.
-pub(super) fn adapt(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
+pub(super) fn adapt(raw: &str, quirks: &Quirks, model: &str, thinks: bool) -> Option<String> {
+    let is_blind = quirks.pictures.are_refused_by(model);
     let messages: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
     let mut is_changed = false;
     let mut adapted = Vec::with_capacity(messages.len());
     for message in messages {
-        let changed = message_of(message.get(), quirks, thinks);
+        let changed = message_of(message.get(), quirks, is_blind, thinks);
         is_changed |= changed.is_some();
         adapted.push(changed.map_or(Cow::Borrowed(message.get()), Cow::Owned));
     }
@@ -26,7 +31,7 @@ pub(super) fn adapt(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> 
 }
 
 /// One message, if it changes.
-fn message_of(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
+fn message_of(raw: &str, quirks: &Quirks, is_blind: bool, thinks: bool) -> Option<String> {
     let mut message = Members::parse(raw.as_bytes())?;
     let role = message.text("role")?;
     if quirks.no_developer_role && role == "developer" {
@@ -35,6 +40,9 @@ fn message_of(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
     // A tool's name belongs to its result.
     if quirks.no_message_names && role != "tool" && role != "function" {
         message.remove("name");
+    }
+    if is_blind && let Some(content) = message.raw("content").and_then(without_pictures) {
+        message.set("content", content);
     }
     let has_reasoning = message
         .text("reasoning_content")
@@ -50,6 +58,30 @@ fn message_of(raw: &str, quirks: &Quirks, thinks: bool) -> Option<String> {
         }
     }
     message.into_changed()
+}
+
+/// A message's parts with a word in each picture's place, if it has any.
+fn without_pictures(raw: &str) -> Option<String> {
+    let parts: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
+    let is_picture = |part: &&RawValue| {
+        Members::parse(part.get().as_bytes())
+            .and_then(|part| part.text("type"))
+            .is_some_and(|kind| kind == "image_url")
+    };
+    if !parts.iter().any(is_picture) {
+        return None;
+    }
+    let parts: Vec<&str> = parts
+        .iter()
+        .map(|part| {
+            if is_picture(part) {
+                NO_PICTURE
+            } else {
+                part.get()
+            }
+        })
+        .collect();
+    Some(format!("[{}]", parts.join(",")))
 }
 
 /// Tool calls with ids that fit, if any changes.

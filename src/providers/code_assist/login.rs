@@ -40,6 +40,7 @@ pub const GEMINI_CLI: OAuthSpec = OAuthSpec {
         parameter: "redirect_uri",
     },
     client_auth: ClientAuth::Form,
+    fresh_refusal_is_final: false,
     refresh_lead_secs: 15 * 60,
 };
 
@@ -59,6 +60,7 @@ pub const ANTIGRAVITY: OAuthSpec = OAuthSpec {
         path: "/oauth-callback",
         parameter: "redirect_uri",
     },
+    fresh_refusal_is_final: false,
     refresh_lead_secs: 30 * 60,
     ..GEMINI_CLI
 };

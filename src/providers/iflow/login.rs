@@ -31,6 +31,7 @@ pub(super) const OAUTH: OAuthSpec = OAuthSpec {
         parameter: "redirect",
     },
     client_auth: ClientAuth::BasicAndForm,
+    fresh_refusal_is_final: true,
     // Tokens live two or three days.
     refresh_lead_secs: 24 * 60 * 60,
 };

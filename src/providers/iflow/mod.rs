@@ -16,11 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
+use memchr::memmem;
 
 use crate::dialects::edit::Members;
 use crate::dialects::mend::Mending;
 use crate::dialects::{Dialect, Operation};
-use crate::providers::quirks::Quirks;
+use crate::providers::quirks::{Pictures, Quirks};
 use crate::providers::signals::{Reset, Sign, Signal};
 use crate::providers::spec::{Closed, KeyTest, Listing, Spec};
 use crate::providers::verdict::{Failure, Hint, Verdict};
@@ -52,6 +53,7 @@ impl IFlow {
             think_tags: true,
             hidden_tool: Some(PLACEHOLDER_TOOL),
             tidies: true,
+            joins_usage: false,
             keeps_thoughts: true,
         },
         ..Spec::compatible("iflow", "iFlow")
@@ -130,10 +132,14 @@ const QUIRKS: Quirks = Quirks {
     // Answered with 406.
     refused: &[("", &["stream_options"])],
     refused_in_tools: &["strict", "additionalProperties"],
+    pictures: Pictures::Only(&["qwen3-vl"]),
     ..Quirks::OPEN_MODELS
 };
 
-/// The wait after a limit that names none.
+/// Limits that are over soon, in the vendor's words: too fast, and one request at a time.
+const SHORT_LIMITS: [&str; 4] = ["\"449\"", "slow_down", "concurrency limit", "并发限制"];
+
+/// The wait after such a limit, where none is named.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 impl Provider for IFlow {
@@ -184,7 +190,10 @@ impl Provider for IFlow {
             failure.verdict = Verdict::BadRequest;
             failure.message = format!("(empty response body, content-type={kind})");
         }
-        if failure.verdict == Verdict::RateLimit && failure.hint.is_none() {
+        let is_short = SHORT_LIMITS
+            .iter()
+            .any(|sign| memmem::find(answer.body, sign.as_bytes()).is_some());
+        if failure.verdict == Verdict::RateLimit && failure.hint.is_none() && is_short {
             failure.hint = Some(Hint::After(SHORT_WAIT));
         }
         failure

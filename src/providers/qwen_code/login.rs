@@ -28,6 +28,7 @@ pub(super) const OAUTH: OAuthSpec = OAuthSpec {
         parameter: "redirect_uri",
     },
     client_auth: ClientAuth::Form,
+    fresh_refusal_is_final: true,
     // Tokens live about six hours.
     refresh_lead_secs: 20 * 60,
 };

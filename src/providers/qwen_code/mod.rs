@@ -19,7 +19,7 @@ use crate::dialects::edit::Members;
 use crate::dialects::mend::Mending;
 use crate::dialects::{Dialect, Operation};
 use crate::providers::account::AccountView;
-use crate::providers::quirks::{Quirks, Thinking};
+use crate::providers::quirks::{Pictures, Quirks, Thinking};
 use crate::providers::signals::{Reset, Sign, Signal};
 use crate::providers::spec::{Closed, KeyTest, Listing, Spec};
 use crate::providers::verdict::Verdict;
@@ -37,6 +37,7 @@ impl QwenCode {
         key_url: Some("https://bailian.console.alibabacloud.com/?tab=coding-plan"),
         closed: Some(CLOSED),
         models: MODELS,
+        account_rpm: 60,
         // The quota is the account's, whatever the model.
         quota_groups: &[("account", &["*"])],
         is_oauth: true,
@@ -51,6 +52,7 @@ impl QwenCode {
             think_tags: true,
             hidden_tool: Some(portal::DUMMY_TOOL),
             tidies: true,
+            joins_usage: true,
             keeps_thoughts: false,
         },
         ..Spec::compatible("qwen_code", "Qwen Code")
@@ -131,6 +133,8 @@ const QUIRKS: Quirks = Quirks {
         ("kimi-", Thinking::ENABLE_THINKING),
     ],
     refused_in_tools: &["strict", "additionalProperties"],
+    // Of those known; others may see.
+    pictures: Pictures::AllBut(&["qwen3-coder", "qwen3-max", "glm-", "minimax-"]),
     max_output: &[
         ("coder-model", 65_536),
         ("qwen3-coder-plus", 65_536),

@@ -108,6 +108,7 @@ pub(super) fn keep(
         account.extra.entry(name).or_insert(value);
     }
     credential.material = Material::OAuth(Box::new(account));
+    credential.extra.extend(draft.extra);
     credential.disabled = false;
     credential.updated = Some(now);
     credential.email = draft.email.or(credential.email);
