@@ -44,7 +44,7 @@ impl Gateway {
             config(upstream, keys, true),
         )?;
         let mut child = Command::new(binary)
-            .args(["-q", "serve", "--port", "0"])
+            .args(["serve", "--port", "0"])
             .env_clear()
             .env("HOME", home.path())
             .envs(

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -199,7 +200,7 @@ async fn answer(faults: Arc<Faults>, request: Request<Incoming>) -> std::io::Res
         Fate::Answered if streams => sse(frames(), false),
         Fate::Answered => full(200, "application/json", whole()),
         Fate::Cut(length) => sse(frames().into_iter().take(length).collect(), true),
-        Fate::Dropped => return Err(std::io::ErrorKind::ConnectionReset.into()),
+        Fate::Dropped => return Err(ErrorKind::ConnectionReset.into()),
         Fate::Refused(status, hint, code) => {
             let body = format!(
                 "{{\"error\":{{\"message\":\"drawn\",\"type\":\"{code}\",\"code\":\"{code}\"}}}}"
@@ -220,21 +221,17 @@ fn full(status: u16, content_type: &'static str, body: String) -> Answer {
     respond(status, content_type, BoxBody::new(body))
 }
 
-/// A stream; `broken` ends it without the end of its framing.
+/// A stream; `broken` ends it without the end of its framing, once what came before has gone out.
 fn sse(frames: Vec<String>, broken: bool) -> Answer {
-    type Piece = std::io::Result<Frame<Bytes>>;
     let pieces = frames
         .into_iter()
         .map(|frame| Ok(Frame::data(Bytes::from(frame))));
-    let end = broken.then(|| Err(std::io::ErrorKind::ConnectionReset.into()));
-    let pieces: Vec<Piece> = pieces.chain(end).collect();
-    let body: Pin<Box<dyn stream::Stream<Item = Piece> + Send + Sync>> =
-        Box::pin(stream::iter(pieces));
-    respond(
-        200,
-        "text/event-stream",
-        BoxBody::new(StreamBody::new(body)),
-    )
+    let end = stream::iter(broken.then_some(())).then(async |()| {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(ErrorKind::ConnectionReset.into())
+    });
+    let body = StreamBody::new(stream::iter(pieces).chain(end));
+    respond(200, "text/event-stream", BoxBody::new(body))
 }
 
 fn respond(
