@@ -162,6 +162,9 @@ impl Cleaner<'_> {
             [] if only_null => Kind::One("STRING"),
             [] => Kind::One(inferred_type(input, at_root)),
             [kind] => Kind::One(kind),
+            // The root is no choice: arguments are an object.
+            several if at_root && several.contains(&"OBJECT") => Kind::One("OBJECT"),
+            [first, ..] if at_root => Kind::One(first),
             _ => Kind::Several(kinds),
         }
     }

@@ -438,6 +438,19 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn arguments_of_several_types_are_an_object() {
+    for types in [
+        json!(["object", "string"]),
+        json!(["string", "object", "null"]),
+    ] {
+        let cleaned = parameters(&json!({"type": types, "properties": {"a": {"type": "integer"}}}));
+        assert_eq!(cleaned["type"], "OBJECT", "{cleaned}");
+        assert_eq!(cleaned["properties"]["a"]["type"], "INTEGER", "{cleaned}");
+        assert_eq!(parameters(&cleaned), cleaned);
+    }
+}
+
 proptest! {
     #[test]
     fn any_json_becomes_a_legal_schema(value in anything()) {
