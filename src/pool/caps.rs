@@ -76,7 +76,15 @@ pub(super) fn find<'a>(class: &'a Class, member: &Member) -> Option<&'a CapSpec>
 
 /// `free` for `free-tier`: people do not write what Google adds.
 fn bare(tier: &str) -> &str {
-    tier.strip_suffix("-tier").unwrap_or(tier)
+    const ADDED: &str = "-tier";
+    let (name, end) = tier
+        .split_at_checked(tier.len().saturating_sub(ADDED.len()))
+        .unwrap_or((tier, ""));
+    if end.eq_ignore_ascii_case(ADDED) {
+        name
+    } else {
+        tier
+    }
 }
 
 fn is_for_all(cap: &CapSpec) -> bool {
