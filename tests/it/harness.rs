@@ -306,6 +306,23 @@ impl Gateway {
         row.unwrap_or_else(|| panic!("no provider {id} in {list}"))
     }
 
+    /// A credential as `creds list --json` has it, once it is in this state: other processes know
+    /// it within a second.
+    pub(crate) async fn listed(&self, id: &str, state: &str) -> serde_json::Value {
+        let polling = async {
+            loop {
+                let listed = self.home().run_beside(&["creds", "list", "--json"], "");
+                let rows: Vec<serde_json::Value> =
+                    serde_json::from_str(&listed.await.stdout).expect("JSON");
+                let mut rows = rows.into_iter();
+                if let Some(row) = rows.find(|row| row["id"] == id && row["state"] == state) {
+                    return row;
+                }
+            }
+        };
+        patiently(&format!("{id} to be {state}"), polling).await
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

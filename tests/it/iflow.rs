@@ -156,9 +156,7 @@ async fn a_blocked_account_is_dead_and_says_so() {
     let answer = gateway.chat(&ask(STREAM)).await;
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(upstream.requests().len(), 1, "never again");
-    let list = gateway.home().run(&["creds", "list", "--json"]);
-    let list: Value = serde_json::from_str(&list.stdout).expect("JSON");
-    assert_eq!(list[0]["state"], "dead", "{list}");
+    gateway.listed("iflow/1", "dead").await;
 }
 
 #[tokio::test]
@@ -414,8 +412,7 @@ async fn a_key_that_is_refused_anew_needs_a_log_in() {
     let tokens = upstream.requests();
     let tokens = tokens.iter().filter(|request| request.target == "/token");
     assert_eq!(tokens.count(), 1, "one refresh");
-    let rows = rows(gateway.home());
-    assert_eq!(rows[0]["state"], "expired", "{rows}");
+    gateway.listed("iflow/1", "expired").await;
 }
 
 #[tokio::test]

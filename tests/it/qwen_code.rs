@@ -208,11 +208,9 @@ async fn a_spent_day_is_a_429_with_its_end() {
         .chat(&STREAM.replace("fake/m1", "qwen_code/coder-model"))
         .await;
     assert_eq!(answer.status, 429, "{}", answer.text());
-    let list = gateway.home().run(&["creds", "list", "--json"]);
-    let list: Value = serde_json::from_str(&list.stdout).expect("JSON");
-    assert_eq!(list[0]["state"], "exhausted", "{list}");
-    let end = list[0]["cooling_until"].as_str().unwrap_or_default();
-    assert!(end.contains("T16:00:00"), "{list}");
+    let row = gateway.listed("qwen_code/1", "exhausted").await;
+    let end = row["cooling_until"].as_str().unwrap_or_default();
+    assert!(end.contains("T16:00:00"), "{row}");
 }
 
 #[tokio::test]
@@ -414,12 +412,8 @@ async fn a_limit_or_a_spent_day_hands_over_to_the_next_account() {
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
         assert!(upstream.calls("at1") <= 1, "it rests");
-        let rows = rows(gateway.home());
-        let first = rows.as_array().into_iter().flatten();
-        let mut first = first.filter(|row| row["id"] == "qwen_code/1");
-        let first = first.next().expect("the account");
         if upstream.calls("at1") == 1 {
-            assert_eq!(first["state"], state, "{rows}");
+            gateway.listed("qwen_code/1", state).await;
         }
     }
 }
@@ -443,13 +437,12 @@ async fn a_token_that_is_refused_anew_needs_a_log_in() {
     let tokens = upstream.requests();
     let tokens = tokens.iter().filter(|request| request.target == "/token");
     assert_eq!(tokens.count(), 1, "one refresh");
-    let rows = rows(gateway.home());
-    assert_eq!(rows[0]["state"], "expired", "{rows}");
+    let row = gateway.listed("qwen_code/1", "expired").await;
     assert!(
-        rows[0]["state_reason"]
+        row["state_reason"]
             .to_string()
             .contains("invalid access token"),
-        "{rows}"
+        "{row}"
     );
 }
 
