@@ -262,6 +262,22 @@ impl Gateway {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits until it has written a text to stderr, and returns all that it wrote: log lines are
+    /// gathered for some milliseconds.
+    pub(crate) async fn said(&self, text: &str) -> String {
+        let polling = async {
+            loop {
+                let stderr = self.stderr();
+                if stderr.contains(text) {
+                    return stderr;
+                }
+                // Nothing tells when a line of another process has come.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        patiently(&format!("`{text}` on stderr"), polling).await
+    }
+
     /// Waits for the next line on stderr that holds a text.
     pub(crate) async fn line_with(&mut self, text: &str) -> String {
         let reading = async {

@@ -206,13 +206,9 @@ async fn a_log_that_cannot_be_written_says_so_once_and_serving_goes_on() {
         }
     };
     patiently("five dropped requests", counting).await;
-    assert_eq!(
-        gateway
-            .stderr()
-            .matches("cannot write the request log")
-            .count(),
-        1
-    );
+    let sentence = "cannot write the request log";
+    let stderr = gateway.said(sentence).await;
+    assert_eq!(stderr.matches(sentence).count(), 1, "{stderr}");
 }
 
 #[tokio::test]

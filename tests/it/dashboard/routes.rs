@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::{Events, GUEST, LOCKED, OWNER, deed, limited};
 use crate::client::{CHAT, Request, Response};
-use crate::commands::json;
 use crate::fake::openai;
 use crate::fake::script::Script;
 use crate::harness::{Gateway, keys, pair};
@@ -149,14 +148,9 @@ async fn what_acts_wants_json_a_mark_and_its_own_origin() {
 async fn deeds_do_what_the_commands_do() {
     let (_upstream, gateway) = pair(limited(), 2, LOCKED).await;
     assert_eq!(as_owner(&gateway, Request::chat(CHAT)).await.status, 200);
-    let listed = async || {
-        let list = gateway
-            .home()
-            .run_beside(&["creds", "list", "--json"], "")
-            .await;
-        let list = json(&list);
-        let state = |at: usize| list[at]["state"].as_str().unwrap_or_default().to_owned();
-        (state(0), state(1))
+    let listed = async |first: &str, second: &str| {
+        gateway.listed("fake/1", first).await;
+        gateway.listed("fake/2", second).await;
     };
     let act = async |what: &str, id: &str| {
         let body = format!("{{\"credential\":\"{id}\"}}");
@@ -164,20 +158,20 @@ async fn deeds_do_what_the_commands_do() {
         assert_eq!(answer.status, 200, "{what}: {}", answer.text());
         answer.json()["message"].as_str().map(str::to_owned)
     };
-    assert_eq!(listed().await, ("cooling".to_owned(), "ready".to_owned()));
+    listed("cooling", "ready").await;
     assert_eq!(
         act("reset", "fake/1").await.as_deref(),
         Some("reset fake/1")
     );
-    assert_eq!(listed().await, ("ready".to_owned(), "ready".to_owned()));
+    listed("ready", "ready").await;
     act("disable", "fake/2").await;
-    assert_eq!(listed().await, ("ready".to_owned(), "disabled".to_owned()));
+    listed("ready", "disabled").await;
     // At once, and not only for other processes.
     let answer = as_owner(&gateway, Request::chat(CHAT)).await;
     assert_eq!(answer.status, 429, "{}", answer.text());
     act("enable", "fake/2").await;
     act("enable", "fake/1").await;
-    assert_eq!(listed().await, ("ready".to_owned(), "ready".to_owned()));
+    listed("ready", "ready").await;
     assert_eq!(as_owner(&gateway, Request::chat(CHAT)).await.status, 200);
     for (body, status) in [
         (r#"{"credential":"fake/9"}"#, 404),
