@@ -1,36 +1,9 @@
 //! Light cleaning for back ends that read JSON Schema but stumble over its fringes.
 
+use crate::dialects::schema::keywords::{MANY, NAMED, ONE};
 use crate::dialects::schema::refs::Refs;
 use crate::dialects::schema::tree::{Members, Tree};
 use crate::dialects::schema::{Form, INVENTED_PROPERTY, Rules};
-
-/// Keywords whose value is one schema.
-const ONE: [&str; 12] = [
-    "additionalItems",
-    "additionalProperties",
-    "contains",
-    "contentSchema",
-    "else",
-    "if",
-    "items",
-    "not",
-    "propertyNames",
-    "then",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-];
-
-/// Keywords whose value is a list of schemas (`items` may be one too).
-const MANY: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
-
-/// Keywords whose value names schemas.
-const NAMED: [&str; 5] = [
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-    "patternProperties",
-    "properties",
-];
 
 /// Keywords that some back ends refuse and no model needs.
 const DROPPED: [&str; 6] = [

@@ -9,6 +9,7 @@
 
 mod choice;
 mod from_openapi;
+pub mod keywords;
 mod light;
 mod openapi;
 mod refs;

@@ -5,37 +5,10 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::dialects::edit::Members;
+use crate::dialects::schema::keywords::{MANY, NAMED, ONE};
 
 /// Schemas nested deeper than this are left as they are.
 const MAX_DEPTH: usize = 64;
-
-/// Keywords whose value is one schema (or, for `items`, a list of them).
-const ONE: [&str; 12] = [
-    "additionalItems",
-    "contains",
-    "else",
-    "if",
-    "items",
-    "not",
-    "propertyNames",
-    "then",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "contentSchema",
-    "additionalProperties",
-];
-
-/// Keywords whose value is a list of schemas.
-const LISTS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
-
-/// Keywords whose value maps names of the user's own to schemas.
-const MAPS: [&str; 5] = [
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-    "patternProperties",
-    "properties",
-];
 
 /// The `tools` without these keywords, beside a function's name and anywhere in its schema.
 /// `None` if there are none.
@@ -69,10 +42,10 @@ fn of_schema(raw: &str, keywords: &[&str], depth: usize) -> Option<String> {
         for name in ONE {
             change(schema, name, |raw| inner(raw).or_else(|| list(raw, inner)));
         }
-        for name in LISTS {
+        for name in MANY {
             change(schema, name, |raw| list(raw, inner));
         }
-        for name in MAPS {
+        for name in NAMED {
             change(schema, name, |raw| {
                 edit(raw, |members| {
                     let names: Vec<String> = members.names().map(str::to_owned).collect();
