@@ -9,6 +9,7 @@ pub mod guard;
 mod handlers;
 pub mod limits;
 mod patience;
+mod raw_chunks;
 mod raw_head;
 mod respond;
 pub mod router;
@@ -136,8 +137,8 @@ async fn connection(
     drop(permit);
 }
 
-/// HTTP on one connection, until it ends or the server drains.
-async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+/// HTTP on one connection, until it ends or the server drains. TLS, if any, is over it already.
+pub async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: SocketAddr,
     shared: Arc<Shared>,

@@ -2,8 +2,8 @@
 //! large or malformed with an empty answer, and takes two equal `Content-Length` lines for one; here
 //! each gets its status and sentence.
 //!
-//! Only HTTP/1 is watched, and only up to a connection's first chunked body: what follows one is
-//! left to hyper alone.
+//! Only HTTP/1 is watched, and only while its framing can be followed: behind a body that makes no
+//! sense hyper closes the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::dialects::codec;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::ids::RequestId;
+use crate::server::raw_chunks::{Chunks, Fed};
 use crate::server::router;
 
 /// The request line and all headers together, in bytes.
@@ -68,6 +69,8 @@ enum Watch {
     Head(BytesMut),
     /// In a body with this much to come.
     Body(u64),
+    /// In a chunked body.
+    Chunked(Chunks),
     /// No longer looked at.
     Off,
 }
@@ -217,6 +220,14 @@ impl Watch {
                         *self = Self::Head(BytesMut::new());
                     }
                 }
+                Self::Chunked(chunks) => match chunks.feed(rest) {
+                    Fed::Ended(at) => {
+                        rest = rest.get(at..).unwrap_or_default();
+                        *self = Self::Head(BytesMut::new());
+                    }
+                    Fed::Malformed => *self = Self::Off,
+                    Fed::More => return Ok(()),
+                },
                 Self::Head(begun) => {
                     let passed = bytes.len() - rest.len();
                     let known = begun.len();
@@ -280,22 +291,31 @@ fn step(bytes: &[u8]) -> Result<Option<(usize, Watch)>, Refusal> {
         let headers = request.headers.iter();
         headers.filter(move |header| header.name.eq_ignore_ascii_case(name))
     };
+    let bad = |message: &str| Err(refusal(StatusCode::BAD_REQUEST, bytes, message.to_owned()));
     let mut lengths = named("content-length");
-    let next = match (lengths.next(), lengths.next()) {
+    let (first, second) = (lengths.next(), lengths.next());
+    let mut codings = named("transfer-encoding");
+    // hyper lets `chunked` win over a length, of which the guard then sees nothing.
+    let next = match (first, codings.next()) {
         (Some(_), Some(_)) => {
-            let message = "the request has two Content-Length headers".to_owned();
-            return Err(refusal(StatusCode::BAD_REQUEST, bytes, message));
+            return bad("the request has Content-Length beside Transfer-Encoding");
+        }
+        (Some(_), None) if second.is_some() => {
+            return bad("the request has two Content-Length headers");
         }
         (Some(header), None) => match decimal(header.value) {
             Some(0) => Watch::Head(BytesMut::new()),
             Some(length) => Watch::Body(length),
-            None => {
-                let message = "the Content-Length of the request is no number".to_owned();
-                return Err(refusal(StatusCode::BAD_REQUEST, bytes, message));
-            }
+            None => return bad("the Content-Length of the request is no number"),
         },
-        (None, _) if named("transfer-encoding").next().is_some() => Watch::Off,
-        (None, _) => Watch::Head(BytesMut::new()),
+        (None, Some(coding)) => {
+            let is_plain = coding.value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            if codings.next().is_some() || !is_plain {
+                return bad("the request has a Transfer-Encoding other than chunked");
+            }
+            Watch::Chunked(Chunks::default())
+        }
+        (None, None) => Watch::Head(BytesMut::new()),
     };
     Ok(Some((length, next)))
 }
@@ -377,6 +397,14 @@ mod tests {
                 format!("{get}content-length: 1\r\nContent-Length: 1\r\n\r\n"),
                 400,
             ),
+            (
+                format!("{get}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"),
+                400,
+            ),
+            (
+                format!("{get}transfer-encoding: gzip, chunked\r\n\r\n"),
+                400,
+            ),
             (format!("{get}content-length: +1\r\n\r\n"), 400),
             (format!("{get}content-length: 1, 1\r\n\r\n"), 400),
             (format!("{get} folded\r\n\r\n"), 400),
@@ -397,8 +425,12 @@ mod tests {
             (format!("{get}content-length: 3\r\n\r\nab"), Watch::Body(1)),
             (format!("{get}content-length: 3\r\n\r\nabc"), begin()),
             (
-                format!("{get}transfer-encoding: chunked\r\n\r\n"),
-                Watch::Off,
+                format!("{get}transfer-encoding: Chunked\r\n\r\n"),
+                Watch::Chunked(Chunks::default()),
+            ),
+            (
+                format!("{get}transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"),
+                begin(),
             ),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), Watch::Off),
         ] {
@@ -410,6 +442,18 @@ mod tests {
     fn the_second_request_of_a_connection_is_watched_too() {
         let first = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n\r\n\r\n";
         let second = "GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n";
+        let both = format!("{first}{second}");
+        assert_eq!(
+            fed(both.as_bytes(), usize::MAX),
+            Err((first.len(), 400)),
+            "and the first one passes whole"
+        );
+    }
+
+    #[test]
+    fn what_follows_a_chunked_body_is_watched_too() {
+        let first = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+        let second = "POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n";
         let both = format!("{first}{second}");
         assert_eq!(
             fed(both.as_bytes(), usize::MAX),

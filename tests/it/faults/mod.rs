@@ -6,5 +6,6 @@ mod disk;
 mod files;
 mod matrix;
 mod reading;
+mod smuggling;
 mod transport;
 mod waiting;

@@ -1,0 +1,155 @@
+//! Where a chunked request body ends, so that the head behind it can be looked at. hyper reads the
+//! body itself; here bytes are only counted.
+
+/// The sizes of chunks are hexadecimal numbers of 64 bits at most.
+const MAX_SIZE_DIGITS: u8 = 16;
+
+/// How far into a chunked body (RFC 9112 §7.1) the connection is. Begins with [`Chunks::default`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chunks {
+    place: Place,
+    /// The size of the chunk so far, then how much of it is to come.
+    left: u64,
+    digits: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    Data,
+    DataCr,
+    DataLf,
+    /// Behind a `;`: up to the line's end.
+    Extension,
+    #[default]
+    Size,
+    SizeLf,
+    /// White space behind the size.
+    SizePad,
+    /// In a line of the trailer.
+    Trailer,
+    /// Where a line of the trailer, or the blank line that ends the body, begins.
+    TrailerBegin,
+    TrailerEndLf,
+    TrailerLf,
+}
+
+/// What became of the bytes shown to [`Chunks::feed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fed {
+    /// The body ended after so many of them.
+    Ended(usize),
+    /// It is no chunked body: hyper refuses it, too, and closes.
+    Malformed,
+    /// All belong to the body.
+    More,
+}
+
+impl Chunks {
+    /// Looks at the next bytes of the body. Follows hyper's reader step by step: what one takes and
+    /// the other does not could be read in two ways.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Fed {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.place == Place::Data {
+                let here = (bytes.len() - at) as u64;
+                let skip = self.left.min(here);
+                self.left -= skip;
+                // No more than there is in `bytes`.
+                at += usize::try_from(skip).unwrap_or(usize::MAX);
+                if self.left == 0 {
+                    self.place = Place::DataCr;
+                }
+                continue;
+            }
+            at += 1;
+            self.place = match (self.place, byte) {
+                (Place::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                    if self.digits == MAX_SIZE_DIGITS {
+                        return Fed::Malformed;
+                    }
+                    let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                    self.digits += 1;
+                    self.left = self.left << 4 | u64::from(digit);
+                    Place::Size
+                }
+                (Place::Size, _) if self.digits == 0 => return Fed::Malformed,
+                (Place::Size | Place::SizePad, b' ' | b'\t') => Place::SizePad,
+                (Place::Size | Place::SizePad, b';') => Place::Extension,
+                (Place::Size | Place::SizePad | Place::Extension, b'\r') => Place::SizeLf,
+                (Place::Extension, byte) if byte != b'\n' => Place::Extension,
+                (Place::SizeLf, b'\n') if self.left == 0 => Place::TrailerBegin,
+                (Place::SizeLf, b'\n') => Place::Data,
+                (Place::DataCr, b'\r') => Place::DataLf,
+                (Place::DataLf, b'\n') => {
+                    *self = Self::default();
+                    Place::Size
+                }
+                (Place::TrailerBegin, b'\r') => Place::TrailerEndLf,
+                (Place::TrailerEndLf, b'\n') => return Fed::Ended(at),
+                (Place::Trailer, b'\r') => Place::TrailerLf,
+                (Place::Trailer | Place::TrailerBegin, _) => Place::Trailer,
+                (Place::TrailerLf, b'\n') => Place::TrailerBegin,
+                _ => return Fed::Malformed,
+            };
+        }
+        Fed::More
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of the bytes in pieces of each size; all must agree.
+    fn fed(bytes: &[u8]) -> Fed {
+        let of_pieces = |size: usize| {
+            let mut chunks = Chunks::default();
+            let mut before = 0;
+            for piece in bytes.chunks(size) {
+                match chunks.feed(piece) {
+                    Fed::Ended(at) => return Fed::Ended(before + at),
+                    Fed::Malformed => return Fed::Malformed,
+                    Fed::More => before += piece.len(),
+                }
+            }
+            Fed::More
+        };
+        let whole = of_pieces(bytes.len());
+        for size in 1..bytes.len() {
+            assert_eq!(of_pieces(size), whole, "in pieces of {size}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_body_ends_behind_its_trailer() {
+        for body in [
+            "0\r\n\r\n",
+            "3\r\nabc\r\n0\r\n\r\n",
+            "A;x=\"y\"\r\n0123456789\r\n00 \r\na: b\r\nc: d\r\n\r\n",
+        ] {
+            assert_eq!(
+                fed(format!("{body}GET /").as_bytes()),
+                Fed::Ended(body.len())
+            );
+            assert_eq!(fed(&body.as_bytes()[..body.len() - 1]), Fed::More, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_malformed() {
+        for body in [
+            "\r\n",
+            "0x2\r\n",
+            "-1\r\n",
+            "3\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "1;a\nb\r\n",
+            "00000000000000001\r\n",
+            "0\r\n\rx",
+        ] {
+            assert_eq!(fed(body.as_bytes()), Fed::Malformed, "{body:?}");
+        }
+    }
+}
