@@ -5,14 +5,30 @@ use std::path::Path;
 
 #[path = "checks/codecs.rs"]
 mod codecs;
+#[path = "checks/config.rs"]
+mod config;
+#[path = "checks/credentials.rs"]
+mod credentials;
 #[path = "checks/head.rs"]
 mod head;
+#[path = "checks/headers.rs"]
+mod headers;
 #[path = "checks/hints.rs"]
 mod hints;
+#[path = "checks/http.rs"]
+mod http;
+#[path = "checks/mend.rs"]
+mod mend;
+#[path = "checks/oauth.rs"]
+mod oauth;
 #[path = "checks/observe.rs"]
 mod observe;
+#[path = "checks/redact.rs"]
+mod redact;
 #[path = "checks/sse.rs"]
 mod sse;
+#[path = "checks/vendor.rs"]
+mod vendor;
 
 /// Runs a check over every file of a target's corpus, and over each file cut short in a few places.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -36,8 +52,23 @@ fn codecs_hold() {
 }
 
 #[test]
+fn config_holds() {
+    replay("config", config::check);
+}
+
+#[test]
+fn credentials_hold() {
+    replay("credentials", credentials::check);
+}
+
+#[test]
 fn head_holds() {
     replay("head", head::check);
+}
+
+#[test]
+fn headers_hold() {
+    replay("headers", headers::check);
 }
 
 #[test]
@@ -46,11 +77,36 @@ fn hints_hold() {
 }
 
 #[test]
+fn http_holds() {
+    replay("http", http::check);
+}
+
+#[test]
+fn mend_holds() {
+    replay("mend", mend::check);
+}
+
+#[test]
 fn observe_holds() {
     replay("observe", observe::check);
 }
 
 #[test]
+fn oauth_holds() {
+    replay("oauth", oauth::check);
+}
+
+#[test]
+fn redact_holds() {
+    replay("redact", redact::check);
+}
+
+#[test]
 fn sse_holds() {
     replay("sse", sse::check);
+}
+
+#[test]
+fn vendor_holds() {
+    replay("vendor", vendor::check);
 }
