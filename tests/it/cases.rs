@@ -1,6 +1,11 @@
 //! Numbered cases of the wire formats that only the whole gateway shows; those of one codec or one
 //! vendor's table stand beside it.
 
+mod keys;
+mod lists;
+mod pattern;
+mod table;
+
 use serde_json::{Value, json};
 
 use crate::client::Request;

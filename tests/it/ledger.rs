@@ -1,10 +1,16 @@
-//! `benches/RELIABILITY.md` names no test that is not there, and leaves out no row of the table.
+//! `benches/RELIABILITY.md` and `benches/CASES.md` name no test that is not there, and leave out no
+//! row.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const LEDGER: &str = include_str!("../../benches/RELIABILITY.md");
+
+const CASES: &str = include_str!("../../benches/CASES.md");
+
+/// How many numbered cases there are.
+const CASE_COUNT: usize = 108;
 
 /// The rows of each section: the letter, and how many there are.
 const ROWS: [(char, usize); 3] = [('C', 35), ('L', 37), ('U', 80)];
@@ -31,9 +37,10 @@ fn functions() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_test_named_in_the_ledger_exists() {
+fn every_test_named_in_a_ledger_exists() {
     let known = functions();
-    let quoted = LEDGER.split('`').skip(1).step_by(2);
+    let quoted = [LEDGER, CASES].map(|text| text.split('`').skip(1).step_by(2));
+    let quoted = quoted.into_iter().flatten();
     let paths = quoted.filter(|text| text.contains("::") && !text.contains(' '));
     let names = paths.filter_map(|path| path.rsplit("::").next());
     let modules = ["matrix", "laws"];
@@ -63,4 +70,15 @@ fn every_fault_has_its_row() {
         .flat_map(|&(letter, count)| (1..=count).map(move |row| (letter, row)));
     let missing: Vec<_> = wanted.filter(|row| !seen.contains(row)).collect();
     assert!(missing.is_empty(), "rows without a line: {missing:?}");
+}
+
+#[test]
+fn every_case_has_its_row_with_a_proof() {
+    let rows = CASES.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let number: usize = cells.next()?.parse().ok()?;
+        cells.last()?.contains("::").then_some(number)
+    });
+    let seen: Vec<usize> = rows.collect();
+    assert_eq!(seen, (1..=CASE_COUNT).collect::<Vec<_>>());
 }

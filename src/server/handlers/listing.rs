@@ -1,5 +1,6 @@
 //! The gateway's own pages: health, models, providers, and the way to the reports.
 
+use http::header::USER_AGENT;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -40,7 +41,8 @@ pub(super) async fn handle(
     route: &Route<'_>,
     client: &Client,
 ) -> Answer {
-    let dialect = dialect_of(route, request.headers());
+    let headers = request.headers();
+    let dialect = dialect_of(route, headers);
     let query = request.uri().query();
     let snapshot = shared.gateway.snapshot();
     let may_use = |asked: &str, provider: &str, model: &str| client.may_use(asked, provider, model);
@@ -53,7 +55,11 @@ pub(super) async fn handle(
                     enrich(&snapshot, entry);
                 }
             }
-            respond::json(StatusCode::OK, model_list::write_list(dialect, &entries))
+            let shape = match dialect {
+                Dialect::OpenAiChat if is_codex(query, headers) => Dialect::OpenAiResponses,
+                dialect => dialect,
+            };
+            respond::json(StatusCode::OK, model_list::write_list(shape, &entries))
         }
         Route::Model { id, .. } => {
             refresh_stale(&snapshot).await;
@@ -101,6 +107,14 @@ pub(super) async fn handle(
 
 fn is_enriched(query: Option<&str>) -> bool {
     stats::parameter(query, "enriched").is_some_and(|value| value == "true" || value == "1")
+}
+
+/// Whether Codex asks, which looks for a list of its own beside OpenAI's (its sources, read
+/// 2026-11-22).
+fn is_codex(query: Option<&str>, headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT);
+    stats::parameter(query, "client_version").is_some()
+        || agent.is_some_and(|agent| agent.as_bytes().starts_with(b"codex"))
 }
 
 /// Whose SDK asks for models: its headers tell, where the path does not.
