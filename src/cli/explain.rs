@@ -10,6 +10,7 @@ use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::exit::Failure;
 use crate::cli::output::Style;
+use crate::cli::presence;
 use crate::cli::table::{Cell, Table};
 use crate::config::load::Flags;
 use crate::near::did_you_mean;
@@ -49,7 +50,10 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<(), Failure> 
         Failure::failed(error.to_string(), format!("check {}", file.display()))
     };
     let found = match &args.id {
-        Some(id) => by_id(&state, id).map_err(unreadable)?,
+        Some(id) => match by_id(&state, id).map_err(unreadable)? {
+            Some(row) => Some(row),
+            None => context.block_on(ask_server(&boot, id))?,
+        },
         None => state.journal(1, true).map_err(unreadable)?.pop(),
     };
     let Some(row) = found else {
@@ -94,6 +98,35 @@ fn by_id(state: &State, id: &str) -> Result<Option<JournalRow>, StateError> {
     }
     let recent = state.journal(SEARCHED, false)?;
     Ok(recent.into_iter().find(|row| row.id.starts_with(&id)))
+}
+
+/// The request as a running server of this home remembers it: a busy one writes down a part only.
+async fn ask_server(boot: &Boot, id: &str) -> Result<Option<JournalRow>, Failure> {
+    let id = id.trim().to_ascii_lowercase();
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let Some((_, server)) = presence::find(boot).await.filter(|_| is_id) else {
+        return Ok(None);
+    };
+    // Its owner may see every request on the live page's route, any other client its own.
+    for route in ["/dashboard/api/requests", "/v1/requests"] {
+        if let Ok(body) = server.get(&format!("{route}/{id}")).await {
+            return Ok(row_of(&String::from_utf8_lossy(&body)));
+        }
+    }
+    Ok(None)
+}
+
+fn row_of(text: &str) -> Option<JournalRow> {
+    let trail: Value = serde_json::from_str(text).ok()?;
+    let request = trail.get("request")?;
+    let at = Timestamp::parse_rfc3339(request.get("at")?.as_str()?)?;
+    let took = Duration::from_millis(trail.get("ms")?.as_u64()?);
+    Some(JournalRow {
+        id: request.get("id")?.as_str()?.to_owned(),
+        time: at + took,
+        failed: trail.get("ending")? == "failed",
+        value: text.to_owned(),
+    })
 }
 
 fn unknown(state: &State, id: &str) -> Failure {

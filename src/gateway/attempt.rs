@@ -53,7 +53,7 @@ pub async fn serve(
             let (status, headers, body) = end.answer(inbound.dialect);
             recording.answer(status, &headers);
             recording.piece(&body);
-            recording.finish(&finished.trail);
+            recording.finish(&finished.story.to_json());
         }
         gateway.telemetry.finished(finished);
     };
@@ -286,12 +286,9 @@ impl Trip<'_> {
             match raced.outcome {
                 Ok(ready) => {
                     let status = ready.status.as_u16();
-                    self.trail.attempts.push(Attempt::served(
-                        who,
-                        &target.model,
-                        status,
-                        started.elapsed(),
-                    ));
+                    self.trail
+                        .attempts
+                        .push(Attempt::served(who, &target.model, status, started));
                     let trail = self.close();
                     let (gateway, arrived) = (self.gateway, self.arrived);
                     let served = Served {
@@ -317,7 +314,7 @@ impl Trip<'_> {
                         &target.model,
                         &lost,
                         next,
-                        started.elapsed(),
+                        started,
                     ));
                     match next {
                         Next::Again { after, .. } => {
@@ -412,13 +409,13 @@ impl Trip<'_> {
         self.trail.visit(target, Vec::new());
         let trail = self.close();
         let (status, elapsed) = (answered.status, self.arrived.elapsed());
-        let finished = unserved(&trail, Ending::Served, status.as_u16(), None, elapsed);
+        let finished = unserved(trail, Ending::Served, status.as_u16(), None, elapsed);
         if let (Some(recording), AnsweredBody::Whole(body)) =
             (&self.scanned.recording, &answered.body)
         {
             recording.answer(status, &answered.headers);
             recording.piece(body);
-            recording.finish(&finished.trail);
+            recording.finish(&finished.story.to_json());
         }
         self.gateway.telemetry.finished(finished);
     }
@@ -459,13 +456,14 @@ impl Drop for Trip<'_> {
             return;
         }
         if let Some((who, model, since)) = self.under_way.take() {
-            let left = Attempt::left(who, &model, since.elapsed());
+            let left = Attempt::left(who, &model, since);
             self.trail.attempts.push(left);
         }
         let elapsed = self.arrived.elapsed();
-        let finished = unserved(&self.trail, Ending::Cancelled, CLIENT_LEFT, None, elapsed);
+        let trail = std::mem::take(&mut self.trail);
+        let finished = unserved(trail, Ending::Cancelled, CLIENT_LEFT, None, elapsed);
         if let Some(recording) = &self.scanned.recording {
-            recording.finish(&finished.trail);
+            recording.finish(&finished.story.to_json());
         }
         self.gateway.telemetry.finished(finished);
     }

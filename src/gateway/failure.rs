@@ -11,7 +11,7 @@ use crate::dialects::error::{ErrorKind, ErrorReply, UpstreamError};
 use crate::dialects::{Dialect, codec, signature};
 use crate::gateway::attempt::TargetEnd;
 use crate::gateway::plan::no_credentials;
-use crate::gateway::trail::{Outcome, Trail};
+use crate::gateway::trail::{Outcome, Told, Trail};
 use crate::gateway::upstream::SendError;
 use crate::ids::RequestId;
 use crate::pool::{Refusal, Rule, Stop};
@@ -154,13 +154,14 @@ impl DeadEnd {
     /// The record of the request that ended here.
     pub fn finished(&self, duration: Duration) -> Finished {
         let (status, error) = (self.error.status, &self.error.message);
-        unserved(&self.trail, Ending::Failed, status, Some(error), duration)
+        let trail = self.trail.clone();
+        unserved(trail, Ending::Failed, status, Some(error), duration)
     }
 }
 
 /// The record of a request that nobody served.
 pub fn unserved(
-    trail: &Trail,
+    trail: Trail,
     ending: Ending,
     status: u16,
     error: Option<&str>,
@@ -172,7 +173,7 @@ pub fn unserved(
     let outcome = Outcome {
         ending,
         status,
-        error,
+        error: error.map(str::to_owned),
         duration,
         first_token: None,
         usage: None,
@@ -200,7 +201,7 @@ pub fn unserved(
         duration,
         fingerprint: last.map(|attempt| attempt.fingerprint),
         cost_usd: None,
-        trail: trail.to_json(&outcome),
+        story: Arc::new(Told::new(trail, outcome)),
     }
 }
 

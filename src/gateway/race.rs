@@ -115,13 +115,9 @@ impl Trip<'_> {
         let (failed, since) = failed;
         let who = (failed.credential().clone(), failed.fingerprint());
         let next = self.settle(target, failed, ask, &lost);
-        self.trail.attempts.push(Attempt::lost(
-            who,
-            &target.model,
-            &lost,
-            next,
-            since.elapsed(),
-        ));
+        self.trail
+            .attempts
+            .push(Attempt::lost(who, &target.model, &lost, next, since));
         let (lease, started, rest) = left;
         let outcome = rest.await;
         Raced {

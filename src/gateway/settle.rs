@@ -13,11 +13,12 @@ use crate::gateway::cost;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::plan::Target;
 use crate::gateway::relay::{End, RelayOutcome};
-use crate::gateway::trail::{self, Trail};
+use crate::gateway::trail::{self, Told, Trail};
 use crate::ids::CredentialId;
 use crate::pool::{Lease, Outcome, Report};
 use crate::providers::hints;
 use crate::secret::Fingerprint;
+use crate::telemetry::journal::Story;
 use crate::telemetry::request_log::Recording;
 use crate::telemetry::{Ending, Finished};
 use crate::time::Timestamp;
@@ -187,49 +188,43 @@ impl Closing {
     }
 
     fn finish(self, ending: Ending, usage: Usage, error: Option<&str>) {
-        let Some(request) = self.trail.request.clone() else {
+        let Some(request) = &self.trail.request else {
             return;
         };
+        let (id, client) = (request.id, Arc::clone(&request.client));
         let duration = self.arrived.elapsed();
         let snapshot = self.gateway.snapshot();
-        let provider = self.credential.provider();
-        let cost_usd = cost::of_request(&snapshot.facts, provider, &self.model, &usage);
+        let provider = self.credential.provider().to_owned();
+        let cost_usd = cost::of_request(&snapshot.facts, &provider, &self.model, &usage);
+        let attempts = self.trail.attempts.len();
         let outcome = trail::Outcome {
             ending,
             status: self.status,
-            error,
+            error: error.map(str::to_owned),
             duration,
             first_token: Some(self.first_token),
             usage: Some(usage),
             cost_usd,
         };
-        let wanted = self.gateway.telemetry.wants_trail(ending);
-        let mut trail = if wanted || self.recording.is_some() {
-            self.trail.to_json(&outcome)
-        } else {
-            String::new()
-        };
+        let story = Arc::new(Told::new(self.trail, outcome));
         if let Some(recording) = &self.recording {
-            recording.finish(&trail);
-        }
-        if !wanted {
-            trail.clear();
+            recording.finish(&story.to_json());
         }
         self.gateway.telemetry.finished(Finished {
-            id: request.id,
-            client: request.client,
-            provider: self.credential.provider().to_owned(),
+            id,
+            client,
+            provider,
             model: self.model,
             credential: Some(self.credential),
             status: self.status,
             ending,
-            attempts: self.trail.attempts.len(),
+            attempts,
             usage: Some(usage),
             first_token: Some(self.first_token),
             duration,
             fingerprint: Some(self.fingerprint),
             cost_usd,
-            trail,
+            story,
         });
     }
 }

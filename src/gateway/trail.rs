@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
@@ -16,6 +17,7 @@ use crate::pool::{Next, PassedOver, Refusal, Stop};
 use crate::providers::verdict::Verdict;
 use crate::secret::Fingerprint;
 use crate::telemetry::Ending;
+use crate::telemetry::journal::Story;
 use crate::time::Timestamp;
 
 /// What happened to a request so far.
@@ -52,13 +54,13 @@ pub struct Visit {
 }
 
 /// How it all came out.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
+#[derive(Clone, Debug)]
+pub struct Outcome {
     pub ending: Ending,
     /// The status the client got.
     pub status: u16,
     /// What the client was told, if that was an error.
-    pub error: Option<&'a str>,
+    pub error: Option<String>,
     pub duration: Duration,
     pub first_token: Option<Duration>,
     pub usage: Option<Usage>,
@@ -93,6 +95,8 @@ pub struct Attempt {
     pub message: String,
     /// What came of it, in words.
     pub effect: &'static str,
+    pub began: Instant,
+    /// Until it was judged: of the one that served, until its first content byte.
     pub took: Duration,
 }
 
@@ -150,7 +154,7 @@ impl Trail {
     }
 
     /// The trail as the journal keeps it and `explain` reads it.
-    pub fn to_json(&self, outcome: &Outcome<'_>) -> String {
+    fn to_json(&self, outcome: &Outcome) -> String {
         let kept = Kept {
             request: self.request.as_ref().map(|request| KeptRequest {
                 id: request.id.to_string(),
@@ -166,7 +170,7 @@ impl Trail {
             renewals: self.renewals.iter().map(KeptRenewal::of).collect(),
             status: outcome.status,
             ending: outcome.ending.as_str(),
-            error: outcome.error,
+            error: outcome.error.as_deref(),
             ms: millis(outcome.duration),
             first_token_ms: outcome.first_token.map(millis),
             usage: outcome.usage.map(|usage| KeptUsage {
@@ -181,6 +185,32 @@ impl Trail {
         };
         // Strings and numbers: there is nothing that JSON could not hold.
         serde_json::to_string(&kept).unwrap_or_default()
+    }
+}
+
+/// A finished request: what happened to it, and how it came out.
+#[derive(Debug)]
+pub struct Told {
+    pub trail: Trail,
+    pub outcome: Outcome,
+    /// When it was over.
+    pub ended: Instant,
+}
+
+impl Told {
+    /// Of a request that is over just now.
+    pub fn new(trail: Trail, outcome: Outcome) -> Self {
+        Self {
+            trail,
+            outcome,
+            ended: Instant::now(),
+        }
+    }
+}
+
+impl Story for Told {
+    fn to_json(&self) -> String {
+        self.trail.to_json(&self.outcome)
     }
 }
 
@@ -301,7 +331,7 @@ impl<'a> KeptAttempt<'a> {
 
 impl Attempt {
     /// The call that served.
-    pub fn served(who: Who, model: &str, status: u16, took: Duration) -> Self {
+    pub fn served(who: Who, model: &str, status: u16, began: Instant) -> Self {
         let (credential, fingerprint) = who;
         Self {
             credential,
@@ -311,12 +341,13 @@ impl Attempt {
             verdict: None,
             message: String::new(),
             effect: "served",
-            took,
+            began,
+            took: began.elapsed(),
         }
     }
 
     /// A call that the client did not wait for.
-    pub fn left(who: Who, model: &str, took: Duration) -> Self {
+    pub fn left(who: Who, model: &str, began: Instant) -> Self {
         let (credential, fingerprint) = who;
         Self {
             credential,
@@ -326,12 +357,13 @@ impl Attempt {
             verdict: None,
             message: String::new(),
             effect: "the client left",
-            took,
+            began,
+            took: began.elapsed(),
         }
     }
 
     /// A call that failed.
-    pub fn lost(who: Who, model: &str, lost: &Lost, next: Next, took: Duration) -> Self {
+    pub fn lost(who: Who, model: &str, lost: &Lost, next: Next, began: Instant) -> Self {
         let effect = match next {
             Next::Again {
                 same_credential: true,
@@ -349,7 +381,8 @@ impl Attempt {
             verdict: Some(lost.failure.verdict),
             message: lost.failure.message.clone(),
             effect,
-            took,
+            began,
+            took: began.elapsed(),
         }
     }
 }

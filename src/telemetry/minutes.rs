@@ -105,11 +105,13 @@ fn place_of(minute: i64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::dialects::usage::Usage;
     use crate::ids::RequestId;
+    use crate::telemetry::journal::tests::Untold;
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -132,7 +134,7 @@ mod tests {
             duration: Duration::ZERO,
             fingerprint: None,
             cost_usd: Some(0.5),
-            trail: String::new(),
+            story: Arc::new(Untold),
         }
     }
 

@@ -1,20 +1,23 @@
 //! What happened, counted: metrics, and the record of each finished request that usage and
 //! journal are made of. Knows no routes and takes no decisions.
 
+pub mod journal;
 pub mod metrics;
 pub mod minutes;
 pub mod request_log;
 pub mod spending;
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::dialects::usage::Usage;
 use crate::ids::{CredentialId, RequestId};
 use crate::secret::Fingerprint;
-use crate::state::State;
 use crate::state::rows::{JournalRow, UsageKey, UsageSums};
+use crate::state::{State, StateError};
+use crate::telemetry::journal::{Entry, Journal, Story};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::minutes::Minutes;
 use crate::telemetry::request_log::RequestLog;
@@ -63,8 +66,8 @@ pub struct Finished {
     pub fingerprint: Option<Fingerprint>,
     /// What it cost at list prices, where they are known.
     pub cost_usd: Option<f64>,
-    /// The decision trail as JSON, for the journal; empty where [`Telemetry::wants_trail`] says no.
-    pub trail: String,
+    /// What there is to tell of it, for the journal.
+    pub story: Arc<dyn Story>,
 }
 
 /// The process's counters, and what of them is kept. One for all fronts.
@@ -74,8 +77,8 @@ pub struct Telemetry {
     pub minutes: Minutes,
     pub spending: Spending,
     pub request_log: RequestLog,
+    journal: Journal,
     state: Option<State>,
-    journal: JournalRate,
 }
 
 impl Telemetry {
@@ -86,8 +89,8 @@ impl Telemetry {
             minutes: Minutes::default(),
             spending: Spending::default(),
             request_log: RequestLog::default(),
+            journal: Journal::default(),
             state,
-            journal: JournalRate::default(),
         };
         telemetry.restore_spending(Timestamp::now());
         telemetry
@@ -108,10 +111,32 @@ impl Telemetry {
         }
     }
 
-    /// Whether the journal takes a request's trail. Failed ones always; of the others no more a
-    /// second than a disk and a reader can use, so that making trails never slows a busy server.
-    pub fn wants_trail(&self, ending: Ending) -> bool {
-        self.state.is_some() && (ending == Ending::Failed || self.journal.admits(Timestamp::now()))
+    /// The trail of a request by its id or the beginning of it: from memory, else from the state,
+    /// which is asked for the whole id.
+    pub fn request(&self, id: &str) -> Result<Option<JournalRow>, StateError> {
+        if let Some(entry) = self.journal.find(id) {
+            return Ok(Some(entry.row()));
+        }
+        match &self.state {
+            Some(state) => state.journal_entry(id),
+            None => Ok(None),
+        }
+    }
+
+    /// The latest requests, newest first: our own, and those of other processes that share the
+    /// state.
+    pub fn latest_requests(&self, most: usize) -> Result<Vec<JournalRow>, StateError> {
+        let ours = self.journal.latest(most);
+        let written = match &self.state {
+            Some(state) => state.journal(u32::try_from(most).unwrap_or(u32::MAX), false)?,
+            None => Vec::new(),
+        };
+        let mut rows: Vec<JournalRow> = ours.iter().map(Entry::row).collect();
+        let known: HashSet<String> = rows.iter().map(|row| row.id.clone()).collect();
+        rows.extend(written.into_iter().filter(|row| !known.contains(&row.id)));
+        rows.sort_by_key(|row| Reverse(row.time));
+        rows.truncate(most);
+        Ok(rows)
     }
 
     /// Counts a finished request, keeps its usage and trail, and logs its one line.
@@ -123,29 +148,29 @@ impl Telemetry {
         if let Some(dollars) = request.cost_usd {
             self.spending.add(&request.client, dollars, now);
         }
+        let entry = Entry {
+            id: request.id,
+            time: now,
+            failed: request.ending == Ending::Failed,
+            story: Arc::clone(&request.story),
+        };
+        let is_written = self.journal.note(entry.clone());
         let Some(state) = &self.state else { return };
-        if let (Some(credential), Some(fingerprint)) = (&request.credential, request.fingerprint) {
+        if is_written {
+            state.record_journal(entry.row());
+        }
+        let sums = sums(&request, now);
+        if let (Some(credential), Some(fingerprint)) = (request.credential, request.fingerprint) {
             let key = UsageKey {
                 hour: UsageKey::hour_of(now),
-                provider: request.provider.clone(),
-                model: request.model.clone(),
+                provider: request.provider,
+                model: request.model,
                 credential: credential.to_string(),
                 fingerprint: fingerprint.to_string(),
                 client: request.client.to_string(),
             };
-            state.record_usage(key, &sums(&request, now));
+            state.record_usage(key, &sums);
         }
-        if request.trail.is_empty() {
-            return;
-        }
-        let failed = request.ending == Ending::Failed;
-        let row = JournalRow {
-            id: request.id.to_string(),
-            time: now,
-            failed,
-            value: request.trail,
-        };
-        state.record_journal(row);
     }
 
     fn log(request: &Finished) {
@@ -174,26 +199,6 @@ impl Telemetry {
     }
 }
 
-/// Trails of served requests kept a second. The journal holds the latest 10,000 anyway.
-const MAX_TRAILS_A_SECOND: u64 = 200;
-
-/// How many trails the current second has taken.
-#[derive(Default)]
-struct JournalRate {
-    second: AtomicI64,
-    taken: AtomicU64,
-}
-
-impl JournalRate {
-    fn admits(&self, now: Timestamp) -> bool {
-        let second = now.as_millis() / 1000;
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            self.taken.store(0, Ordering::Relaxed);
-        }
-        self.taken.fetch_add(1, Ordering::Relaxed) < MAX_TRAILS_A_SECOND
-    }
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -215,19 +220,5 @@ fn sums(request: &Finished, now: Timestamp) -> UsageSums {
         first_tokens: u64::from(request.first_token.is_some()),
         first_token_ms: request.first_token.map_or(0, millis),
         last_used: now,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_second_fills_the_journal_only_so_far() {
-        let rate = JournalRate::default();
-        let now = Timestamp::from_secs(100);
-        let taken = (0..1000).filter(|_| rate.admits(now)).count();
-        assert_eq!(taken, 200);
-        assert!(rate.admits(Timestamp::from_secs(101)));
     }
 }

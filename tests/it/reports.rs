@@ -131,6 +131,31 @@ async fn explain_tells_a_request_by_its_id_and_the_last_failed_one_without() {
     assert_refused(&refused, 1, "ffffffffffff");
 }
 
+#[tokio::test]
+async fn each_of_many_requests_is_explained_however_busy_the_server() {
+    let (_upstream, gateway) = pair(Script::always(openai::completion("hi")), 2, "").await;
+    // More than are written to the state in a second.
+    let sent = (0..500).map(|_| gateway.chat(CHAT));
+    let answers = patiently("500 answers", futures_util::future::join_all(sent)).await;
+    let ids: Vec<&str> = answers
+        .iter()
+        .filter_map(|answer| answer.header("x-request-id"))
+        .collect();
+    assert_eq!(ids.len(), 500);
+    let gateway = &gateway;
+    let asked = ids.iter().map(|id| async move {
+        let trail = gateway.get(&format!("/v1/requests/{id}")).await.json();
+        assert_eq!(trail["request"]["id"], *id, "{trail}");
+    });
+    patiently("500 trails", futures_util::future::join_all(asked)).await;
+    let home = gateway.home();
+    for id in ids.iter().rev().take(3) {
+        let told = home.run_beside(&["explain", &id[..16]], "").await;
+        assert!(told.stdout.contains(id), "{told:?}");
+        assert!(told.stdout.contains("served with 200"), "{told:?}");
+    }
+}
+
 /// Sends until the gateway serves; the test fails if that takes a minute.
 async fn served_again(gateway: &Gateway) {
     let asking = async {

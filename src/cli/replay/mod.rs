@@ -231,8 +231,7 @@ async fn send(
 
 /// The decision trail of what was sent, out of the journal.
 fn trail(core: &Core, id: &str) -> Value {
-    let persistence = core.gateway.persistence.as_ref();
-    let row = persistence.and_then(|kept| kept.state().journal_entry(id).ok().flatten());
+    let row = core.gateway.telemetry.request(id).ok().flatten();
     row.and_then(|row| serde_json::from_str(&row.value).ok())
         .unwrap_or_default()
 }

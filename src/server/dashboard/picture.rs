@@ -64,14 +64,7 @@ pub(super) struct Recent {
 impl Picture {
     /// Takes one. Reads the journal: not for a runtime's own threads.
     pub(super) fn take(gateway: &Gateway, recent: &mut Recent, now: Timestamp) -> Self {
-        let journal = match &gateway.persistence {
-            Some(persistence) => {
-                let most = u32::try_from(REQUESTS).unwrap_or(u32::MAX);
-                persistence.state().journal(most, false)
-            }
-            None => Ok(Vec::new()),
-        };
-        match journal {
+        match gateway.telemetry.latest_requests(REQUESTS) {
             Ok(journal) => recent.update(journal),
             Err(error) => tracing::warn!("cannot read the journal: {error}"),
         }

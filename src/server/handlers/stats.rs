@@ -16,7 +16,6 @@ use crate::gateway::readings;
 use crate::server::clients::Client;
 use crate::server::handlers::{Settings, Shared};
 use crate::server::respond::{self, Answer};
-use crate::state::State;
 use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::time::Timestamp;
 
@@ -80,10 +79,9 @@ pub(super) async fn request(shared: &Shared, client: &Client, id: &str) -> Answe
 
 /// The trail of a request; `sender` is who must have sent it, `None` whoever did.
 pub(super) async fn found(shared: &Shared, id: &str, sender: Option<Arc<str>>) -> Option<Value> {
-    let persistence = shared.gateway.persistence.clone()?;
     let id = id.to_owned();
-    let found = blocking(&shared.gateway, move |_| {
-        trail(persistence.state(), &id).filter(|trail| {
+    let found = blocking(&shared.gateway, move |gateway| {
+        trail(gateway, &id).filter(|trail| {
             let sent_by = trail.pointer("/request/client").and_then(Value::as_str);
             sender.is_none_or(|sender| sent_by == Some(&*sender))
         })
@@ -91,11 +89,12 @@ pub(super) async fn found(shared: &Shared, id: &str, sender: Option<Arc<str>>) -
     found.await
 }
 
-/// The entry of a request, which may still be on its way to the database.
-fn trail(state: &State, id: &str) -> Option<Value> {
-    let read = || state.journal_entry(id).ok().flatten();
+/// The entry of a request; one of another process may still be on its way to the database.
+fn trail(gateway: &Gateway, id: &str) -> Option<Value> {
+    let read = || gateway.telemetry.request(id).ok().flatten();
     let row = read().or_else(|| {
         // Late or not, what is there after the wait is the answer.
+        let state = gateway.persistence.as_ref()?.state();
         let _ = state.flush(JOURNAL_PATIENCE);
         read()
     })?;
