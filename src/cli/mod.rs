@@ -36,6 +36,8 @@ mod simulate;
 mod status;
 pub mod table;
 mod test_keys;
+#[cfg(feature = "otlp")]
+mod traces;
 mod usage;
 
 use std::ffi::OsString;

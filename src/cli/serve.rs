@@ -16,6 +16,8 @@ use crate::cli::notify;
 use crate::cli::presence::Presence;
 use crate::cli::reload::{Reloader, Stamps};
 use crate::cli::signals::{self, Hangups, Stops};
+#[cfg(feature = "otlp")]
+use crate::cli::traces::Tracing;
 use crate::cli::{Context, Globals};
 use crate::config::Config;
 use crate::config::exposure::exposure;
@@ -139,6 +141,8 @@ async fn serve(
     tokio::spawn(refresh_models(Arc::clone(&gateway)));
     tokio::spawn(persist::run(Arc::clone(&gateway)));
     tokio::spawn(upkeep::run(Arc::clone(&gateway)));
+    #[cfg(feature = "otlp")]
+    let tracing = Tracing::start(context, &boot, &gateway)?;
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
     let watches_files = !args.no_watch;
     let (args, globals) = (args.clone(), context.globals.clone());
@@ -152,6 +156,8 @@ async fn serve(
     server::run(listener, shared, max_connections, drain, shutdown).await;
     drop(presence);
     refresh::landed().await;
+    #[cfg(feature = "otlp")]
+    tracing.close().await;
     gateway.flush(FLUSH_PATIENCE);
     Ok(())
 }

@@ -20,6 +20,8 @@ pub mod frames;
 pub mod grades;
 pub mod headers;
 pub mod inbound;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod overrides;
 pub mod persist;
 pub mod plan;
@@ -38,6 +40,8 @@ pub mod settle;
 pub mod shelf;
 pub mod sink;
 pub mod snapshot;
+#[cfg(feature = "otlp")]
+pub mod spans;
 pub mod steer;
 pub mod thoughts;
 pub mod trail;

@@ -30,7 +30,35 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
         kind: Kind::Counter,
         series: vec![(Vec::new(), as_f64(gateway.telemetry.request_log.dropped()))],
     });
+    #[cfg(feature = "otlp")]
+    readings.extend(traces(gateway));
     gateway.telemetry.metrics.write(&readings)
+}
+
+/// Where requests are traced: how many reached the collector, and how many did not.
+#[cfg(feature = "otlp")]
+fn traces(gateway: &Gateway) -> Vec<Reading<'static>> {
+    let Some((exported, dropped)) = gateway.telemetry.traces.tally() else {
+        return Vec::new();
+    };
+    let counter = |name, help, count| Reading {
+        name,
+        help,
+        kind: Kind::Counter,
+        series: vec![(Vec::new(), as_f64(count))],
+    };
+    vec![
+        counter(
+            "traces_exported_total",
+            "Requests whose traces the collector has",
+            exported,
+        ),
+        counter(
+            "traces_dropped_total",
+            "Requests whose traces are lost",
+            dropped,
+        ),
+    ]
 }
 
 /// Of providers with accounts: how often tokens were renewed, or could not be.

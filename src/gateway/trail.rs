@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "otlp")]
+use std::time::SystemTime;
 
+#[cfg(feature = "otlp")]
+use http::HeaderValue;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -12,12 +16,16 @@ use crate::dialects::{Dialect, Operation};
 use crate::gateway::failure::Lost;
 use crate::gateway::inbound::{Inbound, Scanned};
 use crate::gateway::plan::Target;
+#[cfg(feature = "otlp")]
+use crate::gateway::spans;
 use crate::ids::{CredentialId, ProviderId, RequestId};
 use crate::pool::{Next, PassedOver, Refusal, Stop};
 use crate::providers::verdict::Verdict;
 use crate::secret::Fingerprint;
 use crate::telemetry::Ending;
 use crate::telemetry::journal::Story;
+#[cfg(feature = "otlp")]
+use crate::telemetry::traces::Trace;
 use crate::time::Timestamp;
 
 /// What happened to a request so far.
@@ -77,6 +85,9 @@ pub struct Request {
     pub model: String,
     pub stream: bool,
     pub at: Timestamp,
+    /// The client's place in a trace of its own.
+    #[cfg(feature = "otlp")]
+    pub traceparent: Option<HeaderValue>,
 }
 
 /// A credential and which secret of it was used.
@@ -121,6 +132,8 @@ impl Trail {
             model: inbound.path_model.clone().unwrap_or_default(),
             stream: false,
             at: Timestamp::now(),
+            #[cfg(feature = "otlp")]
+            traceparent: inbound.headers.get("traceparent").cloned(),
         };
         Self {
             request: Some(request),
@@ -195,6 +208,8 @@ pub struct Told {
     pub outcome: Outcome,
     /// When it was over.
     pub ended: Instant,
+    #[cfg(feature = "otlp")]
+    pub ended_at: SystemTime,
 }
 
 impl Told {
@@ -204,6 +219,8 @@ impl Told {
             trail,
             outcome,
             ended: Instant::now(),
+            #[cfg(feature = "otlp")]
+            ended_at: SystemTime::now(),
         }
     }
 }
@@ -211,6 +228,17 @@ impl Told {
 impl Story for Told {
     fn to_json(&self) -> String {
         self.trail.to_json(&self.outcome)
+    }
+
+    #[cfg(feature = "otlp")]
+    fn traceparent(&self) -> Option<&str> {
+        let header = self.trail.request.as_ref()?.traceparent.as_ref();
+        header.and_then(|value| value.to_str().ok())
+    }
+
+    #[cfg(feature = "otlp")]
+    fn trace(&self) -> Trace {
+        spans::trace(self)
     }
 }
 

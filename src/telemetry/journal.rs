@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::RequestId;
 use crate::state::rows::JournalRow;
+#[cfg(feature = "otlp")]
+use crate::telemetry::traces::Trace;
 use crate::time::Timestamp;
 
 /// Requests that are remembered.
@@ -21,6 +23,14 @@ const MAX_WRITTEN_A_SECOND: u64 = 200;
 pub trait Story: fmt::Debug + Send + Sync {
     /// The decision trail as JSON, without secrets.
     fn to_json(&self) -> String;
+
+    /// The `traceparent` header that the request came with.
+    #[cfg(feature = "otlp")]
+    fn traceparent(&self) -> Option<&str>;
+
+    /// The request as spans.
+    #[cfg(feature = "otlp")]
+    fn trace(&self) -> Trace;
 }
 
 /// The memory of the latest requests.
@@ -121,6 +131,19 @@ pub(super) mod tests {
     impl Story for Untold {
         fn to_json(&self) -> String {
             "{}".to_owned()
+        }
+
+        #[cfg(feature = "otlp")]
+        fn traceparent(&self) -> Option<&str> {
+            None
+        }
+
+        #[cfg(feature = "otlp")]
+        fn trace(&self) -> Trace {
+            Trace {
+                id: 1,
+                spans: Vec::new(),
+            }
         }
     }
 

@@ -6,6 +6,8 @@ pub mod metrics;
 pub mod minutes;
 pub mod request_log;
 pub mod spending;
+#[cfg(feature = "otlp")]
+pub mod traces;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -22,6 +24,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::minutes::Minutes;
 use crate::telemetry::request_log::RequestLog;
 use crate::telemetry::spending::Spending;
+#[cfg(feature = "otlp")]
+use crate::telemetry::traces::Traces;
 use crate::time::Timestamp;
 
 /// How a request ended.
@@ -77,6 +81,8 @@ pub struct Telemetry {
     pub minutes: Minutes,
     pub spending: Spending,
     pub request_log: RequestLog,
+    #[cfg(feature = "otlp")]
+    pub traces: Traces,
     journal: Journal,
     state: Option<State>,
 }
@@ -89,6 +95,8 @@ impl Telemetry {
             minutes: Minutes::default(),
             spending: Spending::default(),
             request_log: RequestLog::default(),
+            #[cfg(feature = "otlp")]
+            traces: Traces::default(),
             journal: Journal::default(),
             state,
         };
@@ -154,6 +162,8 @@ impl Telemetry {
             failed: request.ending == Ending::Failed,
             story: Arc::clone(&request.story),
         };
+        #[cfg(feature = "otlp")]
+        self.traces.take(entry.id, &entry.story);
         let is_written = self.journal.note(entry.clone());
         let Some(state) = &self.state else { return };
         if is_written {

@@ -58,6 +58,8 @@ mod terminal;
 mod think_tags;
 mod thoughts;
 mod tls;
+#[cfg(feature = "otlp")]
+mod traces;
 mod translations;
 mod trip;
 mod turns;
