@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::cli::boot::Boot;
 use crate::cli::exit::Failure;
 use crate::dialects::error::UpstreamError;
-use crate::gateway::upstream::{self, Limits, Outbound, Reply, Url, Way};
+use crate::gateway::upstream::{self, Address, Limits, Outbound, Reply, Way};
 
 /// How long a running gateway may take to answer: it keeps its own, shorter limits.
 const TIMEOUT: Duration = Duration::from_mins(15);
@@ -81,7 +81,7 @@ impl Remote {
     ) -> Result<Reply, Failure> {
         let outbound = Outbound {
             method,
-            url: Url::parse(&format!("{}{path}", self.base)).map_err(|_| {
+            url: Address::parse(&format!("{}{path}", self.base)).map_err(|_| {
                 Failure::usage(
                     format!("`{}` is not an address", self.base),
                     "write --url http://127.0.0.1:8000",

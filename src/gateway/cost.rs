@@ -42,7 +42,7 @@ impl Charged {
 
 /// What a request cost, in US dollars; `None` where no price is known.
 pub fn of_request(facts: &Facts, provider: &str, model: &str, usage: &Usage) -> Option<f64> {
-    let (prices, _) = facts.prices(provider, model)?;
+    let prices = facts.charged(provider, model)?;
     Some(Charged::of(usage).at(&prices))
 }
 

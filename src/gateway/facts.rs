@@ -2,8 +2,9 @@
 //! last (where the user lets us ask), then the built-in table.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::catalog::{Catalog, Known};
 use crate::config::models::Pattern;
 use crate::gateway::catalog::write_cache;
-use crate::gateway::upstream::{self, Limits, Outbound, Url, Way};
+use crate::gateway::upstream::{self, Address, Limits, Outbound, Way};
 use crate::providers::catalog_data::{self, ModelFacts, Prices};
 use crate::providers::catalog_online::{KnownModel, read_models_dev, read_openrouter};
 use crate::time::Timestamp;
@@ -48,6 +49,20 @@ pub struct Facts {
     /// `None`: nobody is asked.
     asked: Option<Asked>,
     online: Arc<Online>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Models whose prices are remembered; clients may ask for any number of names.
+const MAX_REMEMBERED: usize = 1024;
+
+/// Prices that requests were charged at: the tables are long, the models in use few.
+#[derive(Debug, Default)]
+struct Remembered {
+    /// What was fetched when they were looked up.
+    fetched: Arc<Fetched>,
+    /// By provider and model.
+    prices: HashMap<String, HashMap<String, Option<Prices>>>,
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -99,6 +114,7 @@ impl Facts {
                 Some(previous) => Arc::clone(&previous.online),
                 None => Arc::new(Online::load(cache_dir)),
             },
+            remembered: Mutex::default(),
         }
     }
 
@@ -138,6 +154,27 @@ impl Facts {
             Source::BuiltIn
         };
         Some((prices, source))
+    }
+
+    /// The list prices of a model that served a request.
+    pub fn charged(&self, provider: &str, model: &str) -> Option<Prices> {
+        let fetched = self.online.fetched();
+        let mut remembered = lock(&self.remembered);
+        if remembered.count >= MAX_REMEMBERED || !Arc::ptr_eq(&remembered.fetched, &fetched) {
+            *remembered = Remembered {
+                fetched,
+                ..Remembered::default()
+            };
+        }
+        let of_provider = remembered.prices.get(provider);
+        if let Some(prices) = of_provider.and_then(|models| models.get(model)) {
+            return *prices;
+        }
+        let prices = self.prices(provider, model).map(|(prices, _)| prices);
+        remembered.count += 1;
+        let models = remembered.prices.entry(provider.to_owned()).or_default();
+        models.insert(model.to_owned(), prices);
+        prices
     }
 
     /// When the published tables were fetched last; `None` if nobody is asked or nobody answered.
@@ -250,7 +287,7 @@ impl Online {
     }
 
     fn fetched(&self) -> Arc<Fetched> {
-        Arc::clone(&self.fetched.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.fetched))
     }
 
     fn store(&self, cached: Cached, failed: Option<Timestamp>) {
@@ -260,7 +297,7 @@ impl Online {
             tracing::debug!("cannot cache prices at {}: {error}", file.display());
         }
         let fetched = Arc::new(Fetched::new(cached, failed));
-        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = fetched;
+        *lock(&self.fetched) = fetched;
     }
 }
 
@@ -290,6 +327,10 @@ impl Fetched {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn fetch(address: &str) -> Result<Bytes, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{address}: {error}");
     let client = upstream::client(Way::Environment, TIMEOUT).map_err(|error| wrong(&error))?;
@@ -299,7 +340,7 @@ async fn fetch(address: &str) -> Result<Bytes, String> {
     headers.insert(header::ACCEPT_ENCODING, identity);
     let outbound = Outbound {
         method: Method::GET,
-        url: Url::parse(address).map_err(|error| wrong(&error))?,
+        url: Address::parse(address).map_err(|error| wrong(&error))?,
         headers,
         body: Bytes::new(),
     };

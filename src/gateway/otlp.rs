@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
-use crate::gateway::upstream::{self, Client, ClientError, Limits, Outbound, SendError, Url, Way};
+use crate::gateway::upstream::{
+    self, Address, Client, ClientError, Limits, Outbound, SendError, Way,
+};
 use crate::providers::hints;
 use crate::telemetry::journal::Story;
 use crate::telemetry::traces::Trace;
@@ -41,7 +43,7 @@ pub struct Exporter {
     gateway: Arc<Gateway>,
     settings: Settings,
     client: Client,
-    url: Url,
+    url: Address,
     stories: Receiver<Arc<dyn Story>>,
 }
 
@@ -67,7 +69,7 @@ enum Undelivered {
 impl Exporter {
     /// Has the gateway's finished requests traced from now on.
     pub fn start(gateway: &Arc<Gateway>, settings: Settings) -> Result<Self, StartError> {
-        let url = Url::parse(&settings.endpoint)
+        let url = Address::parse(&settings.endpoint)
             .map_err(|_| StartError::Address(settings.endpoint.clone()))?;
         let client = upstream::client(Way::Environment, CONNECT)?;
         let stories = gateway.telemetry.traces.start(&settings);
@@ -93,7 +95,7 @@ impl Exporter {
                 }
                 Err(why) => {
                     counts.note_dropped(traces.len());
-                    let host = self.url.host_str().unwrap_or_default();
+                    let host = self.url.host();
                     // Said once; the count tells the rest.
                     if was_down {
                         tracing::debug!("traces do not reach {host}: {why}");

@@ -17,7 +17,7 @@ use crate::dialects::chat::{ChatRequest, Media, MediaKind, MediaSource};
 use crate::dialects::error::ErrorReply;
 use crate::dialects::{Dialect, media};
 use crate::gateway::public_address::is_public;
-use crate::gateway::upstream::{self, Limits, Outbound, Url};
+use crate::gateway::upstream::{self, Address, Limits, Outbound, Url};
 use crate::providers::verdict::Fault;
 
 /// For all media of a request together.
@@ -116,7 +116,7 @@ impl Fetcher {
         };
         let outbound = Outbound {
             method: Method::GET,
-            url,
+            url: Address::of(url).map_err(|error| error.to_string())?,
             headers,
             body: bytes::Bytes::new(),
         };

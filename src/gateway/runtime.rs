@@ -16,7 +16,7 @@ use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::grades::Grades;
-use crate::gateway::upstream::{Addresses, Limits, SendError, Url};
+use crate::gateway::upstream::{Address, Addresses, Limits, SendError};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::Pool;
 use crate::providers::account::AccountView;
@@ -75,7 +75,7 @@ impl ProviderRuntime {
     }
 
     /// The parsed form of an address of this provider.
-    pub fn parsed(&self, address: &str) -> Result<Url, SendError> {
+    pub fn parsed(&self, address: &str) -> Result<Address, SendError> {
         self.addresses.parse(address)
     }
 

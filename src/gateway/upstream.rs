@@ -1,28 +1,29 @@
-//! The one place that dials vendors: a thin layer over reqwest that follows no redirect, retries
-//! nothing by itself and puts a deadline on every await.
+//! The one place that dials vendors: a thin layer over hyper's client, and over reqwest where the way
+//! leads through a proxy, that follows no redirect, retries nothing by itself and puts a deadline on
+//! every await.
+
+mod client;
+mod direct;
 
 use std::collections::HashMap;
-use std::error::Error as _;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
-use http_body::{Body, Frame};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http_body::{Body as _, Frame};
+use http_body_util::Full;
 pub use reqwest::Url;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::provider::{DIRECT, is_proxy};
 use crate::ids::ProviderId;
 use crate::providers::verdict::Fault;
 use crate::telemetry::request_log::Tap;
 
-/// Connections kept open to one upstream while idle; closed after 90 s without use.
-const IDLE_CONNECTIONS: usize = 256;
+pub use crate::gateway::upstream::client::{Client, ClientError, Way, client, pinned};
 
 /// Answers read as a whole are refused beyond this size, as a vendor's mistake.
 pub const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -38,26 +39,11 @@ pub struct Limits {
     pub total: Duration,
 }
 
-/// An HTTP client that always takes the same way out. Clones share its connections.
-#[derive(Clone, Debug)]
-pub struct Client {
-    inner: reqwest::Client,
-    /// The configured proxy, without user name and password.
-    proxy: Option<Arc<str>>,
-}
-
-impl Client {
-    /// What is underneath, for log-ins, which read answers of their own.
-    pub fn into_inner(self) -> reqwest::Client {
-        self.inner
-    }
-}
-
 /// A request ready to send.
 #[derive(Clone, Debug)]
 pub struct Outbound {
     pub method: Method,
-    pub url: Url,
+    pub url: Address,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -70,167 +56,143 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
-/// How calls leave this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way<'a> {
-    /// Straight to the provider.
-    Direct,
-    /// Through the environment's proxy, if it names one (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
-    Environment,
-    /// Through this one, whatever the environment says.
-    Proxy(&'a str),
+/// Where a call goes, parsed.
+#[derive(Clone, Debug)]
+pub struct Address(Arc<Parsed>);
+
+#[derive(Debug)]
+struct Parsed {
+    url: Url,
+    /// The same in hyper's form.
+    uri: Uri,
 }
 
-impl<'a> Way<'a> {
-    /// The way that a `proxy` of the config names; none is the environment's.
-    pub fn of(proxy: Option<&'a str>) -> Self {
-        match proxy {
-            None => Self::Environment,
-            Some(DIRECT) => Self::Direct,
-            Some(address) => Self::Proxy(address),
-        }
+impl Address {
+    /// Parses an absolute URL.
+    pub fn parse(address: &str) -> Result<Self, SendError> {
+        Self::of(Url::parse(address).map_err(|_| SendError::url())?)
     }
-}
 
-/// An HTTP client that takes this way. Connections are pooled among requests of the same client
-/// only.
-pub fn client(way: Way<'_>, connect: Duration) -> Result<Client, ClientError> {
-    let mut builder = builder(connect);
-    match way {
-        // reqwest takes any scheme, and dials nobody.
-        Way::Proxy(address) if !is_proxy(address) => return Err(ClientError::Proxy),
-        Way::Proxy(address) => {
-            let proxy = reqwest::Proxy::all(address).map_err(|_| ClientError::Proxy)?;
-            builder = builder.proxy(proxy);
-        }
-        // Looking for one costs each request.
-        Way::Environment if environment_names_a_proxy() => {}
-        Way::Direct | Way::Environment => builder = builder.no_proxy(),
+    /// The address that a URL names.
+    pub fn of(url: Url) -> Result<Self, SendError> {
+        let uri = Uri::try_from(url.as_str()).map_err(|_| SendError::url())?;
+        Ok(Self(Arc::new(Parsed { url, uri })))
     }
-    let inner = builder
-        .build()
-        .map_err(|error| ClientError::Build(plain(&error)))?;
-    let proxy = match way {
-        Way::Proxy(address) => Some(Arc::from(without_password(address))),
-        Way::Direct | Way::Environment => None,
-    };
-    Ok(Client { inner, proxy })
-}
 
-/// A client that reaches this host at these addresses only, and no other host for good: past any
-/// proxy, and without another look at the name server's answers.
-pub fn pinned(
-    host: &str,
-    addresses: &[SocketAddr],
-    connect: Duration,
-) -> Result<Client, ClientError> {
-    let inner = builder(connect)
-        .no_proxy()
-        .resolve_to_addrs(host, addresses)
-        .build()
-        .map_err(|error| ClientError::Build(plain(&error)))?;
-    Ok(Client { inner, proxy: None })
-}
-
-/// What all clients have in common.
-fn builder(connect: Duration) -> reqwest::ClientBuilder {
-    // Without a provider reqwest panics; a second installation is an error nobody needs to see.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        // A redirect would carry `x-api-key` and the body to a host nobody configured.
-        .redirect(reqwest::redirect::Policy::none())
-        // The attempt loop counts retries; hidden ones would break its budget.
-        .retry(reqwest::retry::never())
-        .connect_timeout(connect)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .pool_idle_timeout(Duration::from_secs(90))
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .http2_keep_alive_timeout(Duration::from_secs(20))
-        .http2_adaptive_window(true)
-        .tcp_nodelay(true)
-}
-
-/// `socks5://127.0.0.1:1080`, whoever logs in there.
-fn without_password(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            format!("{scheme}://{host}")
-        }
-        None => String::new(),
+    /// The host's name, for people.
+    pub fn host(&self) -> &str {
+        self.0.url.host_str().unwrap_or_default()
     }
-}
 
-fn environment_names_a_proxy() -> bool {
-    std::env::vars_os().any(|(name, value)| {
-        let name = name.to_string_lossy().to_ascii_lowercase();
-        !value.is_empty() && matches!(name.as_str(), "all_proxy" | "http_proxy" | "https_proxy")
-    })
+    /// The URL, whole.
+    pub fn as_str(&self) -> &str {
+        self.0.url.as_str()
+    }
 }
 
 /// Parsed addresses: parsing one costs as much as all the rest of building a request.
 #[derive(Debug, Default)]
-pub struct Addresses(Mutex<HashMap<String, Url>>);
+pub struct Addresses(Mutex<HashMap<String, Address>>);
 
 /// Addresses kept of one provider; Gemini has one for each model and verb.
 const MAX_ADDRESSES: usize = 256;
 
 impl Addresses {
     /// The parsed form of an address.
-    pub fn parse(&self, address: &str) -> Result<Url, SendError> {
+    pub fn parse(&self, address: &str) -> Result<Address, SendError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(url) = known.get(address) {
-            return Ok(url.clone());
+        if let Some(parsed) = known.get(address) {
+            return Ok(parsed.clone());
         }
-        let url = Url::parse(address).map_err(|_| SendError::url())?;
+        let parsed = Address::parse(address)?;
         if known.len() < MAX_ADDRESSES {
-            known.insert(address.to_owned(), url.clone());
+            known.insert(address.to_owned(), parsed.clone());
         }
-        Ok(url)
+        Ok(parsed)
     }
 }
 
 /// Sends a request and waits for the answer's head.
 pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<Reply, SendError> {
-    let mut outbound = reqwest::Request::new(request.method, request.url);
-    *outbound.headers_mut() = request.headers;
-    *outbound.body_mut() = Some(request.body.into());
     let started = Instant::now();
     let head_by = started + limits.first_byte.min(limits.total);
-    let response = match timeout_at(head_by, client.inner.execute(outbound)).await {
-        Ok(Ok(response)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            return Err(SendError::refused_by_proxy(client));
-        }
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(SendError::from_reqwest(&error, client)),
-        Err(_) => {
-            return Err(SendError {
-                fault: Fault::Timeout,
-                message: format!(
-                    "no answer within {}",
-                    crate::time::humanize(limits.first_byte)
-                ),
-            });
-        }
-    };
-    let (head, body) = http::Response::from(response).into_parts();
-    let body = ReplyBody {
-        body,
-        idle: limits.idle,
-        total: started + limits.total,
-        tap: None,
-    };
+    let answered = timeout_at(head_by, answer(client, request)).await;
+    let (head, body) = answered.unwrap_or_else(|_| {
+        let waited = crate::time::humanize(limits.first_byte);
+        Err(SendError {
+            fault: Fault::Timeout,
+            message: format!("no answer within {waited}"),
+        })
+    })?;
     Ok(Reply {
         status: head.status,
         headers: head.headers,
-        body,
+        body: ReplyBody {
+            body,
+            idle: limits.idle,
+            total: started + limits.total,
+            tap: None,
+        },
     })
+}
+
+/// The answer as it comes, over the way that the client takes.
+async fn answer(
+    client: &Client,
+    mut request: Outbound,
+) -> Result<(http::response::Parts, Pieces), SendError> {
+    if let Some(direct) = &client.direct {
+        let any = HeaderValue::from_static("*/*");
+        request.headers.entry(header::ACCEPT).or_insert(any);
+        let mut outbound = http::Request::new(Full::new(request.body));
+        *outbound.method_mut() = request.method;
+        *outbound.uri_mut() = request.url.0.uri.clone();
+        *outbound.headers_mut() = request.headers;
+        let answer = direct.send(outbound).await;
+        let answer = answer.map_err(|error| SendError::from_hyper(&error))?;
+        let (head, body) = answer.into_parts();
+        return Ok((head, Pieces::Direct(body)));
+    }
+    let mut outbound = reqwest::Request::new(request.method, request.url.0.url.clone());
+    *outbound.headers_mut() = request.headers;
+    *outbound.body_mut() = Some(request.body.into());
+    let answer = client.any.execute(outbound).await;
+    let answer = answer.map_err(|error| SendError::from_reqwest(&error, client))?;
+    if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Err(SendError::refused_by_proxy(client));
+    }
+    let (head, body) = http::Response::from(answer).into_parts();
+    Ok((head, Pieces::Proxied(body)))
+}
+
+/// A body as the client in use gives it.
+#[derive(Debug)]
+enum Pieces {
+    Direct(direct::Body),
+    Proxied(reqwest::Body),
+}
+
+impl Pieces {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
+        match self {
+            Self::Direct(body) => body.poll_frame(context).map_err(|error| SendError {
+                fault: Fault::Truncated,
+                message: plain(&error),
+            }),
+            Self::Proxied(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(|error| SendError::from_body(&error)),
+        }
+    }
 }
 
 /// An answer's body, with its time limits.
 #[derive(Debug)]
 pub struct ReplyBody {
-    body: reqwest::Body,
+    body: Pieces,
     /// The longest wait for one piece.
     pub idle: Duration,
     /// When the whole call must be over.
@@ -263,14 +225,13 @@ impl ReplyBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, SendError>>> {
         loop {
-            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+            let frame = match self.body.poll_frame(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(frame) => frame,
             };
             match frame {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => {
-                    let error = SendError::from_body(&error);
                     if let Some(tap) = &self.tap {
                         tap.failed(&error.message);
                     }
@@ -385,6 +346,18 @@ impl SendError {
         Self { fault, message }
     }
 
+    fn from_hyper(error: &hyper_util::client::legacy::Error) -> Self {
+        let fault = if error.is_connect() {
+            Fault::Connect
+        } else {
+            Fault::Reset
+        };
+        Self {
+            fault,
+            message: plain(error),
+        }
+    }
+
     fn from_body(error: &reqwest::Error) -> Self {
         let fault = if error.is_timeout() {
             Fault::Timeout
@@ -398,27 +371,13 @@ impl SendError {
     }
 }
 
-/// Why no HTTP client could be made.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ClientError {
-    #[error("cannot make an HTTP client: {0}")]
-    Build(String),
-    #[error("`proxy` is not a proxy address (http://, https:// or socks5://HOST:PORT)")]
-    Proxy,
-}
-
 /// The innermost cause in words: reqwest's own text repeats the URL.
-fn plain(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn plain(error: &dyn std::error::Error) -> String {
+    let Some(mut cause) = error.source() else {
+        return "the request failed".to_owned();
+    };
     while let Some(deeper) = cause.source() {
         cause = deeper;
-    }
-    if error.source().is_none() {
-        return if error.is_timeout() {
-            "timed out".to_owned()
-        } else {
-            "the request failed".to_owned()
-        };
     }
     cause.to_string()
 }

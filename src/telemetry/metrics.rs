@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use crate::telemetry::{Ending, Finished};
 
@@ -175,7 +177,7 @@ impl Reading<'_> {
 
 /// Series by a hash of their label values: counting makes no strings, writing sorts them.
 #[derive(Debug)]
-struct Series<V>(Mutex<HashMap<u64, (String, V)>>);
+struct Series<V>(Mutex<HashMap<u64, (String, V), RandomState>>);
 
 impl<V> Default for Series<V> {
     fn default() -> Self {
@@ -187,16 +189,18 @@ impl<V: Default> Series<V> {
     /// Changes the value of a label set, or the overflow one's once the family is full.
     fn update(&self, labels: &[Label<'_>], change: impl FnOnce(&mut V)) {
         let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = hash_of(labels);
-        let is_known = series.contains_key(&own);
-        if is_known || series.len() < MAX_SERIES {
+        let own = series.hasher().hash_one(labels);
+        if let Some((_, value)) = series.get_mut(&own) {
+            return change(value);
+        }
+        if series.len() < MAX_SERIES {
             let (_, value) = series
                 .entry(own)
                 .or_insert_with(|| (rendered(labels), V::default()));
             return change(value);
         }
         let other: Vec<Label<'_>> = labels.iter().map(|&(name, _)| (name, "other")).collect();
-        let key = hash_of(&other);
+        let key = series.hasher().hash_one(&other[..]);
         let (_, value) = series
             .entry(key)
             .or_insert_with(|| (rendered(&other), V::default()));
@@ -212,12 +216,6 @@ impl<V: Default> Series<V> {
             show(labels, value);
         }
     }
-}
-
-fn hash_of(labels: &[Label<'_>]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    labels.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[derive(Debug, Default)]
