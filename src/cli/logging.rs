@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::cli::log_line::Line;
 use crate::cli::log_queue::Queue;
 use crate::cli::{Context, LogFormat};
 
@@ -40,9 +41,10 @@ pub(super) fn install(context: &Context, role: Role) {
     let layer = match context.globals.log_format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Pretty => layer
-            .with_ansi(context.printer.is_err_colored())
-            .with_target(context.globals.verbose > 1)
-            .compact()
+            .event_format(Line {
+                ansi: context.printer.is_err_colored(),
+                target: context.globals.verbose > 1,
+            })
             .boxed(),
     };
     // Only the first subscriber of a process counts; in tests there may be one already.

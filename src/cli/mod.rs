@@ -15,6 +15,7 @@ mod doctor;
 pub mod exit;
 mod explain;
 mod field;
+mod log_line;
 mod log_queue;
 mod logging;
 mod man;

@@ -1,0 +1,226 @@
+//! One line of the log for people: when, how bad, what, and the rest as `name=value`.
+//!
+//! A server writes one for each request, so it is written straight into the line, without a style
+//! for every piece.
+
+use std::fmt::{self, Debug, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::registry::LookupSpan;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    /// With colours.
+    pub(super) ansi: bool,
+    /// With the module that speaks.
+    pub(super) target: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (dim, plain) = if self.ansi {
+            ("\x1b[2m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        line.write_str(dim)?;
+        SystemTime.format_time(&mut line)?;
+        line.write_str(plain)?;
+        let (word, colour) = word_of(*event.metadata().level());
+        if self.ansi {
+            write!(line, " \x1b[{colour}m{word}{plain}")?;
+        } else {
+            line.write_char(' ')?;
+            line.write_str(word)?;
+        }
+        if self.target {
+            write!(line, " {dim}{}:{plain}", event.metadata().target())?;
+        }
+        let mut fields = Fields {
+            line: Tame(&mut line),
+            dim,
+            plain,
+            result: Ok(()),
+        };
+        event.record(&mut fields);
+        fields.result?;
+        line.write_char('\n')
+    }
+}
+
+/// The level in five characters, and its colour.
+const fn word_of(level: Level) -> (&'static str, u8) {
+    match level {
+        Level::ERROR => ("ERROR", 31),
+        Level::WARN => (" WARN", 33),
+        Level::INFO => (" INFO", 32),
+        Level::DEBUG => ("DEBUG", 34),
+        Level::TRACE => ("TRACE", 35),
+    }
+}
+
+/// Writes the fields of an event, its message first and without a name.
+struct Fields<'a, W> {
+    line: Tame<'a, W>,
+    dim: &'static str,
+    plain: &'static str,
+    result: fmt::Result,
+}
+
+impl<W: Write> Fields<'_, W> {
+    fn field(&mut self, field: &Field, write: impl FnOnce(&mut Tame<'_, W>) -> fmt::Result) {
+        if self.result.is_ok() {
+            self.result = self.name(field.name()).and_then(|()| write(&mut self.line));
+        }
+    }
+
+    fn name(&mut self, name: &str) -> fmt::Result {
+        let line = &mut *self.line.0;
+        line.write_char(' ')?;
+        if name == "message" {
+            return Ok(());
+        }
+        for piece in [self.dim, name, "=", self.plain] {
+            line.write_str(piece)?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Visit for Fields<'_, W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.field(field, |line| write!(line, "{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field, |line| match field.name() {
+            "message" => line.write_str(value),
+            _ => write!(line, "{value:?}"),
+        });
+    }
+}
+
+/// Text in which nothing moves the cursor: what comes from outside cannot make a line look like
+/// two, or like another one.
+struct Tame<'a, W>(&'a mut W);
+
+impl<W: Write> Write for Tame<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_wild = |character: char| character.is_control();
+        // All control characters start with one of these bytes.
+        if !text
+            .bytes()
+            .any(|byte| byte < b' ' || byte == 0x7f || byte == 0xc2)
+        {
+            return self.0.write_str(text);
+        }
+        for piece in text.split_inclusive(is_wild) {
+            match piece.chars().next_back().filter(|last| is_wild(*last)) {
+                Some(last) => {
+                    self.0
+                        .write_str(piece.strip_suffix(last).unwrap_or(piece))?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                None => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Kept {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// What is logged, without the time.
+    fn logged(line: Line, say: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(kept.clone())
+            .event_format(line);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = kept.0.lock().expect("no panic").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        let (_time, rest) = text.split_once('Z').expect("a time");
+        rest.to_owned()
+    }
+
+    const PLAIN: Line = Line {
+        ansi: false,
+        target: false,
+    };
+
+    #[test]
+    fn the_message_comes_first_and_numbers_are_bare() {
+        let line = logged(PLAIN, || {
+            tracing::info!(client = "a b", count = 7, id = %"x/1", "done");
+        });
+        assert_eq!(line, "  INFO done client=\"a b\" count=7 id=x/1\n");
+    }
+
+    #[test]
+    fn nothing_from_outside_moves_the_cursor() {
+        let evil = "a\n2026 INFO forged\u{1b}[2J\u{9b}2Jü";
+        let line = logged(PLAIN, || tracing::warn!(id = %evil, "{evil}"));
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert!(!line.trim_end().contains(char::is_control), "{line}");
+        assert!(
+            line.contains(r"a\n2026 INFO forged\u{1b}[2J\u{9b}2Jü"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn colours_and_the_module_are_shown_where_wanted() {
+        let line = Line {
+            ansi: true,
+            target: true,
+        };
+        let line = logged(line, || tracing::error!("no"));
+        assert!(line.contains("\u{1b}[31mERROR\u{1b}[0m"), "{line}");
+        assert!(line.contains("llmproxy::cli::log_line::tests:"), "{line}");
+    }
+}
