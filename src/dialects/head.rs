@@ -5,7 +5,7 @@
 //! is not needed; [`splice`] then changes the model name in place. What a body *means* is for the
 //! codecs; a wrong type anywhere but in `model` and `stream` is for the upstream to refuse.
 
-mod scanner;
+pub(super) mod scanner;
 mod session;
 mod splice;
 #[cfg(test)]

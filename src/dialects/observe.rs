@@ -7,10 +7,11 @@
 
 mod anthropic;
 mod chat;
-pub mod counts;
+mod counts;
 mod gemini;
 mod inspect;
 mod json;
+mod object;
 mod responses;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 
 use crate::dialects::error::UpstreamError;
-use crate::dialects::observe::json::{Marks, chars, follows, is_plain, text_of};
+use crate::dialects::observe::json::{Marks, chars, follows, plain_length, text_of};
 use crate::dialects::sse::Frame;
 use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
@@ -31,6 +32,11 @@ pub use crate::dialects::observe::inspect::{Inspection, inspect};
 pub trait Observer: Send {
     /// Looks at the next frame.
     fn frame(&mut self, frame: &Frame) -> Sign;
+
+    /// Takes whole frames from the front of the bytes that follow the last frame, as long as each
+    /// differs from an earlier one in nothing but its piece of text, and so means what that meant:
+    /// [`Sign::Content`].
+    fn skim(&mut self, bytes: &[u8]) -> Skimmed;
 
     /// The last token counts the stream told; `None` if it told none.
     fn usage(&self) -> Option<Usage>;
@@ -43,6 +49,15 @@ pub trait Observer: Send {
     /// Characters of answer seen so far (text, reasoning, tool arguments), roughly: escapes count
     /// as they are written. For an estimate where no usage comes.
     fn output_chars(&self) -> u64;
+}
+
+/// Frames known by sight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skimmed {
+    /// How many bytes they are.
+    pub length: usize,
+    /// Where the last of them begins.
+    pub last: usize,
 }
 
 /// What a frame means for the gateway.
@@ -137,15 +152,24 @@ struct Piece {
 }
 
 impl Piece {
-    /// The characters of a frame that differs from this one in nothing but its text. Such a frame
-    /// means what this one meant, so nothing else need be looked for in it.
-    fn chars_of_like(&self, raw: &[u8]) -> Option<u64> {
+    /// Length and characters of a frame at the front of the bytes that differs from this one in
+    /// nothing but its text. Such a frame means what this one meant, so nothing else need be looked
+    /// for in it.
+    fn like(&self, bytes: &[u8]) -> Option<(usize, u64)> {
         let before = self.raw.get(..self.text.start)?;
         let after = self.raw.get(self.text.end..)?;
-        let rest = raw.strip_prefix(before)?;
-        let length = rest.len().checked_sub(after.len())?;
-        let (text, tail) = rest.split_at_checked(length)?;
-        (tail == after && is_plain(text)).then(|| chars(text))
+        let rest = bytes.strip_prefix(before)?;
+        let (text, tail) = rest.split_at_checked(plain_length(rest)?)?;
+        tail.starts_with(after)
+            .then(|| (before.len() + text.len() + after.len(), chars(text)))
+    }
+
+    /// `true` if bytes like these are one frame wherever they stand: the text has its end, and so
+    /// has the frame.
+    fn is_self_contained(&self) -> bool {
+        let starts = self.raw.first().is_some_and(u8::is_ascii_lowercase);
+        let closes = self.raw.get(self.text.end) == Some(&b'"');
+        starts && closes && (self.raw.ends_with(b"\n\n") || self.raw.ends_with(b"\r\n\r\n"))
     }
 }
 
@@ -192,24 +216,24 @@ impl<F: Format> Watch<F> {
     fn keep_piece(&mut self, frame: &Frame, text: Option<Range<usize>>) {
         let repeats_usage = |name: &Finder<'_>| name.find(&frame.raw).is_some();
         let is_usable = frame.raw.len() <= MAX_PIECE_BYTES
+            && frame.is_terminated()
             && !self
                 .marks
                 .repeated_usage
                 .as_ref()
                 .is_some_and(repeats_usage);
-        self.last_piece = text.filter(|_| is_usable).map(|text| Piece {
+        let piece = text.filter(|_| is_usable).map(|text| Piece {
             // A slice would keep the whole chunk it lies in.
             raw: frame.raw.to_vec(),
             text,
         });
+        self.last_piece = piece.filter(Piece::is_self_contained);
     }
 }
 
 impl<F: Format> Observer for Watch<F> {
     fn frame(&mut self, frame: &Frame) -> Sign {
-        let last = self.last_piece.as_ref();
-        if let Some(chars) = last.and_then(|piece| piece.chars_of_like(&frame.raw)) {
-            self.output_chars = self.output_chars.saturating_add(chars);
+        if self.skim(&frame.raw).length == frame.raw.len() {
             return Sign::Content;
         }
         let counted = self.count(&frame.raw);
@@ -255,6 +279,22 @@ impl<F: Format> Observer for Watch<F> {
         } else {
             Sign::Preamble
         }
+    }
+
+    fn skim(&mut self, bytes: &[u8]) -> Skimmed {
+        let mut skimmed = Skimmed::default();
+        let Some(piece) = &self.last_piece else {
+            return skimmed;
+        };
+        while let Some((length, chars)) = bytes
+            .get(skimmed.length..)
+            .and_then(|rest| piece.like(rest))
+        {
+            skimmed.last = skimmed.length;
+            skimmed.length += length;
+            self.output_chars = self.output_chars.saturating_add(chars);
+        }
+        skimmed
     }
 
     fn usage(&self) -> Option<Usage> {

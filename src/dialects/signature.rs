@@ -15,6 +15,9 @@
 //! base64 (Google's SDKs decode `thoughtSignature` to bytes and encode it again).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::dialects::chat::ChatRequest;
 use crate::dialects::{Dialect, recall};
@@ -75,6 +78,12 @@ pub fn for_upstream(upstream: Dialect, signature: &str) -> Option<&str> {
 /// translated even to its own dialect, because no vendor knows the tag. A text that only speaks of
 /// tags does not count: a tag begins its JSON string.
 pub fn is_tagged(body: &[u8]) -> bool {
+    // Hardly any body holds the name at all.
+    static NAMES: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["llmproxy", WRAPPED_MARK].map(Finder::new));
+    if NAMES.iter().all(|name| name.find(body).is_none()) {
+        return false;
+    }
     // The wrapped form is base64, which no text speaks of; it may follow a mark of its holder.
     begins_with_tag(body, MARK, &[CLAUDE, GEMINI, OPENAI])
         || begins_with_tag(body, MARK, HELD)

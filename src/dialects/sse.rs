@@ -120,6 +120,27 @@ impl Splitter {
         None
     }
 
+    /// The next bytes, if they begin a frame and none has been begun: for whoever knows whole frames
+    /// by sight and takes them with [`advance`](Self::advance).
+    pub fn ahead(&self) -> Option<&[u8]> {
+        let is_between = self.carry.is_empty() && self.line == Line::Empty && !self.is_start;
+        self.chunks
+            .front()
+            .filter(|_| is_between)
+            .map(|chunk| &chunk[..])
+    }
+
+    /// Takes bytes from [`ahead`](Self::ahead): one or more whole frames, each ended by an LF.
+    pub fn advance(&mut self, bytes: usize) -> Bytes {
+        let Some(chunk) = self.chunks.front_mut() else {
+            return Bytes::new();
+        };
+        if bytes < chunk.len() {
+            return chunk.split_to(bytes);
+        }
+        self.chunks.pop_front().unwrap_or_default()
+    }
+
     /// What is left when the stream is over: a last frame without its blank line, if any.
     ///
     /// Call it after [`next`](Self::next) has given `None`.
@@ -197,6 +218,15 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame cut elsewhere, with the blank line that ends it and no byte order mark.
+    pub const fn of_raw(raw: Bytes) -> Self {
+        Self {
+            raw,
+            body_at: 0,
+            is_terminated: true,
+        }
+    }
+
     /// An event made here, of the given data.
     pub fn of_data(data: &[u8]) -> Self {
         let mut raw = BytesMut::with_capacity(data.len() + 8);

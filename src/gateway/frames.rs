@@ -79,6 +79,17 @@ impl Frames {
         }
     }
 
+    /// [`Splitter::ahead`], where no repair wants to see each frame.
+    pub fn ahead(&self) -> Option<&[u8]> {
+        let is_bare = self.repair.is_none() && self.ready.is_empty();
+        self.splitter.ahead().filter(|_| is_bare)
+    }
+
+    /// [`Splitter::advance`].
+    pub fn advance(&mut self, bytes: usize) -> Bytes {
+        self.splitter.advance(bytes)
+    }
+
     /// The next of the frames that are left when the stream is over; `None` after the last.
     pub fn finish(&mut self) -> Option<Frame> {
         if !self.is_over {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, timeout_at};
 
 use crate::dialects::error::{ErrorReply, UpstreamError};
 use crate::dialects::loss::Losses;
-use crate::dialects::sse::Frame;
+use crate::dialects::sse::{Frame, FrameTooLong};
 use crate::dialects::usage::Usage;
 use crate::gateway::frames::Frames;
 use crate::gateway::reshape::open_frame;
@@ -307,7 +307,7 @@ impl Relay {
         self.last_in = Instant::now();
         self.out.read_from(&chunk);
         self.frames.push(chunk);
-        while let Some(frame) = self.frames.next() {
+        while let Some(frame) = self.next_frame() {
             if self.sink.is_over() {
                 // Whatever follows the last frame is the upstream's mistake, not the client's.
                 continue;
@@ -322,6 +322,12 @@ impl Relay {
             }
         }
         self.note_ending();
+    }
+
+    /// The next frame to look at; those that need no look have passed.
+    fn next_frame(&mut self) -> Option<Result<Frame, FrameTooLong>> {
+        self.sink.skim(&mut self.frames, &mut self.out);
+        self.frames.next()
     }
 
     /// Stops waiting for ever once the upstream has said its last.

@@ -9,6 +9,7 @@ use crate::dialects::observe::{Observer, Sign};
 use crate::dialects::sse::Frame;
 use crate::dialects::usage::Usage;
 use crate::dialects::{Codec, StreamReader, StreamWriter};
+use crate::gateway::frames::Frames;
 use crate::gateway::relay::Output;
 
 /// Where frames go.
@@ -127,6 +128,27 @@ impl Sink {
                 }
                 Ok(progress)
             }
+        }
+    }
+
+    /// Takes the frames ahead that are like one seen before, all in one piece: most of a stream.
+    pub fn skim(&mut self, frames: &mut Frames, out: &mut Output) {
+        let Self::Verbatim {
+            observer,
+            seen: Some((_, last)),
+            over: false,
+            array: None,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let Some(ahead) = frames.ahead() else { return };
+        let skimmed = observer.skim(ahead);
+        if skimmed.length > 0 {
+            let run = frames.advance(skimmed.length);
+            *last = Frame::of_raw(run.slice(skimmed.last..));
+            out.push(run);
         }
     }
 

@@ -10,11 +10,11 @@ use memchr::memchr2;
 use crate::dialects::head::HeadError;
 
 /// Deepest nesting taken, the outermost value included: the bits of [`Nesting`].
-pub(super) const MAX_DEPTH: u32 = u128::BITS;
+pub(in crate::dialects) const MAX_DEPTH: u32 = u128::BITS;
 
 /// A string as it was written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a> {
+pub(in crate::dialects) struct Text<'a> {
     /// The string with its quotes.
     pub quoted: &'a str,
     escaped: bool,
@@ -22,14 +22,14 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// What stands between the quotes, undecoded.
-    pub(super) fn raw(self) -> &'a str {
+    pub(in crate::dialects) fn raw(self) -> &'a str {
         self.quoted
             .get(1..self.quoted.len().saturating_sub(1))
             .unwrap_or("")
     }
 
     /// The string's value; it borrows unless there are escapes. `None` for a lone surrogate.
-    pub(super) fn decode(self) -> Option<Cow<'a, str>> {
+    pub(in crate::dialects) fn decode(self) -> Option<Cow<'a, str>> {
         if self.escaped {
             serde_json::from_str(self.quoted).ok().map(Cow::Owned)
         } else {
@@ -41,7 +41,7 @@ impl<'a> Text<'a> {
 /// What [`Scanner::walk`] meets on its way through one value. `depth` counts the containers around
 /// a thing, from 1 for the members of the value itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Token<'a> {
+pub(in crate::dialects) enum Token<'a> {
     /// A container ends whose members were at `depth`.
     Close { depth: u32 },
     /// A member's name.
@@ -52,7 +52,7 @@ pub(super) enum Token<'a> {
 
 /// A cursor in JSON text.
 #[derive(Clone, Debug)]
-pub(super) struct Scanner<'a> {
+pub(in crate::dialects) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Containers entered with [`Scanner::next_member`] and [`Scanner::next_item`].
@@ -61,7 +61,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Stands before the first value of `text`.
-    pub(super) const fn new(text: &'a str) -> Self {
+    pub(in crate::dialects) const fn new(text: &'a str) -> Self {
         Self {
             text,
             at: 0,
@@ -70,17 +70,17 @@ impl<'a> Scanner<'a> {
     }
 
     /// Where the cursor stands, as a byte offset.
-    pub(super) const fn at(&self) -> usize {
+    pub(in crate::dialects) const fn at(&self) -> usize {
         self.at
     }
 
     /// The text from `start` to the cursor.
-    pub(super) fn since(&self, start: usize) -> &'a str {
+    pub(in crate::dialects) fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or("")
     }
 
     /// Skips white space and returns the next byte without taking it.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(in crate::dialects) fn peek(&mut self) -> Option<u8> {
         let rest = self.rest();
         let blank = rest
             .iter()
@@ -91,7 +91,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes the next byte if it is `wanted`, after white space.
-    pub(super) fn take(&mut self, wanted: u8) -> bool {
+    pub(in crate::dialects) fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
         found
@@ -99,7 +99,10 @@ impl<'a> Scanner<'a> {
 
     /// Steps to the next member of an object and takes its name and colon. Before the first call
     /// the cursor stands at the object's `{`, and `first` is `true`. `None`: the object is over.
-    pub(super) fn next_member(&mut self, first: bool) -> Result<Option<Text<'a>>, HeadError> {
+    pub(in crate::dialects) fn next_member(
+        &mut self,
+        first: bool,
+    ) -> Result<Option<Text<'a>>, HeadError> {
         if !self.step(first, b'{', b'}', "`,` or `}`")? {
             return Ok(None);
         }
@@ -108,7 +111,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps to the next item of an array; `first` as in [`Scanner::next_member`]. `false`: the
     /// array is over.
-    pub(super) fn next_item(&mut self, first: bool) -> Result<bool, HeadError> {
+    pub(in crate::dialects) fn next_item(&mut self, first: bool) -> Result<bool, HeadError> {
         self.step(first, b'[', b']', "`,` or `]`")
     }
 
@@ -150,15 +153,26 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
+    /// Takes one value, checking it: as it is written, without the white space around it.
+    pub(in crate::dialects) fn value(&mut self) -> Result<&'a str, HeadError> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        Ok(self.since(start))
+    }
+
     /// Skips one value, checking it.
-    pub(super) fn skip(&mut self) -> Result<(), HeadError> {
+    pub(in crate::dialects) fn skip(&mut self) -> Result<(), HeadError> {
         self.walk(|_| {})
     }
 
     /// Goes through one value, checking it and showing `visit` names, strings and ends.
     ///
     /// Without recursion: hostile nesting costs a bit a level.
-    pub(super) fn walk(&mut self, mut visit: impl FnMut(Token<'a>)) -> Result<(), HeadError> {
+    pub(in crate::dialects) fn walk(
+        &mut self,
+        mut visit: impl FnMut(Token<'a>),
+    ) -> Result<(), HeadError> {
         let mut nesting = Nesting::default();
         loop {
             match self.peek() {
@@ -227,7 +241,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a string; the cursor stands at its opening quote.
-    pub(super) fn string(&mut self) -> Result<Text<'a>, HeadError> {
+    pub(in crate::dialects) fn string(&mut self) -> Result<Text<'a>, HeadError> {
         let start = self.at;
         let mut escaped = false;
         self.at += 1;
@@ -318,7 +332,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The error that something else should stand at the cursor.
-    pub(super) const fn expected(&self, expected: &'static str) -> HeadError {
+    pub(in crate::dialects) const fn expected(&self, expected: &'static str) -> HeadError {
         HeadError::NotJson {
             at: self.at,
             expected,

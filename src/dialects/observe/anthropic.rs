@@ -2,13 +2,10 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
-use serde_json::value::RawValue;
-
 use crate::dialects::error::UpstreamError;
-use crate::dialects::fields::Fields;
 use crate::dialects::observe::counts::AnthropicCounts;
-use crate::dialects::observe::json::{Marks, is_filled, text};
+use crate::dialects::observe::json::{Marks, is_filled};
+use crate::dialects::observe::object::Object;
 use crate::dialects::observe::{Format, Reading};
 use crate::dialects::usage::Usage;
 
@@ -31,16 +28,15 @@ impl Format for Anthropic {
     }
 
     fn read(&mut self, event: &str, data: &[u8]) -> Reading {
-        let Ok(fields) = Fields::parse(data) else {
+        let Some(fields) = Object::parse(data) else {
             return Reading::default();
         };
-        let kind = fields.raw("type").and_then(text);
+        let kind = fields.text("type");
         let mut reading = Reading::default();
         match kind.as_deref().unwrap_or(event) {
             "message_start" => {
-                let message = fields.raw("message").map(Fields::parse_raw);
-                if let Some(Ok(message)) = message {
-                    self.update(message.raw("usage"));
+                if let Some(message) = fields.object("message") {
+                    self.update(&message);
                 }
             }
             "content_block_start" => {
@@ -50,9 +46,9 @@ impl Format for Anthropic {
                 reading.has_content = fields.raw("delta").is_some_and(delta_has_content);
             }
             "message_delta" => {
-                self.update(fields.raw("usage"));
-                let delta = fields.raw("delta").map(Fields::parse_raw);
-                let reason = delta.and_then(|delta| text(delta.ok()?.raw("stop_reason")?));
+                self.update(&fields);
+                let delta = fields.object("delta");
+                let reason = delta.and_then(|delta| delta.text("stop_reason"));
                 reading.finishes = reason.is_some();
                 reading.has_content = reason.is_some_and(|reason| explains(&reason));
             }
@@ -69,9 +65,8 @@ impl Format for Anthropic {
 }
 
 impl Anthropic {
-    fn update(&mut self, usage: Option<&RawValue>) {
-        let usage = usage.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-        if let Some(usage) = usage {
+    fn update(&mut self, around: &Object<'_>) {
+        if let Some(usage) = around.object("usage") {
             self.counts.update(&usage);
         }
     }
@@ -84,19 +79,19 @@ pub(super) fn explains(stop_reason: &str) -> bool {
 
 /// Text and thinking start empty; every other block (a tool call, its result, redacted thinking)
 /// is content from its start.
-pub(super) fn block_has_content(block: &RawValue) -> bool {
-    let Ok(block) = Fields::parse_raw(block) else {
+pub(super) fn block_has_content(block: &str) -> bool {
+    let Some(block) = Object::of(block) else {
         return false;
     };
-    match block.raw("type").and_then(text).as_deref() {
+    match block.text("type").as_deref() {
         Some(name @ ("text" | "thinking")) => block.raw(name).is_some_and(is_filled),
         kind => kind.is_some(),
     }
 }
 
 /// A delta with text, thinking, arguments or a citation. A signature alone is none of these.
-fn delta_has_content(delta: &RawValue) -> bool {
-    Fields::parse_raw(delta).is_ok_and(|delta| {
+fn delta_has_content(delta: &str) -> bool {
+    Object::of(delta).is_some_and(|delta| {
         delta
             .iter()
             .any(|(name, value)| !matches!(name, "type" | "signature") && is_filled(value))

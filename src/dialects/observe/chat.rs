@@ -2,13 +2,11 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
-use serde_json::value::RawValue;
-
 use crate::dialects::error::UpstreamError;
-use crate::dialects::fields::Fields;
+use crate::dialects::head::scanner::Scanner;
 use crate::dialects::observe::inspect::error_in;
-use crate::dialects::observe::json::{Marks, is_filled, items, text};
+use crate::dialects::observe::json::{Marks, is_filled};
+use crate::dialects::observe::object::{Checked, Object, each_item, members, text, visit};
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
 
@@ -54,87 +52,97 @@ impl Format for Chat {
                 ..Reading::default()
             };
         }
-        let Ok(chunk) = Fields::parse(data) else {
+        let Some(chunk) = Chunk::read(data) else {
             return Reading::default();
         };
         if let Some(error) = error_in(data) {
             return Reading::of_error(error);
         }
-        let choices = read_choices(&chunk);
-        if choices.broke_off {
+        if chunk.broke_off {
             return Reading::of_error(broken_off(data));
         }
         Reading {
-            has_content: choices.has_content,
-            finishes: choices.finishes,
-            usage: read_usage(&chunk),
+            has_content: chunk.has_content,
+            finishes: chunk.finishes,
+            usage: chunk.usage,
             ..Reading::default()
         }
     }
 
     fn repeated_usage(&self, data: &[u8]) -> Option<Usage> {
-        read_usage(&Fields::parse(data).ok()?)
+        Chunk::read(data)?.usage
     }
 }
 
-/// What the choices of a chunk or a whole answer say.
+/// What a chunk or a whole answer says.
 #[derive(Default)]
-pub(super) struct Choices {
+pub(super) struct Chunk {
     pub has_content: bool,
     pub finishes: bool,
     /// A finish reason of `error` without an error object.
     pub broke_off: bool,
+    /// `usage`, or Groq's `x_groq.usage`.
+    pub usage: Option<Usage>,
 }
 
-/// Reads `choices`, of a chunk (`delta`), an answer (`message`) or a legacy completion (`text`).
-pub(super) fn read_choices(chunk: &Fields<'_>) -> Choices {
-    let mut found = Choices::default();
-    for choice in chunk.raw("choices").map(items).unwrap_or_default() {
-        let Ok(choice) = Fields::parse_raw(choice) else {
-            continue;
-        };
-        let parts = ["delta", "message"]
-            .iter()
-            .filter_map(|name| choice.raw(name));
-        found.has_content |=
-            parts.into_iter().any(has_content) || choice.raw("text").is_some_and(is_filled);
-        let reason = choice
-            .raw("finish_reason")
-            .and_then(text)
-            .unwrap_or_default();
-        match reason.as_str() {
+impl Chunk {
+    /// Reads a chunk (`delta`), an answer (`message`) or a legacy completion (`text`); `None` if it
+    /// is not one JSON object.
+    pub(super) fn read(json: &[u8]) -> Option<Self> {
+        let mut chunk = Self::default();
+        visit(json, |name, scanner| match name {
+            "choices" => each_item(scanner, |scanner| chunk.choice(scanner)),
+            "usage" => {
+                let usage = Object::of(scanner.value()?);
+                chunk.usage = usage.as_ref().and_then(counts::openai).or(chunk.usage);
+                Ok(())
+            }
+            "x_groq" => {
+                let groq = Object::of(scanner.value()?);
+                let usage = groq.and_then(|groq| groq.object("usage"));
+                chunk.usage = chunk.usage.or_else(|| counts::openai(&usage?));
+                Ok(())
+            }
+            _ => scanner.skip(),
+        })
+        .then_some(chunk)
+    }
+
+    fn choice(&mut self, scanner: &mut Scanner<'_>) -> Checked {
+        members(scanner, |name, scanner| match name {
+            "delta" | "message" => members(scanner, |name, scanner| {
+                let value = scanner.value()?;
+                self.has_content |= CONTENT.contains(&name) && is_filled(value);
+                Ok(())
+            }),
+            "text" => {
+                self.has_content |= is_filled(scanner.value()?);
+                Ok(())
+            }
+            "finish_reason" => {
+                let reason = text(scanner.value()?).unwrap_or_default();
+                self.finish(&reason);
+                Ok(())
+            }
+            _ => scanner.skip(),
+        })
+    }
+
+    fn finish(&mut self, reason: &str) {
+        match reason {
             // Qwen writes "null".
             "" | "null" => {}
-            "error" => found.broke_off = true,
+            "error" => self.broke_off = true,
             // A bare end: what came before is all.
             "stop" | "eos" | "end_turn" | "tool_calls" | "function_call" | "tool_call" => {
-                found.finishes = true;
+                self.finishes = true;
             }
             _ => {
-                found.finishes = true;
-                found.has_content = true;
+                self.finishes = true;
+                self.has_content = true;
             }
         }
     }
-    found
-}
-
-fn has_content(delta: &RawValue) -> bool {
-    Fields::parse_raw(delta).is_ok_and(|delta| {
-        delta
-            .iter()
-            .any(|(name, value)| CONTENT.contains(&name) && is_filled(value))
-    })
-}
-
-/// Reads `usage`, or Groq's `x_groq.usage`.
-pub(super) fn read_usage(chunk: &Fields<'_>) -> Option<Usage> {
-    let parse = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
-    let usage = chunk.raw("usage").and_then(parse);
-    usage.as_ref().and_then(counts::openai).or_else(|| {
-        let groq = chunk.raw("x_groq").and_then(parse)?;
-        counts::openai(groq.get("usage")?)
-    })
 }
 
 /// The error of a choice that finished with `error` and says no more.

@@ -6,12 +6,10 @@ mod tests;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::dialects::error::UpstreamError;
-use crate::dialects::fields::Fields;
-use crate::dialects::observe::json::{follows, is_filled, items, text};
+use crate::dialects::observe::json::{follows, is_filled};
+use crate::dialects::observe::object::{Object, is_json, items};
 use crate::dialects::observe::{anthropic, chat, counts, gemini, responses};
 use crate::dialects::usage::Usage;
 use crate::dialects::{Dialect, Operation};
@@ -35,34 +33,33 @@ pub fn inspect(dialect: Dialect, operation: Operation, body: &[u8]) -> Inspectio
     if dialect == Dialect::Gemini && body.trim_ascii_start().starts_with(b"[") {
         return inspect_chunks(body);
     }
-    let Ok(fields) = Fields::parse(body) else {
+    let mut error = error_in(body);
+    let found = match (operation, dialect) {
+        (Operation::Embeddings, _) => Object::parse(body).map(|fields| embeddings(&fields)),
+        (Operation::CountTokens, _) => Object::parse(body).map(|fields| token_count(&fields)),
+        (_, Dialect::Anthropic) => Object::parse(body).map(|fields| message(&fields)),
+        (_, Dialect::Gemini) => {
+            gemini::Chunk::read(body).map(|answer| (answer.has_content, answer.usage))
+        }
+        (Operation::Chat, Dialect::OpenAiResponses) => {
+            Object::parse(body).map(|fields| response(&fields))
+        }
+        (_, Dialect::OpenAiChat | Dialect::OpenAiResponses) => {
+            chat::Chunk::read(body).map(|answer| {
+                if answer.broke_off && error.is_none() {
+                    error = Some(chat::broken_off(body));
+                }
+                (answer.has_content, answer.usage)
+            })
+        }
+    };
+    let Some((has_content, usage)) = found else {
         return Inspection {
-            complete: serde_json::from_slice::<&RawValue>(body).is_ok(),
-            error: error_in(body),
+            complete: is_json(body),
+            error,
             empty: true,
             usage: None,
         };
-    };
-    let mut error = error_in(body);
-    let (has_content, usage) = match operation {
-        Operation::Embeddings => embeddings(&fields),
-        Operation::CountTokens => token_count(&fields),
-        Operation::Chat | Operation::Completions => match dialect {
-            Dialect::Anthropic => message(&fields),
-            Dialect::Gemini => {
-                let answer = gemini::unwrapped(fields);
-                let candidates = gemini::read_candidates(&answer);
-                (candidates.has_content, gemini::read_usage(&answer))
-            }
-            Dialect::OpenAiResponses if operation == Operation::Chat => response(&fields),
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-                let choices = chat::read_choices(&fields);
-                if choices.broke_off && error.is_none() {
-                    error = Some(chat::broken_off(body));
-                }
-                (choices.has_content, chat::read_usage(&fields))
-            }
-        },
     };
     Inspection {
         complete: true,
@@ -94,7 +91,7 @@ pub(super) fn error_in(body: &[u8]) -> Option<UpstreamError> {
 }
 
 fn inspect_chunks(body: &[u8]) -> Inspection {
-    let Ok(chunks) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
+    let Some(chunks) = std::str::from_utf8(body).ok().and_then(items) else {
         return Inspection {
             empty: true,
             ..Inspection::default()
@@ -107,32 +104,31 @@ fn inspect_chunks(body: &[u8]) -> Inspection {
         usage: None,
     };
     for chunk in chunks {
-        let Ok(chunk) = Fields::parse_raw(chunk) else {
+        let Some(chunk) = gemini::Chunk::read(chunk.as_bytes()) else {
             continue;
         };
-        let chunk = gemini::unwrapped(chunk);
-        found.empty &= !gemini::read_candidates(&chunk).has_content;
-        found.usage = gemini::read_usage(&chunk).or(found.usage);
+        found.empty &= !chunk.has_content;
+        found.usage = chunk.usage.or(found.usage);
     }
     found
 }
 
 type Found = (bool, Option<Usage>);
 
-fn message(fields: &Fields<'_>) -> Found {
-    let blocks = fields.raw("content").map(items).unwrap_or_default();
-    let reason = fields.raw("stop_reason").and_then(text);
+fn message(fields: &Object<'_>) -> Found {
+    let blocks = fields.items("content");
+    let reason = fields.text("stop_reason");
     let has_content = blocks.into_iter().any(anthropic::block_has_content)
         || reason.is_some_and(|reason| anthropic::explains(&reason));
     let mut counts = counts::AnthropicCounts::default();
-    if let Some(usage) = value(fields, "usage") {
+    if let Some(usage) = fields.object("usage") {
         counts.update(&usage);
     }
     (has_content, counts.usage())
 }
 
-fn response(fields: &Fields<'_>) -> Found {
-    let status = fields.raw("status").and_then(text);
+fn response(fields: &Object<'_>) -> Found {
+    let status = fields.text("status");
     // A background response is answered at once and fetched later.
     let explains = matches!(
         status.as_deref(),
@@ -144,26 +140,19 @@ fn response(fields: &Fields<'_>) -> Found {
     )
 }
 
-fn embeddings(fields: &Fields<'_>) -> Found {
+fn embeddings(fields: &Object<'_>) -> Found {
     let has_content = ["data", "embedding", "embeddings"]
         .iter()
         .any(|name| fields.raw(name).is_some_and(is_filled));
-    let usage = value(fields, "usage").as_ref().and_then(counts::openai);
-    let metadata = || {
-        value(fields, "usageMetadata")
-            .as_ref()
-            .and_then(counts::gemini)
-    };
+    let usage = fields.object("usage");
+    let usage = usage.and_then(|usage| counts::openai(&usage));
+    let metadata = || counts::gemini(&fields.object("usageMetadata")?);
     (has_content, usage.or_else(metadata))
 }
 
-fn token_count(fields: &Fields<'_>) -> Found {
+fn token_count(fields: &Object<'_>) -> Found {
     let has_content = ["input_tokens", "totalTokens"]
         .iter()
         .any(|name| fields.raw(name).is_some());
     (has_content, None)
-}
-
-fn value(fields: &Fields<'_>, name: &str) -> Option<Value> {
-    serde_json::from_str(fields.raw(name)?.get()).ok()
 }

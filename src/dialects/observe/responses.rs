@@ -2,12 +2,9 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
-use serde_json::value::RawValue;
-
 use crate::dialects::error::UpstreamError;
-use crate::dialects::fields::Fields;
-use crate::dialects::observe::json::{Marks, is_filled, items, text};
+use crate::dialects::observe::json::{Marks, is_filled};
+use crate::dialects::observe::object::Object;
 use crate::dialects::observe::{Format, Reading, counts};
 use crate::dialects::usage::Usage;
 
@@ -39,17 +36,17 @@ impl Format for Responses {
                 ..Reading::default()
             };
         }
-        let Ok(fields) = Fields::parse(data) else {
+        let Some(fields) = Object::parse(data) else {
             return Reading::default();
         };
-        let kind = fields.raw("type").and_then(text);
+        let kind = fields.text("type");
         let kind = kind.as_deref().unwrap_or(event);
         let step = kind.rsplit('.').next().unwrap_or_default();
         let mut reading = Reading::default();
         match kind {
             "response.completed" | "response.incomplete" => {
                 reading.is_last = true;
-                if let Some(Ok(response)) = fields.raw("response").map(Fields::parse_raw) {
+                if let Some(response) = fields.object("response") {
                     reading.has_content = has_output(&response);
                     reading.usage = read_usage(&response);
                 }
@@ -85,38 +82,36 @@ impl Format for Responses {
 }
 
 /// `true` if a response's `output` holds more than empty messages.
-pub(super) fn has_output(response: &Fields<'_>) -> bool {
-    let output = response.raw("output").map(items).unwrap_or_default();
-    output.into_iter().any(item_has_content)
+pub(super) fn has_output(response: &Object<'_>) -> bool {
+    response.items("output").into_iter().any(item_has_content)
 }
 
 /// Reads a response's `usage`.
-pub(super) fn read_usage(response: &Fields<'_>) -> Option<Usage> {
-    let usage = serde_json::from_str::<Value>(response.raw("usage")?.get()).ok()?;
-    counts::openai(&usage)
+pub(super) fn read_usage(response: &Object<'_>) -> Option<Usage> {
+    counts::openai(&response.object("usage")?)
 }
 
 /// `true` for an item that is content by being there: a call of any tool, its output, media.
-fn is_call(item: &RawValue) -> bool {
-    let Ok(item) = Fields::parse_raw(item) else {
+fn is_call(item: &str) -> bool {
+    let Some(item) = Object::of(item) else {
         return false;
     };
-    let kind = item.raw("type").and_then(text);
-    kind.is_some_and(|kind| !matches!(kind.as_str(), "message" | "reasoning"))
+    let kind = item.text("type");
+    kind.is_some_and(|kind| !matches!(kind.as_ref(), "message" | "reasoning"))
 }
 
-fn item_has_content(item: &RawValue) -> bool {
+fn item_has_content(item: &str) -> bool {
     if is_call(item) {
         return true;
     }
-    let Ok(item) = Fields::parse_raw(item) else {
+    let Some(item) = Object::of(item) else {
         return false;
     };
     let parts = ["content", "summary"]
         .iter()
-        .flat_map(|name| item.raw(name).map(items).unwrap_or_default());
+        .flat_map(|name| item.items(name));
     parts.into_iter().any(|part| {
-        Fields::parse_raw(part).is_ok_and(|part| {
+        Object::of(part).is_some_and(|part| {
             part.iter()
                 .any(|(name, value)| matches!(name, "text" | "refusal") && is_filled(value))
         })

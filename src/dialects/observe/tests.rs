@@ -127,3 +127,65 @@ proptest! {
         }
     }
 }
+
+/// A piece of a stream: mostly frames that differ in their text only.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "[a-z\" \\\\\n\r]{1,6}".prop_map(|text| {
+            let text = serde_json::Value::from(text).to_string();
+            format!("{}\n\n", chunk(text.trim_matches('"')))
+        }),
+        2 => "[a-z]{1,6}".prop_map(|text| format!("{}\r\n\r\n", chunk(&text))),
+        1 => Just("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n".to_owned()),
+        1 => Just("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".to_owned()),
+        1 => Just(": ping\n\n".to_owned()),
+        1 => Just("\n".to_owned()),
+        1 => Just("data: [DONE]\n\n".to_owned()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn frames_taken_by_sight_are_the_frames_there_are(
+        pieces in prop::collection::vec(piece(), 0..12),
+        cuts in prop::collection::vec(1_usize..200, 0..8),
+    ) {
+        let stream = Bytes::from(pieces.concat());
+        let mut one_by_one = observer(Dialect::OpenAiChat, Operation::Chat);
+        let mut whole = Splitter::new();
+        whole.push(stream.clone());
+        let mut last = Bytes::new();
+        while let Some(Ok(frame)) = whole.next() {
+            one_by_one.frame(&frame);
+            last = frame.raw;
+        }
+
+        let mut by_sight = observer(Dialect::OpenAiChat, Operation::Chat);
+        let mut splitter = Splitter::new();
+        let (mut rest, mut taken, mut seen) = (stream.clone(), Vec::new(), Bytes::new());
+        let sizes = cuts.into_iter().chain(std::iter::once(usize::MAX));
+        for size in sizes {
+            splitter.push(rest.split_to(size.min(rest.len())));
+            loop {
+                if let Some(ahead) = splitter.ahead() {
+                    let skimmed = by_sight.skim(ahead);
+                    let run = splitter.advance(skimmed.length);
+                    if skimmed.length > 0 {
+                        seen = run.slice(skimmed.last..);
+                    }
+                    taken.extend_from_slice(&run);
+                }
+                let Some(Ok(frame)) = splitter.next() else { break };
+                by_sight.frame(&frame);
+                taken.extend_from_slice(&frame.raw);
+                seen = frame.raw;
+            }
+        }
+        prop_assert!(stream.starts_with(&taken));
+        // The LF of a CRLF that was cut may stand in the next frame.
+        prop_assert_eq!(seen.trim_ascii(), last.trim_ascii());
+        prop_assert_eq!(by_sight.output_chars(), one_by_one.output_chars());
+        prop_assert_eq!(by_sight.ended(), one_by_one.ended());
+        prop_assert_eq!(by_sight.usage(), one_by_one.usage());
+    }
+}
