@@ -1,6 +1,7 @@
 //! The clients: ask, compare every byte with what was to come, now and then leave.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) told: AtomicU64,
     pub(crate) left: AtomicU64,
     failures: Mutex<BTreeMap<String, u64>>,
+    /// What came of the first altered answer where it differs.
+    odd: Mutex<Option<String>>,
 }
 
 impl Tally {
@@ -47,11 +50,24 @@ impl Tally {
             .iter()
             .take(20)
             .map(|(what, count)| format!("{count} × {what}\n"));
-        lines.collect()
+        let mut lines: String = lines.collect();
+        let odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(odd) = &*odd {
+            let _ = writeln!(lines, "the first altered answer went on with {odd:?}");
+        }
+        lines
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an answer that differs, from where it does.
+    fn altered(&self, from: &str) {
+        self.altered.fetch_add(1, Ordering::Relaxed);
+        let from: String = from.chars().take(300).collect();
+        let mut odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        odd.get_or_insert(from);
     }
 
     fn failed(&self, what: String) {
@@ -114,7 +130,7 @@ async fn converse(
         } else if streams {
             check_stream(&text, tally);
         } else if text != upstream::whole() {
-            tally.altered.fetch_add(1, Ordering::Relaxed);
+            tally.altered(&text);
         }
     }
     Ok(())
@@ -122,7 +138,9 @@ async fn converse(
 
 fn check_stream(text: &str, tally: &Tally) {
     let expected = upstream::frames().concat();
-    if text == expected {
+    // A comment while nothing comes is no part of the answer.
+    let text = &text.replace(": keepalive\n\n", "");
+    if *text == expected {
         return;
     }
     let same = text
@@ -131,6 +149,9 @@ fn check_stream(text: &str, tally: &Tally) {
         .take_while(|(left, right)| left == right);
     let (_, tail) = text.split_at_checked(same.count()).unwrap_or(("", text));
     let is_told = text.contains("\"error\"") && !text.contains("[DONE]") && tail.len() < 2000;
-    let count = if is_told { &tally.told } else { &tally.altered };
-    count.fetch_add(1, Ordering::Relaxed);
+    if is_told {
+        tally.told.fetch_add(1, Ordering::Relaxed);
+    } else {
+        tally.altered(tail);
+    }
 }
