@@ -25,8 +25,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::load::{Sample, Workload};
-use crate::process::Gateway;
+use crate::load::{Pace, Sample, Workload};
+use crate::process::{Gateway, Setup};
 use crate::report::Cell;
 
 /// Any failure; a bench has nobody to explain it to but its reader.
@@ -40,6 +40,9 @@ const UPSTREAM: &str = "COMPARE_UPSTREAM";
 
 /// Seconds of one measured round; `COMPARE_SECONDS` overrides it.
 const ROUND_SECONDS: f64 = 1.5;
+
+/// Requests a second where the rate is fixed: far below what any of them can do.
+const FIXED_RATE: u32 = 1000;
 
 /// Measured rounds of each cell and gateway.
 const ROUNDS: usize = 3;
@@ -67,47 +70,109 @@ async fn compare() -> Result<()> {
         .and_then(|text| text.parse().ok());
     let round = Duration::from_secs_f64(seconds.unwrap_or(ROUND_SECONDS));
     let upstream = Gateway::start_role("fake", None)?;
-    let gateways = [
-        Gateway::start_role("pass", Some(upstream.address))?,
-        Gateway::start_role("pass_scan", Some(upstream.address))?,
-        Gateway::start_llmproxy("llmproxy", &[], upstream.address)?,
-        Gateway::start_llmproxy(report::QUIET, &["-q"], upstream.address)?,
-        Gateway::start_llmproxy("llmproxy, all on", &["--log-requests"], upstream.address)?,
-    ];
-    let mut cells = Vec::new();
-    for (workload, connections) in [
-        (Workload::SMALL, 1),
-        (Workload::SMALL, 32),
-        (Workload::SMALL, 256),
-        (Workload::LARGE, 32),
-        (Workload::STREAM, 32),
-        (Workload::BURST, 32),
-    ] {
-        let mut direct = Sample::default();
-        let mut samples: Vec<Sample> = gateways.iter().map(|_| Sample::default()).collect();
-        load::run(upstream.address, workload, connections, round / 3).await?;
-        for gateway in &gateways {
-            load::run(gateway.address, workload, connections, round / 3).await?;
-        }
-        for _ in 0..ROUNDS {
-            direct.add(load::run(upstream.address, workload, connections, round).await?);
-            for (gateway, sample) in gateways.iter().zip(&mut samples) {
-                let before = gateway.cpu_time()?;
-                let mut seen = load::run(gateway.address, workload, connections, round).await?;
-                seen.cpu = gateway.cpu_time()?.saturating_sub(before);
-                sample.add(seen);
-            }
-        }
-        cells.push(Cell {
-            workload,
-            connections,
-            direct,
-            samples,
-        });
+    let at = upstream.address;
+    let llmproxy = |name, setup| Gateway::start_llmproxy(name, setup, at);
+    let pass = Gateway::start_role("pass", Some(at))?;
+    let scan = Gateway::start_role("pass_scan", Some(at))?;
+    let plain = llmproxy("llmproxy", Setup::PLAIN)?;
+    let with = |options| Setup {
+        options,
+        ..Setup::PLAIN
+    };
+    let quiet = llmproxy(report::QUIET, with(&["-q"]))?;
+    let all_on = llmproxy("llmproxy, all on", with(&["--log-requests"]))?;
+    let mut sections = vec![Section {
+        title: "Same dialect",
+        gateways: vec![&pass, &scan, &plain, &quiet, &all_on],
+        loads: vec![
+            (Workload::SMALL, 1, Pace::Closed),
+            (Workload::SMALL, 32, Pace::Closed),
+            (Workload::SMALL, 256, Pace::Closed),
+            (Workload::LARGE, 32, Pace::Closed),
+            (Workload::STREAM, 32, Pace::Closed),
+            (Workload::BURST, 32, Pace::Closed),
+        ],
+        cells: Vec::new(),
+    }];
+    let fixed = |connections| (Workload::SMALL, connections, Pace::Fixed(FIXED_RATE));
+    sections.push(Section {
+        title: "At a fixed rate",
+        gateways: vec![&pass, &plain],
+        loads: [1, 32, 256].map(fixed).into(),
+        cells: Vec::new(),
+    });
+    let every = Setup {
+        all_dialects: true,
+        ..Setup::PLAIN
+    };
+    let translating = llmproxy("llmproxy", every)?;
+    sections.push(Section {
+        title: "Translated",
+        gateways: vec![&pass, &translating],
+        loads: Workload::TRANSLATED
+            .map(|workload| (workload, 32, Pace::Closed))
+            .into(),
+        cells: Vec::new(),
+    });
+    let keys = |keys| Setup {
+        keys,
+        ..Setup::PLAIN
+    };
+    let thousand = llmproxy("1,000 keys", keys(1000))?;
+    let many = llmproxy("100,000 keys", keys(100_000))?;
+    sections.push(Section {
+        title: "By the size of the pool",
+        gateways: vec![&pass, &plain, &thousand, &many],
+        loads: vec![(Workload::SMALL, 32, Pace::Closed)],
+        cells: Vec::new(),
+    });
+    for section in &mut sections {
+        section.measure(at, round).await?;
     }
     // Idle again: what stays when the load has gone.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    report::print(&gateways, &cells)
+    report::print(&sections)
+}
+
+/// Workloads that go through the same gateways.
+pub(crate) struct Section<'a> {
+    pub title: &'static str,
+    /// The bare pass-through first.
+    pub gateways: Vec<&'a Gateway>,
+    loads: Vec<(Workload, usize, Pace)>,
+    pub cells: Vec<Cell>,
+}
+
+impl Section<'_> {
+    async fn measure(&mut self, upstream: SocketAddr, round: Duration) -> Result<()> {
+        for &(workload, connections, pace) in &self.loads {
+            let mut direct = Sample::default();
+            let mut samples: Vec<Sample> =
+                self.gateways.iter().map(|_| Sample::default()).collect();
+            load::run(upstream, workload, connections, pace, round / 3).await?;
+            for gateway in &self.gateways {
+                load::run(gateway.address, workload, connections, pace, round / 3).await?;
+            }
+            for _ in 0..ROUNDS {
+                direct.add(load::run(upstream, workload, connections, pace, round).await?);
+                for (gateway, sample) in self.gateways.iter().zip(&mut samples) {
+                    let before = gateway.cpu_time()?;
+                    let mut seen =
+                        load::run(gateway.address, workload, connections, pace, round).await?;
+                    seen.cpu = gateway.cpu_time()?.saturating_sub(before);
+                    sample.add(seen);
+                }
+            }
+            self.cells.push(Cell {
+                workload,
+                connections,
+                pace,
+                direct,
+                samples,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Serves on a free loopback port, and says on stderr which, in llmproxy's own words.

@@ -27,6 +27,48 @@ pub(crate) struct Gateway {
     _home: Option<TempDir>,
 }
 
+/// How an llmproxy is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    /// Keys of the OpenAI provider.
+    pub keys: usize,
+    /// Whether there is a provider of each other dialect as well.
+    pub all_dialects: bool,
+    /// Options of `serve`.
+    pub options: &'a [&'a str],
+}
+
+impl Setup<'_> {
+    /// Three keys of one provider, as it is shipped.
+    pub(crate) const PLAIN: Self = Self {
+        keys: 3,
+        all_dialects: false,
+        options: &[],
+    };
+
+    fn config(self, upstream: SocketAddr) -> String {
+        let keys: Vec<_> = (0..self.keys).map(|at| format!("key-{at}")).collect();
+        let provider = |name: &str, kind: &str, base: &str, models: &str| {
+            format!(
+                "[providers.{name}]\nkind = \"{kind}\"\nbase_url = \"http://{upstream}{base}\"\n\
+                 api_keys = {keys:?}\nmodels = {models}\n"
+            )
+        };
+        let mut config = provider("fake", "openai", "/v1", r#"["whole", "each", "burst"]"#);
+        if self.all_dialects {
+            config += &provider("fake_a", "anthropic", "", r#"["a-whole", "a-burst"]"#);
+            config += &provider("fake_g", "gemini", "", r#"["g-whole", "g-burst"]"#);
+            config += &provider(
+                "fake_r",
+                "openai_responses",
+                "/v1",
+                r#"["r-whole", "r-burst"]"#,
+            );
+        }
+        config
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -45,21 +87,15 @@ impl Gateway {
         Self::start(role, command, None)
     }
 
-    /// Starts the built llmproxy with three keys for the fake upstream, and these options.
+    /// Starts the built llmproxy in front of the fake upstream.
     pub(crate) fn start_llmproxy(
         name: &'static str,
-        options: &[&str],
+        setup: Setup<'_>,
         upstream: SocketAddr,
     ) -> Result<Self> {
         let home = tempfile::tempdir()?;
         let config = home.path().join("config.toml");
-        fs::write(
-            &config,
-            format!(
-                "[providers.fake]\nkind = \"openai\"\nbase_url = \"http://{upstream}/v1\"\n\
-                 api_keys = [\"key-one\", \"key-two\", \"key-three\"]\n"
-            ),
-        )?;
+        fs::write(&config, setup.config(upstream))?;
         let mut command = pinned(&llmproxy(), true);
         command
             .env_clear()
@@ -70,7 +106,7 @@ impl Gateway {
             .arg("--config")
             .arg(&config)
             .args(["serve", "--port", "0"])
-            .args(options);
+            .args(setup.options);
         Self::start(name, command, Some(home))
     }
 

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::Result;
-use crate::load::{Sample, Workload};
+use crate::load::{Pace, Sample, Workload};
 use crate::process::{Gateway, llmproxy};
+use crate::{Result, Section};
 
 /// llmproxy without a line a request and without a request log: what seeing is compared with.
 pub(crate) const QUIET: &str = "llmproxy, quiet";
@@ -15,64 +15,110 @@ pub(crate) const QUIET: &str = "llmproxy, quiet";
 pub(crate) struct Cell {
     pub workload: Workload,
     pub connections: usize,
+    pub pace: Pace,
     /// Without a gateway.
     pub direct: Sample,
     /// In the gateways' order; the bare pass-through first.
     pub samples: Vec<Sample>,
 }
 
+impl Cell {
+    /// `32`, or `32 at 1000/s`.
+    fn load(&self) -> String {
+        match self.pace {
+            Pace::Closed => self.connections.to_string(),
+            Pace::Fixed(rate) => format!("{} at {rate}/s", self.connections),
+        }
+    }
+}
+
 /// Prints everything as Markdown.
-pub(crate) fn print(gateways: &[Gateway], cells: &[Cell]) -> Result<()> {
+pub(crate) fn print(sections: &[Section<'_>]) -> Result<()> {
     let out = &mut std::io::stdout().lock();
-    writeln!(out, "## Ratios to the bare pass-through\n")?;
+    for section in sections {
+        writeln!(out, "### {}\n", section.title)?;
+        ratios(out, section)?;
+    }
+    if let Some(first) = sections.first() {
+        seeing(out, first)?;
+    }
+    writeln!(out, "### Absolute, on this machine\n")?;
     writeln!(
         out,
-        "| workload | connections | gateway | CPU per request | p50 | p99 | p99 added | first byte p50 | events/s | events per CPU-second |"
+        "| workload | connections | gateway | requests/s | a CPU-second | CPU µs a request | p50 ms | p99 ms | first byte p50 ms | events/s |"
     )?;
     writeln!(
         out,
         "| --- | --: | --- | --: | --: | --: | --: | --: | --: | --: |"
     )?;
-    for cell in cells {
+    for section in sections {
+        absolute(out, section)?;
+    }
+    let mut gateways: Vec<&Gateway> = Vec::new();
+    for gateway in sections.iter().flat_map(|section| &section.gateways) {
+        if !gateways
+            .iter()
+            .any(|known| known.address == gateway.address)
+        {
+            gateways.push(gateway);
+        }
+    }
+    processes(out, &gateways)
+}
+
+/// Each gateway beside the bare pass-through.
+fn ratios(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
+    writeln!(
+        out,
+        "| workload | connections | gateway | CPU per request | p50 | p99 | p50 added | p99 added | first byte p50 | events/s | events per CPU-second |"
+    )?;
+    writeln!(
+        out,
+        "| --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: |"
+    )?;
+    for cell in &section.cells {
         let Some((base, others)) = cell.samples.split_first() else {
             continue;
         };
-        for (gateway, sample) in gateways.iter().skip(1).zip(others) {
-            let added =
-                |sample: &Sample| sample.latency(99).saturating_sub(cell.direct.latency(99));
+        for (gateway, sample) in section.gateways.iter().skip(1).zip(others) {
+            let added = |sample: &Sample, percent| {
+                let direct = cell.direct.latency(percent);
+                millis(sample.latency(percent).saturating_sub(direct))
+            };
             writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 cell.workload.name,
-                cell.connections,
+                cell.load(),
                 gateway.name,
                 ratio(per_request(sample), per_request(base)),
                 ratio(millis(sample.latency(50)), millis(base.latency(50))),
                 ratio(millis(sample.latency(99)), millis(base.latency(99))),
-                ratio(millis(added(sample)), millis(added(base))),
+                ratio(added(sample, 50), added(base, 50)),
+                ratio(added(sample, 99), added(base, 99)),
                 ratio(millis(sample.first_byte(50)), millis(base.first_byte(50))),
                 event_ratio(cell, events_per_second(sample), events_per_second(base)),
                 event_ratio(cell, events_per_cpu(sample), events_per_cpu(base)),
             )?;
         }
     }
-    seeing(out, gateways, cells)?;
-    absolute(out, gateways, cells)?;
-    processes(out, gateways)
+    writeln!(out)?;
+    Ok(())
 }
 
 /// What log lines and the request log cost, paired: the same rounds, taken in turns.
-fn seeing(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell]) -> Result<()> {
+fn seeing(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
+    let gateways = &section.gateways;
     let Some(quiet) = gateways.iter().position(|gateway| gateway.name == QUIET) else {
         return Ok(());
     };
-    writeln!(out, "\n## What seeing costs: ratios to `{QUIET}`\n")?;
+    writeln!(out, "### What seeing costs: ratios to `{QUIET}`\n")?;
     writeln!(
         out,
         "| workload | connections | gateway | requests/s | CPU per request |"
     )?;
     writeln!(out, "| --- | --: | --- | --: | --: |")?;
-    for cell in cells {
+    for cell in &section.cells {
         let Some(base) = cell.samples.get(quiet) else {
             continue;
         };
@@ -88,37 +134,35 @@ fn seeing(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell]) -
                 out,
                 "| {} | {} | {name} | {} | {} |",
                 cell.workload.name,
-                cell.connections,
+                cell.load(),
                 ratio(per_second(sample), per_second(base)),
                 ratio(per_request(sample), per_request(base)),
             )?;
         }
     }
+    writeln!(out)?;
     Ok(())
 }
 
-fn absolute(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell]) -> Result<()> {
-    writeln!(out, "\n## Absolute, on this machine\n")?;
-    writeln!(
-        out,
-        "| workload | connections | gateway | requests/s | CPU µs a request | p50 ms | p99 ms | events/s |"
-    )?;
-    writeln!(out, "| --- | --: | --- | --: | --: | --: | --: | --: |")?;
-    for cell in cells {
-        let named = gateways
+fn absolute(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
+    for cell in &section.cells {
+        let named = section
+            .gateways
             .iter()
             .map(|gateway| gateway.name)
             .zip(&cell.samples);
         for (name, sample) in std::iter::once(("(none)", &cell.direct)).chain(named) {
+            let cpu = per_request(sample);
+            let a_cpu_second = if cpu > 0.0 { 1e6 / cpu } else { 0.0 };
             writeln!(
                 out,
-                "| {} | {} | {name} | {:.0} | {:.1} | {:.3} | {:.3} | {:.0} |",
+                "| {} | {} | {name} | {:.0} | {a_cpu_second:.0} | {cpu:.1} | {:.3} | {:.3} | {:.3} | {:.0} |",
                 cell.workload.name,
-                cell.connections,
+                cell.load(),
                 per_second(sample),
-                per_request(sample),
                 millis(sample.latency(50)),
                 millis(sample.latency(99)),
+                millis(sample.first_byte(50)),
                 events_per_second(sample),
             )?;
         }
@@ -126,8 +170,8 @@ fn absolute(out: &mut impl std::io::Write, gateways: &[Gateway], cells: &[Cell])
     Ok(())
 }
 
-fn processes(out: &mut impl std::io::Write, gateways: &[Gateway]) -> Result<()> {
-    writeln!(out, "\n## Processes\n")?;
+fn processes(out: &mut impl std::io::Write, gateways: &[&Gateway]) -> Result<()> {
+    writeln!(out, "\n### Processes\n")?;
     writeln!(
         out,
         "| gateway | ready after ms | RSS idle MiB | at peak | after |"
