@@ -9,7 +9,7 @@ use crate::fake::code_assist::{answer, asked, body, error, home, last, prompts, 
 use crate::fake::reply::Reply;
 use crate::fake::script::Script;
 use crate::fake::upstream::{Recorded, Upstream};
-use crate::harness::{Gateway, Home, patiently};
+use crate::harness::{Gateway, Home};
 
 fn hello(request: &Recorded) -> Reply {
     answer(
@@ -52,23 +52,6 @@ fn ask(provider: &str) -> String {
 
 fn verbs(upstream: &Upstream) -> Vec<String> {
     asked(upstream).iter().map(verb).collect()
-}
-
-/// The only credential as `creds list --json` has it, once it is in this state.
-async fn row(gateway: &Gateway, state: &str) -> Value {
-    let polling = async {
-        loop {
-            let listed = gateway
-                .home()
-                .run_beside(&["creds", "list", "--json"], "")
-                .await;
-            let rows: Value = serde_json::from_str(&listed.stdout).expect("JSON");
-            if rows[0]["state"] == state {
-                return rows[0].clone();
-            }
-        }
-    };
-    patiently(state, polling).await
 }
 
 /// An Antigravity account at a server with these answers for everything, quotas and models too.
@@ -152,7 +135,7 @@ async fn g5_a_consumer_is_refused_once_and_told_why() {
     let again = gateway.chat(&ask("gemini_cli")).await;
     assert!(again.status >= 400, "{}", again.text());
     assert_eq!(asked(&upstream).len(), before, "no onboarding, no retries");
-    let row = row(&gateway, "dead").await;
+    let row = gateway.listed("gemini_cli/1", "dead").await;
     let reason = row["state_reason"].as_str().expect("a reason");
     assert!(reason.contains("unsupported_client"), "{reason}");
     assert!(
@@ -188,7 +171,7 @@ async fn each_refusal_makes_a_state_of_its_own() {
                 .all(|verb| verb == ":loadCodeAssist"),
             "{code}"
         );
-        let row = row(&gateway, state).await;
+        let row = gateway.listed("antigravity/1", state).await;
         let reason = row["state_reason"].as_str().unwrap_or_default();
         assert!(
             reason.contains("https://accounts.google.com/verify"),

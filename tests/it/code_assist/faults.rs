@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fake::code_assist::{
     answer, asked, body, error, home, last, prompts, served, start, token,
 };
 use crate::fake::reply::Reply;
 use crate::fake::upstream::{Recorded, Upstream};
-use crate::harness::{Gateway, patiently};
+use crate::harness::Gateway;
 
 fn hello(request: &Recorded) -> Reply {
     answer(
@@ -292,18 +292,7 @@ async fn a_refused_token_passes_over_the_account() {
         1,
         "a banned account is never asked again"
     );
-    // Other processes know it within a second.
-    let reason = patiently("the account to be listed as dead", async {
-        loop {
-            let home = gateway.home();
-            let listed = home.run_beside(&["creds", "list", "--json"], "").await;
-            let rows: Value = serde_json::from_str(&listed.stdout).expect("JSON");
-            let mut rows = rows.as_array().expect("rows").iter();
-            if let Some(dead) = rows.find(|row| row["state"] == "dead") {
-                return dead["state_reason"].to_string();
-            }
-        }
-    })
-    .await;
+    let dead = gateway.listed("gemini_cli/1", "dead").await;
+    let reason = dead["state_reason"].to_string();
     assert!(reason.contains("https://forms.gle/appeal"), "{reason}");
 }
