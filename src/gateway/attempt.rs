@@ -23,6 +23,7 @@ use crate::gateway::settle::Served;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::trail::{self, Attempt, Trail, Who};
 use crate::gateway::turns::Turns;
+use crate::gateway::under_way::Errand;
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome, Refusal, Rule, Stop, Waiting};
 use crate::telemetry::Ending;
 use crate::time::Timestamp;
@@ -81,6 +82,7 @@ pub async fn serve(
         scanned: &scanned,
         arrived,
         trail: Trail::new(&scanned),
+        errand: gateway.under_way.enter(&scanned),
         under_way: None,
         is_over: false,
     };
@@ -125,6 +127,8 @@ pub(super) struct Trip<'a> {
     pub(super) scanned: &'a Scanned<'a>,
     arrived: Instant,
     pub(super) trail: Trail,
+    /// Shows others where it is.
+    errand: Arc<Errand>,
     /// The call that is being waited for.
     pub(super) under_way: Option<(Who, String, Instant)>,
     /// How it came out is, or will be, told by others.
@@ -265,6 +269,7 @@ impl Trip<'_> {
             let lease = match self.acquire(target, &mut ask) {
                 Acquire::Lease(lease) => lease,
                 Acquire::Wait(waiting) => {
+                    self.errand.waits();
                     if let Some(later) = self.wait(waiting, &ask, patience).await {
                         return Err((Left::Later(later), Box::new(ask)));
                     }
@@ -279,6 +284,7 @@ impl Trip<'_> {
                     return Err(ended(end, ask));
                 }
             };
+            self.errand.asks(lease.credential());
             let raced = self.race(target, &exchange, &mut ask, lease).await;
             self.under_way = None;
             let (lease, started) = (raced.lease, raced.started);
@@ -298,6 +304,7 @@ impl Trip<'_> {
                         ready,
                         lease,
                         trail,
+                        errand: Arc::clone(&self.errand),
                         arrived,
                         recording: self.scanned.recording.clone(),
                     };

@@ -46,6 +46,7 @@ pub mod steer;
 pub mod thoughts;
 pub mod trail;
 mod turns;
+pub mod under_way;
 pub mod upkeep;
 pub mod upstream;
 
@@ -59,6 +60,7 @@ use crate::gateway::reasoning::Reasoning;
 use crate::gateway::responses::Responses;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::thoughts::Thoughts;
+use crate::gateway::under_way::UnderWay;
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::time::Timestamp;
@@ -73,6 +75,8 @@ pub struct Gateway {
     pub thoughts: Thoughts,
     /// Reasoning before tool calls, for models that want it back.
     pub reasoning: Reasoning,
+    /// Requests that are not over.
+    pub under_way: Arc<UnderWay>,
     /// `None` keeps everything in memory.
     pub persistence: Option<Arc<Persistence>>,
 }
@@ -91,6 +95,7 @@ impl Gateway {
             responses: Responses::default(),
             thoughts: Thoughts::default(),
             reasoning: Reasoning::default(),
+            under_way: Arc::default(),
             persistence,
         })
     }

@@ -14,6 +14,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::plan::Target;
 use crate::gateway::relay::{End, RelayOutcome};
 use crate::gateway::trail::{self, Told, Trail};
+use crate::gateway::under_way::Errand;
 use crate::ids::CredentialId;
 use crate::pool::{Lease, Outcome, Report};
 use crate::providers::hints;
@@ -31,6 +32,7 @@ pub struct Served<'a> {
     pub ready: Ready,
     pub lease: Lease,
     pub trail: Trail,
+    pub errand: Arc<Errand>,
     /// When the request came in.
     pub arrived: Instant,
     /// Where it is logged.
@@ -40,6 +42,7 @@ pub struct Served<'a> {
 impl Served<'_> {
     /// Hands the answer over to the client. A stream keeps the lease until it ends.
     pub fn commit(self) -> Answered {
+        self.errand.streams();
         let credential = self.lease.credential().clone();
         let first_token = self.arrived.elapsed();
         self.target
@@ -68,6 +71,7 @@ impl Served<'_> {
             model: self.target.model.clone(),
             status: self.ready.status.as_u16(),
             trail: self.trail,
+            _errand: self.errand,
             first_token,
             arrived: self.arrived,
             request_bytes,
@@ -145,6 +149,8 @@ struct Closing {
     model: String,
     status: u16,
     trail: Trail,
+    /// Until it is over.
+    _errand: Arc<Errand>,
     first_token: Duration,
     arrived: Instant,
     request_bytes: usize,

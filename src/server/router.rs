@@ -40,6 +40,8 @@ pub enum Route<'a> {
     Request {
         id: &'a str,
     },
+    /// The requests under way.
+    Requests,
     /// A kept response.
     Response {
         id: &'a str,
@@ -179,6 +181,7 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
         "/v1beta/models" => (Route::Models { gemini: true }, GET),
         "/v1/providers" => (Route::Providers, GET),
         "/v1/quota-stats" => (Route::QuotaStats { refresh: false }, BOTH),
+        "/v1/requests" => (Route::Requests, GET),
         "/v1/token-count" => (Route::TokenCount, POST),
         "/v1/cost-estimate" => (Route::CostEstimate, POST),
         _ => {

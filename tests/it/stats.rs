@@ -8,7 +8,7 @@ use crate::client::{CHAT, Request, Response, STREAM};
 use crate::fake::openai;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Gateway, keys, pair, provider};
+use crate::harness::{Gateway, keys, pair, patiently, provider};
 
 /// Two clients, each with a key of its own.
 const CLIENTS: &str = "[[server.clients]]\nname = \"one\"\nkey = \"client-key-one-0123456789\"\n\
@@ -143,12 +143,17 @@ async fn what_a_request_cost_is_counted() {
     assert!((cost - expected).abs() < 1e-12, "{cost} {expected}");
     let trail = gateway.get(&format!("/v1/requests/{}", id(&answer))).await;
     assert_eq!(trail.json()["cost_usd"].as_f64(), Some(expected));
-    let document = gateway.get("/v1/quota-stats").await.json();
-    let known = document["providers"]["openai"]["approx_cost"].as_f64();
-    assert!(
-        known.is_some_and(|known| (known - expected).abs() < 1e-12),
-        "{document}"
-    );
+    let known = async {
+        loop {
+            let document = gateway.get("/v1/quota-stats").await.json();
+            // Counts are on their way to the state for half a second.
+            if let Some(known) = document["providers"]["openai"]["approx_cost"].as_f64() {
+                return known;
+            }
+        }
+    };
+    let known = patiently("the cost to be known", known).await;
+    assert!((known - expected).abs() < 1e-12, "{known} {expected}");
 }
 
 #[tokio::test]

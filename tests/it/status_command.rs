@@ -1,7 +1,9 @@
 //! `llmproxy status`: from the running server where there is one, and as a full screen.
 
+use crate::client::{Request, STREAM};
 use crate::commands::json;
 use crate::fake::openai;
+use crate::fake::reply::Gate;
 use crate::fake::script::Script;
 use crate::harness::{Gateway, Home, keys, pair, provider};
 use crate::terminal::Terminal;
@@ -78,6 +80,42 @@ async fn a_cooldown_is_counted_down_and_reset() {
     screen.shows("next back in").await;
     screen.answer("> fake/1", "r").await;
     screen.shows("2 of 2 ready").await;
+    screen.press("q");
+    assert_eq!(screen.ended().await, 0);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_shown_for_as_long_as_it_is() {
+    let gate = Gate::new();
+    let reply = openai::stream(&["a", "b"]).gated(&gate);
+    let client = |name: &str| {
+        format!("[[server.clients]]\nname = \"{name}\"\nkey = \"{name}-key\"\nrpm = 60\n")
+    };
+    let clients = client("laptop") + &client("desk");
+    let settings = format!("[server]\napi_keys = [\"client-key\"]\n{clients}");
+    let (_upstream, gateway) = pair(Script::always(reply), 1, &settings).await;
+    let mut screen = watch(&gateway, &[]);
+    screen.shows("1 of 1 ready").await;
+    let mut connection = gateway.connect().await;
+    let request = Request::chat(STREAM).header("authorization", "Bearer laptop-key");
+    connection.send(&request).await;
+    screen.shows("laptop       fake/m1").await;
+    screen.shows("fake/1         asking").await;
+    // The role and the first word.
+    gate.open(2);
+    screen.shows("fake/1         streaming").await;
+    let listed = |key: &str| {
+        let key = format!("Bearer {key}");
+        Request::get("/v1/requests").header("authorization", &key)
+    };
+    for (key, total) in [("client-key", 1), ("laptop-key", 1), ("desk-key", 0)] {
+        let list = gateway.send(&listed(key)).await.json();
+        assert_eq!(list["total"], total, "{key}: {list}");
+    }
+    gate.open(100);
+    let answer = connection.response().await;
+    assert!(answer.complete, "{answer:?}");
+    screen.hides("laptop").await;
     screen.press("q");
     assert_eq!(screen.ended().await, 0);
 }

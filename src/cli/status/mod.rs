@@ -6,6 +6,7 @@ mod watch;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 
 use crate::cli::boot::Boot;
@@ -20,6 +21,7 @@ use crate::config::load::Flags;
 use crate::gateway::Gateway;
 use crate::gateway::quota_stats::document::{Credential, Document, Provider, Window};
 use crate::gateway::quota_stats::of_gateway;
+use crate::gateway::under_way::Listing;
 use crate::time::{Timestamp, humanize};
 
 /// How often `--watch` prints where there is no screen.
@@ -34,8 +36,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 #[command(after_help = "Examples:
   llmproxy status
   llmproxy status --watch
-  llmproxy status --json | jq '.providers[].credentials[] | select(.state != \"ready\")'
-  LLMPROXY_API_KEY=… llmproxy status --url http://127.0.0.1:8000")]
+  llmproxy status --json | jq '.providers[].credentials[].state'
+  llmproxy status --url http://127.0.0.1:8000")]
 pub(super) struct StatusArgs {
     /// Print what GET /v1/quota-stats answers
     #[arg(long)]
@@ -126,6 +128,18 @@ impl Place {
                 })
             }
         }
+    }
+}
+
+impl Place {
+    /// The requests under way; none where no server is asked, or it does not say.
+    async fn requests(&self) -> Listing {
+        let Self::There(remote) = self else {
+            return Listing::default();
+        };
+        let asked = remote.get("/v1/requests").await;
+        let read = |body: Bytes| serde_json::from_slice(&body).ok();
+        asked.ok().and_then(read).unwrap_or_default()
     }
 }
 

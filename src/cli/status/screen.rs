@@ -1,5 +1,7 @@
 //! Draws the full-screen status; meant for 80×24 and more, and cut where there is less.
 
+use std::time::Duration;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -9,9 +11,13 @@ use ratatui::widgets::Paragraph;
 use crate::cli::status::view::{Mode, Row, View};
 use crate::cli::status::{headline, left, limited};
 use crate::gateway::quota_stats::document::{Credential, Window};
+use crate::time::humanize;
 
 /// Rows of the windows below the list: the heading and at most so many bars.
 const MAX_BARS: u16 = 6;
+
+/// Rows of the requests under way, the heading included.
+const MAX_REQUESTS: u16 = 6;
 
 /// Cells of a bar.
 const BAR: u16 = 20;
@@ -22,15 +28,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, now: f64, colored: bool) 
     let bars = bars(view, now, pen);
     let heading = u16::from(!bars.is_empty());
     let height = u16::try_from(bars.len()).unwrap_or(MAX_BARS).min(MAX_BARS) + heading;
-    let [top, list, below, foot] = Layout::vertical([
+    let requests = requests(view, pen);
+    let [top, list, live, below, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Min(3),
+        Constraint::Length(u16::try_from(requests.len()).unwrap_or(MAX_REQUESTS)),
         Constraint::Length(height),
         Constraint::Length(2),
     ])
     .areas(frame.area());
     frame.render_widget(Paragraph::new(header(view, now, pen)), top);
     draw_list(frame, list, view, now, pen);
+    frame.render_widget(Paragraph::new(requests), live);
     if let Some(current) = view.current().filter(|_| height > 0) {
         let title = format!("windows of {}", current.stable_id);
         let mut lines = vec![Line::styled(title, pen.dim())];
@@ -175,6 +184,40 @@ fn credential(one: &Credential, is_selected: bool, now: f64, pen: Pen) -> Line<'
     .style(base)
 }
 
+/// The requests under way, oldest first, under a heading; nothing where there are none.
+fn requests(view: &View, pen: Pen) -> Vec<Line<'static>> {
+    let shown = view.requests_shown();
+    if shown.is_empty() {
+        return Vec::new();
+    }
+    let heading = format!(
+        "  {:<8} {:<12} {:<24} {:<14} {:<9} {:>6}",
+        "REQUEST", "CLIENT", "MODEL", "CREDENTIAL", "DOES", "FOR"
+    );
+    let mut lines = vec![Line::styled(heading, pen.dim())];
+    let room = usize::from(MAX_REQUESTS) - 1;
+    let is_too_many = shown.len().max(view.requests.total) > room;
+    let rows = if is_too_many { room - 1 } else { room };
+    for one in shown.iter().take(rows) {
+        let credential = one.credential.as_deref().unwrap_or("-");
+        lines.push(Line::from(format!(
+            "  {:<8} {:<12} {:<24} {:<14} {:<9} {:>6}",
+            // Enough for `explain`.
+            one.id.get(..8).unwrap_or(&one.id),
+            clip(&one.client, 12),
+            clip(&one.model, 24),
+            clip(credential, 14),
+            one.state.as_str(),
+            humanize(Duration::from_secs(one.age_ms / 1000)),
+        )));
+    }
+    if is_too_many {
+        let more = view.requests.total.max(shown.len()).saturating_sub(rows);
+        lines.push(Line::styled(format!("  and {more} more"), pen.dim()));
+    }
+    lines
+}
+
 /// A text in so many characters.
 fn clip(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
@@ -308,6 +351,34 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn requests_under_way_are_named_and_too_many_are_counted() {
+        let mut view = view();
+        let request = |number: u64, state: &str| {
+            serde_json::json!({"id": format!("{number:032x}"), "client": "laptop", "model": "smart",
+                "stream": true, "state": state, "credential": "gemini/2", "attempts": 1,
+                "age_ms": 65_000})
+        };
+        let mut list = |count: u64| {
+            let data: Vec<_> = (0..count)
+                .map(|number| request(number, "streaming"))
+                .collect();
+            let listing = serde_json::json!({"object": "list", "data": data, "total": count});
+            view.requests = serde_json::from_value(listing).expect("a listing");
+            drawn(&view, 80, 24)
+        };
+        let text = list(2);
+        let row = "laptop       smart                    gemini/2       streaming  1m 5s";
+        assert_eq!(text.matches(row).count(), 2, "{text}");
+        let text = list(70);
+        assert_eq!(text.matches(row).count(), 4, "{text}");
+        assert!(text.contains("  and 66 more"), "{text}");
+        assert!(
+            text.contains("pro daily"),
+            "the windows stay in sight:\n{text}"
+        );
     }
 
     #[test]

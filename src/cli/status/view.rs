@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 
 use crate::gateway::quota_stats::document::{Credential, Document, Provider};
+use crate::gateway::under_way::{Listed, Listing};
 
 /// In which order credentials stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) document: Document,
+    /// What the server is at; empty where the state file is read.
+    pub(super) requests: Listing,
     /// `http://…`, or empty where the state file is read.
     pub(super) source: String,
     /// `false` for a server on another machine: its credentials cannot be changed from here.
@@ -163,6 +166,18 @@ impl View {
             Row::Credential(one) => Some(one),
             Row::Provider(_) => None,
         })
+    }
+
+    /// The requests under way that the filter lets through: by id, client, model or credential.
+    pub(super) fn requests_shown(&self) -> Vec<&Listed> {
+        let wanted = self.filter.to_lowercase();
+        let fits = |one: &&Listed| {
+            let credential = one.credential.as_deref().unwrap_or_default();
+            [&one.id, &one.client, &one.model, credential]
+                .iter()
+                .any(|text| text.to_lowercase().contains(&wanted))
+        };
+        self.requests.data.iter().filter(fits).collect()
     }
 
     /// Whether the filter lets a credential through: by its id, state, tier or reason.

@@ -23,6 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Shows the screen until the user leaves it.
 pub(super) async fn watch(context: &Context, place: &Place, mut view: View) -> Result<(), Failure> {
     view.update(place.document().await?);
+    view.requests = place.requests().await;
     // Before the screen changes: a signal must find it and give it back.
     let mut stops = Stops::listen().map_err(|error| signals::deaf(&error))?;
     let mut screen = Screen::enter(context.printer.is_colored())?;
@@ -34,6 +35,7 @@ pub(super) async fn watch(context: &Context, place: &Place, mut view: View) -> R
             pressed = keys.recv() => pressed,
             () = stops.next() => return Err(Failure::interrupted()),
             _ = ticks.tick() => {
+                view.requests = place.requests().await;
                 match place.document().await {
                     Ok(document) => view.update(document),
                     // The last numbers stay: a server may come back.

@@ -85,6 +85,7 @@ pub(super) async fn handle(
         Route::InputItems { id } => stored::input_items(shared, client, id, query),
         Route::Response { id } => stored::response(shared, client, id, request.method()),
         Route::Request { id } => stats::request(shared, client, id).await,
+        Route::Requests => stats::under_way(shared, client),
         Route::CostEstimate | Route::QuotaStats { refresh: true } | Route::TokenCount => {
             let body = match body::read(request.into_body(), settings.max_body).await {
                 Ok(body) => body,

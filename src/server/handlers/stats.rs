@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::dialects::Dialect;
@@ -67,6 +68,12 @@ pub(super) async fn refresh(shared: &Shared, body: &[u8]) -> Answer {
     answer(&narrowed(document.await, only.as_deref()))
 }
 
+/// `GET /v1/requests`: the client's own requests under way; all, for an owner of the server.
+pub(super) fn under_way(shared: &Shared, client: &Client) -> Answer {
+    let sender = (!client.is_owner).then_some(&*client.name);
+    answer(&shared.gateway.under_way.list(sender, Timestamp::now()))
+}
+
 /// `GET /v1/requests/{id}`: for the client that sent it, and nobody else.
 pub(super) async fn request(shared: &Shared, client: &Client, id: &str) -> Answer {
     match found(shared, id, Some(Arc::clone(&client.name))).await {
@@ -110,7 +117,7 @@ fn narrowed(mut document: Document, only: Option<&str>) -> Document {
     document
 }
 
-fn answer(document: &Document) -> Answer {
+fn answer(document: &impl Serialize) -> Answer {
     match serde_json::to_vec(document) {
         Ok(body) => respond::json(StatusCode::OK, body),
         Err(error) => {
