@@ -32,6 +32,7 @@ use crate::server::demo::Demo;
 use crate::server::guard::HostRule;
 use crate::server::limits::Limiter;
 use crate::server::{self, Settings, Shared, Shutdown};
+use crate::time::Timestamp;
 
 /// How long the last counts may take to reach the disk.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -141,6 +142,8 @@ async fn serve(
     tokio::spawn(refresh_models(Arc::clone(&gateway)));
     tokio::spawn(persist::run(Arc::clone(&gateway)));
     tokio::spawn(upkeep::run(Arc::clone(&gateway)));
+    let (charted, began) = (Arc::clone(&gateway), Timestamp::now());
+    tokio::task::spawn_blocking(move || charted.telemetry.restore_minutes(began));
     #[cfg(feature = "otlp")]
     let tracing = Tracing::start(context, &boot, &gateway)?;
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);

@@ -48,16 +48,30 @@ impl Minutes {
     /// Counts a finished request in the minute of `now`.
     pub fn add(&self, request: &Finished, now: Timestamp) {
         let usage = request.usage.unwrap_or_default();
+        let seen = Minute {
+            requests: 1,
+            failures: u64::from(request.ending == Ending::Failed),
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            cost_usd: request.cost_usd.unwrap_or(0.0),
+        };
+        self.add_seen(now, seen, now);
+    }
+
+    /// Adds what was seen at a time to its minute, if that is one of the last hour.
+    pub fn add_seen(&self, at: Timestamp, seen: Minute, now: Timestamp) {
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ring.advance(now);
-        let Some(minute) = ring.counts.get_mut(place(now)) else {
+        let age = number(now).saturating_sub(number(at));
+        let is_kept = usize::try_from(age).is_ok_and(|age| age < KEPT);
+        let Some(minute) = ring.counts.get_mut(place(at)).filter(|_| is_kept) else {
             return;
         };
-        minute.requests += 1;
-        minute.failures += u64::from(request.ending == Ending::Failed);
-        minute.input_tokens = minute.input_tokens.saturating_add(usage.input);
-        minute.output_tokens = minute.output_tokens.saturating_add(usage.output);
-        minute.cost_usd += request.cost_usd.unwrap_or(0.0);
+        minute.requests += seen.requests;
+        minute.failures += seen.failures;
+        minute.input_tokens = minute.input_tokens.saturating_add(seen.input_tokens);
+        minute.output_tokens = minute.output_tokens.saturating_add(seen.output_tokens);
+        minute.cost_usd += seen.cost_usd;
     }
 
     /// The last [`KEPT`] minutes, oldest first; the last one is the minute of `now`.
@@ -160,6 +174,22 @@ mod tests {
         assert_eq!(requests(&minutes, start + 60 * MINUTE)[..2], [0, 1]);
         let empty = requests(&minutes, start + 600 * MINUTE);
         assert!(empty.iter().all(|count| *count == 0), "{empty:?}");
+    }
+
+    #[test]
+    fn what_was_seen_before_lands_in_its_own_minute_or_nowhere() {
+        let (minutes, now) = (Minutes::default(), Timestamp::from_secs(1_795_600_020));
+        let seen = Minute {
+            requests: 3,
+            ..Minute::default()
+        };
+        for age in [0, 1, 59, 60, 61] {
+            minutes.add_seen(now - age * MINUTE, seen, now);
+        }
+        minutes.add_seen(now + MINUTE, seen, now);
+        let counts = requests(&minutes, now);
+        assert_eq!((counts[0], &counts[KEPT - 2..]), (3, &[3, 3][..]));
+        assert_eq!(counts.iter().sum::<u64>(), 9);
     }
 
     #[test]

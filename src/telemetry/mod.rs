@@ -14,6 +14,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::dialects::usage::Usage;
 use crate::ids::{CredentialId, RequestId};
 use crate::secret::Fingerprint;
@@ -21,7 +23,7 @@ use crate::state::rows::{JournalRow, UsageKey, UsageSums};
 use crate::state::{State, StateError};
 use crate::telemetry::journal::{Entry, Journal, Story};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::minutes::Minutes;
+use crate::telemetry::minutes::{Minute, Minutes};
 use crate::telemetry::request_log::RequestLog;
 use crate::telemetry::spending::Spending;
 #[cfg(feature = "otlp")]
@@ -74,6 +76,9 @@ pub struct Finished {
     pub story: Arc<dyn Story>,
 }
 
+/// Trails that are read to know what the last hour was like: the state keeps no more.
+const MAX_RESTORED: u32 = 10_000;
+
 /// The process's counters, and what of them is kept. One for all fronts.
 #[derive(Default)]
 pub struct Telemetry {
@@ -116,6 +121,30 @@ impl Telemetry {
                 }
             }
             Err(error) => tracing::warn!("cannot read what clients have spent today: {error}"),
+        }
+    }
+
+    /// What the last hour was like before this process began, from the trails in the state: charts
+    /// go on after a restart. Reads up to 10,000 of them: not for a runtime's own threads.
+    pub fn restore_minutes(&self, began: Timestamp) {
+        let Some(state) = &self.state else { return };
+        let rows = match state.journal(MAX_RESTORED, false) {
+            Ok(rows) => rows,
+            Err(error) => return tracing::warn!("cannot read the last hour's requests: {error}"),
+        };
+        let earlier = rows.into_iter().filter(|row| row.time < began);
+        let is_recent = |row: &JournalRow| began.since(row.time) < Duration::from_hours(1);
+        for row in earlier.take_while(is_recent) {
+            let trail: Value = serde_json::from_str(&row.value).unwrap_or_default();
+            let tokens = |kind: &str| trail["usage"][kind].as_u64().unwrap_or(0);
+            let seen = Minute {
+                requests: 1,
+                failures: u64::from(row.failed),
+                input_tokens: tokens("prompt_tokens"),
+                output_tokens: tokens("completion_tokens"),
+                cost_usd: trail["cost_usd"].as_f64().unwrap_or(0.0),
+            };
+            self.minutes.add_seen(row.time, seen, Timestamp::now());
         }
     }
 

@@ -67,6 +67,11 @@ impl Events {
         patiently(text, reading).await
     }
 
+    /// Leaves out what was told so far from what is waited for next.
+    fn forget(&mut self) {
+        self.answer.body.clear();
+    }
+
     /// Reads to the end of the stream.
     async fn end(&mut self) {
         let reading = async { while self.connection.piece(&mut self.answer).await.is_some() {} };

@@ -17,6 +17,12 @@ fn id(answer: &Response) -> String {
     id.expect("every answer has one").to_owned()
 }
 
+/// A chart's sum over the hour.
+fn total(traffic: &Value, name: &str) -> u64 {
+    let minutes = traffic[name].as_array().expect("minutes");
+    minutes.iter().filter_map(Value::as_u64).sum()
+}
+
 #[tokio::test]
 async fn the_page_is_open_to_all_and_sealed_against_everything_else() {
     let (_upstream, gateway) = pair(Script::new(), 2, LOCKED).await;
@@ -233,15 +239,33 @@ async fn a_watcher_sees_a_request_with_its_trail() {
     assert_eq!(pool["page"][0]["state"], "cooling", "{pool}");
     assert!(pool["page"][0]["until"].is_i64(), "{pool}");
     let traffic = events.last("traffic");
-    let total = |name: &str| -> u64 {
-        let minutes = traffic[name].as_array().expect("minutes");
-        minutes.iter().filter_map(Value::as_u64).sum()
-    };
+    let total = |name: &str| total(&traffic, name);
     assert_eq!((total("requests"), total("failures")), (1, 0));
     assert_eq!((total("input"), total("output")), (11, 7));
     let path = format!("/dashboard/api/requests/{}", id(&answer));
     let trail = as_owner(&gateway, Request::get(&path)).await.json();
     assert_eq!(trail["attempts"][0]["verdict"], "rate_limit", "{trail}");
+}
+
+#[tokio::test]
+async fn charts_go_on_after_a_restart() {
+    let (_upstream, mut gateway) = pair(limited(), 2, "").await;
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
+    gateway.signal("TERM");
+    assert!(gateway.exited().await.success());
+    let gateway = Gateway::start_in(gateway.take_home(), &[]).await;
+    let mut events = Events::watch(&gateway, "").await;
+    // The last hour is read beside the first pictures.
+    let traffic = loop {
+        events.until("event: traffic").await;
+        let traffic = events.last("traffic");
+        if total(&traffic, "requests") > 0 {
+            break traffic;
+        }
+        events.forget();
+    };
+    let tokens = (total(&traffic, "input"), total(&traffic, "output"));
+    assert_eq!((total(&traffic, "requests"), tokens), (1, (11, 7)));
 }
 
 #[tokio::test]
