@@ -20,9 +20,9 @@ const ASKED: &str = "LLMPROXY_COMPLETE";
 /// Print the completion script for a shell
 #[derive(Args)]
 #[command(after_help = "Examples:
-  llmproxy completions bash > ~/.local/share/bash-completion/completions/llmproxy
-  llmproxy completions zsh > \"${fpath[1]}/_llmproxy\"
-  llmproxy completions fish > ~/.config/fish/completions/llmproxy.fish")]
+  source <(llmproxy completions bash)       in ~/.bashrc
+  source <(llmproxy completions zsh)        in ~/.zshrc, behind compinit
+  llmproxy completions fish | source        in ~/.config/fish/config.fish")]
 pub(super) struct CompletionsArgs {
     /// The shell to complete for
     #[arg(value_enum)]

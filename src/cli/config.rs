@@ -16,7 +16,7 @@ use crate::config::{schema, show};
 /// Show, check or create the config file
 #[derive(Args)]
 #[command(after_help = "Examples:
-  llmproxy config init              write a config file with every setting in comments
+  llmproxy config init              write one with every setting in comments
   llmproxy config check             tell whether it is right
   llmproxy config show --origin     each value in force, and who set it")]
 pub(super) struct ConfigArgs {

@@ -22,17 +22,20 @@ use crate::time::{Timestamp, humanize};
 /// Entries looked through for an id that is not written whole.
 const SEARCHED: u32 = 10_000;
 
+/// What stands for the id of the latest request.
+pub(super) const LAST: &str = "last";
+
 /// Tell what happened to a request, and why
 ///
 /// Every answer names its request in the `x-request-id` header; the beginning of an id will do.
 /// Without one the last request that failed is explained.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
-  llmproxy explain
-  llmproxy explain 0f3a9c
-  llmproxy explain --json | jq '.attempts[] | {credential, verdict, ms}'")]
+  llmproxy explain             the last request that failed
+  llmproxy explain last        the last of all
+  llmproxy explain last --json | jq '.attempts[] | {credential, verdict, ms}'")]
 pub(super) struct ExplainArgs {
-    /// Id of the request, or its beginning
+    /// Id of the request, or its beginning, or `last`
     #[arg(value_name = "REQUEST_ID")]
     id: Option<String>,
 
@@ -50,6 +53,7 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<(), Failure> 
         Failure::failed(error.to_string(), format!("check {}", file.display()))
     };
     let found = match &args.id {
+        Some(id) if id == LAST => state.journal(1, false).map_err(unreadable)?.pop(),
         Some(id) => match by_id(&state, id).map_err(unreadable)? {
             Some(row) => Some(row),
             None => context.block_on(ask_server(&boot, id))?,

@@ -24,7 +24,7 @@ use crate::time::{Timestamp, humanize, parse_duration};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   llmproxy simulate
-  llmproxy simulate --for 30d --rpm 20
+  llmproxy simulate --for 24h --rpm 20
   llmproxy simulate --seed 7 --json | jq '.[].refused_share'")]
 pub(super) struct SimulateArgs {
     /// Virtual time to play

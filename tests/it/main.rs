@@ -29,6 +29,7 @@ mod faults;
 mod floors;
 mod golden;
 mod harness;
+mod help_examples;
 mod http;
 mod iflow;
 mod ledger;

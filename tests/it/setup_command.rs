@@ -1,6 +1,7 @@
 //! `llmproxy setup` on a terminal: what it asks, what it writes, and how it is left.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::commands::{assert_refused, home};
 use crate::fake::reply::Reply;
@@ -34,18 +35,17 @@ fn without_a_terminal_it_says_what_to_do_instead() {
     assert_refused(&Home::new().run(&["setup"]), 2, "creds add");
 }
 
-#[tokio::test]
-async fn two_keys_and_a_default_model_come_of_the_first_steps() {
-    let list = r#"{"models":[{"name":"models/flash","supportedGenerationMethods":["generateContent"]},
-        {"name":"models/pro","supportedGenerationMethods":["generateContent"]}]}"#;
-    let script = Script::always(gemini::answer("served")).model_list(Reply::json(200, list));
-    let upstream = Upstream::start(script).await;
-    let comment = "# mine\n";
-    let base = upstream.origin();
-    let home = Home::with_config(&format!(
-        "{comment}[providers.gemini]\nbase_url = \"{base}\"\n"
-    ));
-    let mut setup = Terminal::start(&home, &["setup"]);
+/// Stands in for Claude Code: asks as it does, and prints the answer.
+const CLAUDE: &str = r#"#!/bin/sh
+[ "$1" = -p ] || exit 9
+curl -s "$ANTHROPIC_BASE_URL/v1/messages?beta=true" -H "authorization: Bearer $ANTHROPIC_AUTH_TOKEN" \
+    -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \
+    -d "{\"model\":\"$ANTHROPIC_MODEL\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"$2\"}]}"
+"#;
+
+/// Adds two keys in the first steps of `setup`, takes a model, and leaves.
+async fn first_steps(home: &Home) {
+    let mut setup = Terminal::start(home, &["setup"]);
     setup.answer("What do you have?", ENTER).await;
     setup.answer("Which provider?", "gemini").await;
     setup.answer("> gemini", ENTER).await;
@@ -62,16 +62,73 @@ async fn two_keys_and_a_default_model_come_of_the_first_steps() {
     setup.shows("llmproxy run -- claude").await;
     setup.answer("> Add an API key", ESC).await;
     assert_eq!(setup.ended().await, 0);
+}
+
+async fn google() -> Upstream {
+    let list = r#"{"models":[{"name":"models/flash","supportedGenerationMethods":["generateContent"]},
+        {"name":"models/pro","supportedGenerationMethods":["generateContent"]}]}"#;
+    let script = Script::always(gemini::answer("served")).model_list(Reply::json(200, list));
+    Upstream::start(script).await
+}
+
+#[tokio::test]
+async fn two_keys_and_nothing_else_lead_to_an_answer_in_claude() {
+    let upstream = google().await;
+    // The vendor stands elsewhere in this test; there is no config and no credential.
+    let home = Home::new().env("GEMINI_API_BASE", &upstream.origin());
+    first_steps(&home).await;
+    let claude = home.path("bin/claude");
+    fs::create_dir(home.path("bin")).expect("a folder");
+    fs::write(&claude, CLAUDE).expect("written");
+    fs::set_permissions(&claude, fs::Permissions::from_mode(0o755)).expect("made executable");
+    let path = std::env::var("PATH").expect("a PATH");
+    let path = format!("{}:{path}", home.path("bin").display());
+    let home = home.env("PATH", &path);
+    let arguments = ["run", "--for", "claude", "--", "claude", "-p", "hi"];
+    let ran = home.run_beside(&arguments, "").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("\"text\":\"served\""), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_comments_of_a_config_stay() {
+    let upstream = google().await;
+    let comment = "# mine\n";
+    let base = upstream.origin();
+    let config = format!("{comment}[providers.gemini]\nbase_url = \"{base}\"\n");
+    let home = Home::with_config(&config);
+    first_steps(&home).await;
     let config = fs::read_to_string(home.config_file()).expect("there");
     assert!(config.starts_with(comment), "{config}");
     assert!(config.contains("model = \"gemini/flash\""), "{config}");
+}
 
-    // And that is enough for an agent: no model, no key, no address.
-    let asked = r#"curl -s "$ANTHROPIC_BASE_URL/v1/messages" -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" \
-        -d "{\"model\":\"$ANTHROPIC_MODEL\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}""#;
-    let arguments = ["run", "--for", "claude", "--", "/bin/sh", "-c", asked];
-    let ran = home.run_beside(&arguments, "").await;
-    assert!(ran.stdout.contains("served"), "{ran:?}");
+#[tokio::test]
+async fn a_server_of_ones_own_is_asked_for_its_address() {
+    let upstream = Upstream::start(Script::always(openai::stream(&["hi"]))).await;
+    let home = Home::new();
+    let mut setup = Terminal::start(&home, &["setup"]);
+    setup.answer("What do you have?", ENTER).await;
+    setup.answer("> another server", ENTER).await;
+    setup
+        .answer("A short name for it", &format!("mine{ENTER}"))
+        .await;
+    setup.shows("Its address").await;
+    // Ctrl-U takes the suggestion away.
+    setup.press(&format!("\u{15}{}{ENTER}", upstream.base_url()));
+    setup.answer("Which API does it speak?", ENTER).await;
+    setup.asks("API key for mine:").await;
+    setup.press(&key("1"));
+    setup.answer("characters)", ENTER).await;
+    setup.answer("Another key for mine?", "n").await;
+    setup.answer("Which model for", ESC).await;
+    setup.answer("> Add an API key", ESC).await;
+    assert_eq!(setup.ended().await, 0);
+    let config = fs::read_to_string(home.config_file()).expect("there");
+    let expected = format!("kind = \"openai\"\nbase_url = \"{}\"", upstream.base_url());
+    assert!(config.contains(&expected), "{config}");
+    let answered = home.run_beside(&["chat", "-m", "mine/m1", "hi"], "").await;
+    assert_eq!(answered.stdout.trim(), "hi", "{answered:?}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::cli::Context;
 use crate::cli::boot::{Boot, Core};
 use crate::cli::exit::{Failure, Kind};
+use crate::cli::explain::LAST;
 use crate::cli::output::Style;
 use crate::cli::refusal::no_model;
 use crate::cli::replay::difference::{Line, difference};
@@ -46,11 +47,11 @@ const MAX_LINES: usize = 60;
 /// will do. What was taken out of the log as a secret is missing when it is sent again.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
-  llmproxy replay 0f3a9c
-  llmproxy replay 0f3a9c --model gemini/gemini-2.5-pro
-  llmproxy replay 0f3a9c --json | jq '{same_text, before: .before.ms, now: .now.ms}'")]
+  llmproxy replay last
+  llmproxy replay last --model gemini/gemini-2.5-pro
+  llmproxy replay last --json | jq '{same_text, now: .now.ms}'")]
 pub(super) struct ReplayArgs {
-    /// Id of the request, or its beginning
+    /// Id of the request, or its beginning, or `last`
     #[arg(value_name = "REQUEST_ID")]
     id: String,
 
@@ -67,7 +68,11 @@ pub(super) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs, context: &Context) -> Result<(), Failure> {
     let boot = Boot::read(context, Flags::default())?;
     let dir = boot.paths.requests_dir(&boot.loaded.config.log);
-    let path = read::find(&dir, &args.id).ok_or_else(|| unknown(&args.id, &dir, &boot))?;
+    let found = match args.id.as_str() {
+        LAST => read::names(&dir).first().map(|name| dir.join(name)),
+        id => read::find(&dir, id),
+    };
+    let path = found.ok_or_else(|| unknown(&args.id, &dir, &boot))?;
     let logged = read::read(&path).map_err(|error| {
         Failure::failed(error.to_string(), "other logged requests are not concerned")
     })?;

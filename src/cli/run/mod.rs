@@ -63,7 +63,7 @@ const CLIENT: &str = "run";
   llmproxy run --for claude -- claude -p hi
   llmproxy run --model gemini/gemini-2.5-pro -- codex
   llmproxy run -- python my_agent.py
-  llmproxy run --model demo/echo -- sh -c 'curl -s -H \"x-api-key: $OPENAI_API_KEY\" $OPENAI_BASE_URL/models'"
+  llmproxy run --model demo/echo -- printenv OPENAI_BASE_URL"
 )]
 pub(super) struct RunArgs {
     /// Agent to set up for
