@@ -90,6 +90,8 @@ impl fmt::Display for Dialect {
 pub enum Operation {
     /// A conversation turn: the only operation that crosses dialects in full.
     Chat,
+    /// OpenAI's making of a conversation shorter, of Responses only.
+    Compact,
     /// OpenAI's legacy text completion.
     Completions,
     /// How many tokens a request would take.
@@ -100,8 +102,9 @@ pub enum Operation {
 
 impl Operation {
     /// All operations, for tables and tests.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Chat,
+        Self::Compact,
         Self::Completions,
         Self::CountTokens,
         Self::Embeddings,
@@ -111,6 +114,7 @@ impl Operation {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::Compact => "compact",
             Self::Completions => "completions",
             Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",

@@ -85,9 +85,10 @@ pub fn observer(dialect: Dialect, operation: Operation) -> Box<dyn Observer> {
         | (Dialect::OpenAiResponses, Operation::Completions | Operation::Embeddings) => {
             Box::new(Watch::new(chat::Chat))
         }
-        (Dialect::OpenAiResponses, Operation::Chat | Operation::CountTokens) => {
-            Box::new(Watch::new(responses::Responses))
-        }
+        (
+            Dialect::OpenAiResponses,
+            Operation::Chat | Operation::Compact | Operation::CountTokens,
+        ) => Box::new(Watch::new(responses::Responses)),
     }
 }
 

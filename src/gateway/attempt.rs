@@ -247,10 +247,9 @@ impl Trip<'_> {
         patience: Option<Instant>,
     ) -> Result<Box<Answered>, (Left, Box<Ask>)> {
         let ended = |end, ask| (Left::Ended(end), Box::new(ask));
-        if let Some(answered) = self.estimated_count(target) {
-            return answered
-                .map(Box::new)
-                .map_err(|error| ended(TargetEnd::Unfit(error), ask));
+        let unfit = |error, ask| ended(TargetEnd::Unfit(error), ask);
+        if let Some(counted) = self.estimated_count(target) {
+            return counted.map_err(|error| unfit(error, ask));
         }
         let mut wish = Wish {
             scanned: self.scanned,
@@ -261,7 +260,7 @@ impl Trip<'_> {
         };
         let mut exchange = match self.prepare(wish).await {
             Ok(exchange) => exchange,
-            Err(error) => return Err(ended(TargetEnd::Unfit(error), ask)),
+            Err(error) => return Err(unfit(error, ask)),
         };
         self.arrive(target);
         let mut last: Option<Lost> = None;
@@ -292,20 +291,18 @@ impl Trip<'_> {
             match raced.outcome {
                 Ok(ready) => {
                     let status = ready.status.as_u16();
-                    self.trail
-                        .attempts
-                        .push(Attempt::served(who, &target.model, status, started));
+                    let attempt = Attempt::served(who, &target.model, status, started);
+                    self.trail.attempts.push(attempt);
                     let trail = self.close();
-                    let (gateway, arrived) = (self.gateway, self.arrived);
                     let served = Served {
-                        gateway,
+                        gateway: self.gateway,
                         target,
                         exchange,
                         ready,
                         lease,
                         trail,
                         errand: Arc::clone(&self.errand),
-                        arrived,
+                        arrived: self.arrived,
                         recording: self.scanned.recording.clone(),
                     };
                     return Ok(Box::new(served.commit()));
@@ -329,6 +326,9 @@ impl Trip<'_> {
                             if !after.is_zero() {
                                 tokio::time::sleep(after).await;
                             }
+                        }
+                        Next::Answer(_) if self.lacks_counting(&lost) => {
+                            return self.estimate(target).map_err(|error| unfit(error, ask));
                         }
                         Next::Answer(stop) => {
                             let provider = target.runtime.id.to_string();
@@ -391,7 +391,7 @@ impl Trip<'_> {
     }
 
     /// A token count for a provider that cannot count: estimated here, without any call.
-    fn estimated_count(&mut self, target: &Target) -> Option<Result<Answered, ErrorReply>> {
+    fn estimated_count(&mut self, target: &Target) -> Option<Result<Box<Answered>, ErrorReply>> {
         let inbound = self.scanned.inbound;
         let counts =
             target
@@ -401,14 +401,24 @@ impl Trip<'_> {
         if inbound.operation != Operation::CountTokens || counts.is_some() {
             return None;
         }
-        let request = match self.scanned.canonical() {
-            Ok(request) => request,
-            Err(error) => return Some(Err(error)),
-        };
-        let body = count::write_reply(inbound.dialect, estimate_tokens(&request), true);
+        Some(self.estimate(target))
+    }
+
+    /// A token count made here.
+    fn estimate(&mut self, target: &Target) -> Result<Box<Answered>, ErrorReply> {
+        let request = self.scanned.canonical()?;
+        let dialect = self.scanned.inbound.dialect;
+        let body = count::write_reply(dialect, estimate_tokens(&request), true);
         let answered = Answered::made_here(body);
         self.told_here(target, &answered);
-        Some(Ok(answered))
+        Ok(Box::new(answered))
+    }
+
+    /// `true` if the upstream was to count tokens and does not know how, or answered with something
+    /// else: a server of the user's own may lack what its vendor has.
+    fn lacks_counting(&self, lost: &Lost) -> bool {
+        self.scanned.inbound.operation == Operation::CountTokens
+            && matches!(lost.status(), Some(200 | 404 | 405 | 501))
     }
 
     /// Notes an answer that nobody was asked for.

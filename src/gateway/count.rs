@@ -11,8 +11,9 @@ use crate::gateway::plan::Target;
 
 /// The count request of another dialect than the client's.
 ///
-/// Gemini counts a whole `generateContentRequest`; Anthropic takes a Messages body without the
-/// members that only matter for an answer (sources: both vendors' API references, read 2026-11-22).
+/// Gemini counts a whole `generateContentRequest`; Anthropic and OpenAI take a Messages or Responses
+/// body without the members that only matter for an answer (sources: the vendors' API references,
+/// read 2026-11-22).
 pub fn write_request(
     scanned: &Scanned<'_>,
     target: &Target,
@@ -44,7 +45,24 @@ pub fn write_request(
                     members.remove(answer_only);
                 }
             }
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => {}
+            Dialect::OpenAiResponses => {
+                for answer_only in [
+                    "include",
+                    "max_output_tokens",
+                    "metadata",
+                    "prompt_cache_key",
+                    "safety_identifier",
+                    "service_tier",
+                    "store",
+                    "stream",
+                    "temperature",
+                    "top_p",
+                    "user",
+                ] {
+                    members.remove(answer_only);
+                }
+            }
+            Dialect::OpenAiChat => {}
         }
     }
     if dialect == Dialect::Gemini {
@@ -67,9 +85,10 @@ pub fn read_reply(dialect: Dialect, body: &[u8]) -> Option<u64> {
 pub fn write_reply(dialect: Dialect, tokens: u64, estimated: bool) -> Bytes {
     let mut body = match dialect {
         Dialect::Gemini => json!({ "totalTokens": tokens }),
-        Dialect::Anthropic | Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-            json!({ "input_tokens": tokens })
+        Dialect::OpenAiResponses => {
+            json!({ "object": "response.input_tokens", "input_tokens": tokens })
         }
+        Dialect::Anthropic | Dialect::OpenAiChat => json!({ "input_tokens": tokens }),
     };
     if estimated && let Some(members) = body.as_object_mut() {
         members.insert("estimated".to_owned(), Value::Bool(true));

@@ -123,7 +123,7 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
             count::write_request(scanned, target, dialect, &mut losses)?,
             Back::Count,
         ),
-        Operation::Chat | Operation::Completions => {
+        Operation::Chat | Operation::Compact | Operation::Completions => {
             let translated = translate(wish, dialect, &mut losses)?;
             own = translated.own;
             let back = if comes_back {
@@ -145,7 +145,7 @@ pub fn prepare(wish: Wish<'_>) -> Result<Exchange, ErrorReply> {
     };
     let finished = |body: Bytes| {
         let body = match operation {
-            Operation::Chat | Operation::Completions => {
+            Operation::Chat | Operation::Compact | Operation::Completions => {
                 let options = target.runtime.model_options(&target.model);
                 overrides::apply(body, dialect, options, target.runtime.temperature_zero)
             }
@@ -199,8 +199,8 @@ fn spoken(scanned: &Scanned<'_>, target: &Target) -> Result<(Operation, Dialect)
     let asked = inbound.operation;
     match adapter.dialect_for(asked, inbound.dialect, &target.model) {
         Some(dialect) => Ok((asked, dialect)),
-        // A text completion is a chat of one message.
-        None if asked == Operation::Completions => {
+        // A text completion is a chat of one message; a summary is one more message.
+        None if matches!(asked, Operation::Compact | Operation::Completions) => {
             let chat = adapter.dialect_for(Operation::Chat, inbound.dialect, &target.model);
             let dialect = chat.ok_or_else(|| unsupported(asked, target))?;
             Ok((Operation::Chat, dialect))
@@ -356,6 +356,7 @@ fn refuse_losses(
 fn unsupported(operation: Operation, target: &Target) -> ErrorReply {
     let what = match operation {
         Operation::Chat => "chat",
+        Operation::Compact => "compaction",
         Operation::Completions => "text completions",
         Operation::CountTokens => "token counts",
         Operation::Embeddings => "embeddings",

@@ -9,6 +9,7 @@ use crate::dialects::chat::ChatRequest;
 use crate::dialects::completions::Completions;
 use crate::dialects::error::{ErrorReply, ReadError};
 use crate::dialects::head::{self, Head, SessionKeys};
+use crate::dialects::openai_responses::compact::Compaction;
 use crate::dialects::{
     Codec, Dialect, Operation, ReplyContext, RequestHint, StreamWriter, codec, gemini,
 };
@@ -133,9 +134,11 @@ impl Inbound {
     }
 }
 
-/// The codec of a client dialect and operation: legacy completions have a form of their own.
+/// The codec of a client dialect and operation: legacy completions and compactions have forms of
+/// their own.
 pub fn client_codec(dialect: Dialect, operation: Operation) -> &'static dyn Codec {
     match operation {
+        Operation::Compact => &Compaction,
         Operation::Completions => &Completions,
         Operation::Chat | Operation::CountTokens | Operation::Embeddings => codec(dialect),
     }

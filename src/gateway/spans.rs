@@ -198,7 +198,7 @@ fn named(provider: &str) -> &str {
 
 fn operation(request: &Request) -> &'static str {
     match request.operation {
-        Operation::Chat => "chat",
+        Operation::Chat | Operation::Compact => "chat",
         Operation::Completions => "text_completion",
         Operation::CountTokens => "count_tokens",
         Operation::Embeddings => "embeddings",
@@ -210,6 +210,8 @@ fn route(request: &Request) -> &'static str {
     match (request.dialect, request.operation) {
         (Dialect::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
         (Dialect::Anthropic, _) => "/v1/messages",
+        (_, Operation::Compact) => "/v1/responses/compact",
+        (Dialect::OpenAiResponses, Operation::CountTokens) => "/v1/responses/input_tokens",
         (Dialect::Gemini, Operation::CountTokens) => "/v1beta/models/{model}:countTokens",
         (Dialect::Gemini, Operation::Embeddings) => "/v1beta/models/{model}:embedContent",
         (Dialect::Gemini, _) if request.stream => "/v1beta/models/{model}:streamGenerateContent",

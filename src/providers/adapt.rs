@@ -35,7 +35,7 @@ pub(super) fn by_quirks(body: Bytes, request: &Outgoing<'_>, quirks: &Quirks) ->
     match request.operation {
         Operation::Chat => chat(body, &model, quirks),
         Operation::Embeddings => embeddings(body, &model, quirks),
-        Operation::Completions | Operation::CountTokens => body,
+        Operation::Compact | Operation::Completions | Operation::CountTokens => body,
     }
 }
 

@@ -67,14 +67,14 @@ impl Provider for Anthropic {
     fn dialect_for(&self, operation: Operation, _client: Dialect, _model: &str) -> Option<Dialect> {
         match operation {
             Operation::Chat | Operation::CountTokens => Some(Dialect::Anthropic),
-            Operation::Completions | Operation::Embeddings => None,
+            Operation::Compact | Operation::Completions | Operation::Embeddings => None,
         }
     }
 
     fn path(&self, operation: Operation, _dialect: Dialect, _model: &str, _stream: bool) -> String {
         match operation {
             Operation::CountTokens => "/messages/count_tokens",
-            Operation::Chat | Operation::Completions | Operation::Embeddings => "/messages",
+            _ => "/messages",
         }
         .to_owned()
     }

@@ -58,7 +58,8 @@ impl Provider for Gemini {
     }
 
     fn dialect_for(&self, operation: Operation, _client: Dialect, _model: &str) -> Option<Dialect> {
-        (operation != Operation::Completions).then_some(Dialect::Gemini)
+        let unknown = matches!(operation, Operation::Compact | Operation::Completions);
+        (!unknown).then_some(Dialect::Gemini)
     }
 
     /// Embeddings go to `:batchEmbedContents`, whatever their number: one text is a batch of one.
@@ -66,8 +67,8 @@ impl Provider for Gemini {
         let verb = match operation {
             Operation::CountTokens => "countTokens",
             Operation::Embeddings => "batchEmbedContents",
-            Operation::Chat | Operation::Completions if stream => "streamGenerateContent?alt=sse",
-            Operation::Chat | Operation::Completions => "generateContent",
+            _ if stream => "streamGenerateContent?alt=sse",
+            _ => "generateContent",
         };
         format!("/{}:{verb}", resource(model))
     }

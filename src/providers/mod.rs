@@ -109,7 +109,8 @@ pub trait Provider: Sync {
             }
             Operation::Chat => Some(spec.dialect),
             Operation::Completions => spec.offers.completions.then_some(Dialect::OpenAiChat),
-            Operation::CountTokens => (!openai).then_some(spec.dialect),
+            Operation::Compact => None,
+            Operation::CountTokens => (spec.dialect != Dialect::OpenAiChat).then_some(spec.dialect),
             Operation::Embeddings => spec.offers.embeddings.then_some(if openai {
                 Dialect::OpenAiChat
             } else {
@@ -123,6 +124,8 @@ pub trait Provider: Sync {
     fn path(&self, operation: Operation, dialect: Dialect, _model: &str, _stream: bool) -> String {
         match (operation, dialect) {
             (Operation::Chat, Dialect::OpenAiResponses) => "/responses",
+            (Operation::Compact, _) => "/responses/compact",
+            (Operation::CountTokens, Dialect::OpenAiResponses) => "/responses/input_tokens",
             (Operation::Chat | Operation::CountTokens, _) => "/chat/completions",
             (Operation::Completions, _) => "/completions",
             (Operation::Embeddings, _) => "/embeddings",

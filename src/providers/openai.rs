@@ -95,7 +95,8 @@ impl Provider for OpenAi {
                 .iter()
                 .any(|part| model.contains(part))
                 .then_some(Dialect::OpenAiChat),
-            Operation::CountTokens => None,
+            // No other vendor makes OpenAI's compaction items.
+            Operation::Compact | Operation::CountTokens => Some(Dialect::OpenAiResponses),
         }
     }
 

@@ -12,6 +12,10 @@ use crate::gateway::steer::Deed;
 pub enum Route<'a> {
     /// What the live page lives on.
     Board(Board<'a>),
+    /// A kept response is to be stopped.
+    CancelResponse {
+        id: &'a str,
+    },
     CostEstimate,
     Dashboard,
     Health,
@@ -103,7 +107,9 @@ impl Route<'_> {
         match self {
             Self::Inference(inference) => inference.dialect,
             Self::Model { gemini: true, .. } | Self::Models { gemini: true } => Dialect::Gemini,
-            Self::InputItems { .. } | Self::Response { .. } => Dialect::OpenAiResponses,
+            Self::CancelResponse { .. } | Self::InputItems { .. } | Self::Response { .. } => {
+                Dialect::OpenAiResponses
+            }
             _ => Dialect::OpenAiChat,
         }
     }
@@ -169,6 +175,20 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
             Route::Inference(Inference::plain(Dialect::OpenAiResponses, Operation::Chat)),
             POST,
         ),
+        "/v1/responses/compact" => (
+            Route::Inference(Inference::plain(
+                Dialect::OpenAiResponses,
+                Operation::Compact,
+            )),
+            POST,
+        ),
+        "/v1/responses/input_tokens" => (
+            Route::Inference(Inference::plain(
+                Dialect::OpenAiResponses,
+                Operation::CountTokens,
+            )),
+            POST,
+        ),
         "/v1/messages" => (
             Route::Inference(Inference::plain(Dialect::Anthropic, Operation::Chat)),
             POST,
@@ -222,12 +242,13 @@ fn board_route(rest: &str) -> Option<(Route<'_>, &'static str)> {
     Some((Route::Board(board), allow))
 }
 
-/// `{id}` or `{id}/input_items`.
+/// `{id}`, `{id}/cancel` or `{id}/input_items`.
 fn response_route(rest: &str) -> Option<(Route<'_>, &'static str)> {
     let (id, below) = rest.split_once('/').unwrap_or((rest, ""));
     match below {
         _ if id.is_empty() => None,
         "" => Some((Route::Response { id }, GET_OR_DELETE)),
+        "cancel" => Some((Route::CancelResponse { id }, POST)),
         "input_items" => Some((Route::InputItems { id }, GET)),
         _ => None,
     }

@@ -47,6 +47,7 @@ mod qwen_code;
 mod readme;
 mod reports;
 mod request_log;
+mod responses_routes;
 mod responses_store;
 mod rotation;
 mod run_command;

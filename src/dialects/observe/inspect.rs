@@ -41,7 +41,7 @@ pub fn inspect(dialect: Dialect, operation: Operation, body: &[u8]) -> Inspectio
         (_, Dialect::Gemini) => {
             gemini::Chunk::read(body).map(|answer| (answer.has_content, answer.usage))
         }
-        (Operation::Chat, Dialect::OpenAiResponses) => {
+        (Operation::Chat | Operation::Compact, Dialect::OpenAiResponses) => {
             Object::parse(body).map(|fields| response(&fields))
         }
         (_, Dialect::OpenAiChat | Dialect::OpenAiResponses) => {

@@ -8,6 +8,7 @@
 //!
 //! Sources: the openai Python SDK 2.54 and 3.54 (its types) and Codex's sources; read 2026-11-22.
 
+pub mod compact;
 mod content;
 mod error;
 mod held;

@@ -115,7 +115,7 @@ impl Frame {
 }
 
 /// Writes `usage`: integers always, since clients parse them strictly.
-fn write_usage(o: &mut Object<'_>, usage: &Usage) {
+pub(super) fn write_usage(o: &mut Object<'_>, usage: &Usage) {
     o.object("usage", |o| {
         o.put("input_tokens", &usage.input);
         o.object("input_tokens_details", |o| {

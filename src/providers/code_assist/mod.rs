@@ -80,10 +80,8 @@ static SILENT: Reasoning = Reasoning {
 fn path(operation: Operation, stream: bool) -> String {
     match operation {
         Operation::CountTokens => ":countTokens",
-        Operation::Chat | Operation::Completions | Operation::Embeddings if stream => {
-            ":streamGenerateContent?alt=sse"
-        }
-        Operation::Chat | Operation::Completions | Operation::Embeddings => ":generateContent",
+        _ if stream => ":streamGenerateContent?alt=sse",
+        _ => ":generateContent",
     }
     .to_owned()
 }

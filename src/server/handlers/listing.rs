@@ -82,6 +82,7 @@ pub(super) async fn handle(
         Route::Providers => respond::json(StatusCode::OK, providers(&snapshot)),
         Route::Metrics => stats::metrics(shared, settings),
         Route::QuotaStats { refresh: false } => stats::quota_stats(shared, query).await,
+        Route::CancelResponse { id } => stored::cancel(shared, client, id),
         Route::InputItems { id } => stored::input_items(shared, client, id, query),
         Route::Response { id } => stored::response(shared, client, id, request.method()),
         Route::Request { id } => stats::request(shared, client, id).await,

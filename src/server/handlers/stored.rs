@@ -50,6 +50,18 @@ pub(super) fn input_items(
     }
 }
 
+/// `POST /v1/responses/{id}/cancel`. Nothing kept is under way still: nothing runs in the background
+/// here, and OpenAI refuses all else alike (its API reference, read 2026-11-22).
+pub(super) fn cancel(shared: &Shared, client: &Client, id: &str) -> Answer {
+    let responses = &shared.gateway.responses;
+    if responses.get(&client.owner, id, Timestamp::now()).is_none() {
+        return absent(id);
+    }
+    let message = "only a response made with `background: true` can be cancelled, and this one is \
+                   complete";
+    respond::error(Dialect::OpenAiResponses, &ErrorReply::invalid(message))
+}
+
 fn absent(id: &str) -> Answer {
     respond::error(Dialect::OpenAiResponses, &store::absent(id))
 }
