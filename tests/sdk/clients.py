@@ -212,6 +212,9 @@ class Responses(Chat):
             for call, answer in zip(reply.calls, answers, strict=True)
         ]
 
+    def count(self, model, text):
+        return self.sdk.responses.input_tokens.count(model=model, input=text).input_tokens
+
     def go_on(self, model, text, answers):
         """A tool round trip of which the gateway keeps the first half."""
         name, description, schema = TOOL

@@ -130,14 +130,20 @@ class Suite(unittest.TestCase):
         self.assertEqual(reply.stop, client.stops["end"])
 
     @every_way
-    def test_ten_turns_with_tools_end_with_the_same_answer(self, client, upstream, stream):
-        model, history = model_of(upstream), client.start("[tools] weather?")
-        for _ in range(5):
-            reply = client.ask(model, history, stream, tools=True)
-            history = client.results(reply, DEGREES) if reply.calls else reply.history
-            reply = client.ask(model, history, stream, tools=True)
-            self.assertEqual(reply.text, script.FINAL)
-            history = reply.history + client.start("and tomorrow?")[-1:]
+    def test_ten_turns_with_tools_say_what_the_upstream_said(self, client, upstream, stream):
+        for name, think in (("tools", False), ("toolthink", True)):
+            with self.subTest(think=think):
+                model, history = model_of(upstream), client.start(f"[{name}] weather?")
+                thought = script.THOUGHT if think else ""
+                options = {"stream": stream, "tools": True, "think": think}
+                for _ in range(5):
+                    reply = client.ask(model, history, **options)
+                    self.assertEqual([call[1:] for call in reply.calls], CALLS)
+                    self.assertEqual((reply.text, reply.thought), ("", thought))
+                    reply = client.ask(model, client.results(reply, DEGREES), **options)
+                    self.assertEqual((reply.text, reply.calls), (script.FINAL, []))
+                    self.assertEqual(reply.thought, thought)
+                    history = reply.history + client.start("and tomorrow?")[-1:]
 
     def test_the_sdks_own_tool_loops_come_to_the_end(self):
         for name in ("anthropic", "gemini"):
@@ -246,15 +252,28 @@ class Suite(unittest.TestCase):
                 self.assert_status(caught.exception, 401)
 
     def test_tokens_are_counted(self):
-        for name in ("anthropic", "gemini"):
+        for name in ("responses", "anthropic", "gemini"):
             for upstream in MODELS:
                 with self.subTest(client=name, upstream=upstream):
                     client = self.client(name)
                     count = client.count(model_of(upstream), "[plain] hello")
-                    if upstream in ("anthropic", "gemini"):
+                    if upstream != "openai":
                         self.assertEqual(count, script.COUNTED_TOKENS)
                     else:  # estimated
                         self.assertGreater(count, 0)
+
+    def test_a_conversation_is_made_shorter(self):
+        sdk = self.client("responses").sdk
+        for upstream in MODELS:
+            with self.subTest(upstream=upstream):
+                model, start = model_of(upstream), {"role": "user", "content": "[plain] hello"}
+                made = sdk.responses.compact(model=model, input=[start])
+                self.assertEqual(made.object, "response.compaction")
+                items = [item.model_dump(exclude_none=True) for item in made.output]
+                self.assertIn(script.TEXT, items[-1]["content"][0]["text"])
+                more = [*items, {"role": "user", "content": "go on"}]
+                said = sdk.responses.create(model=model, input=more, store=False)
+                self.assertEqual(said.output_text, script.TEXT)
 
     def test_embeddings_arrive_in_order(self):
         texts = ["a", "four", "eleven char"]

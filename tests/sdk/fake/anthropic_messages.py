@@ -15,7 +15,6 @@ from fake.script import (
     known,
     need,
     pieces,
-    script_of,
 )
 
 
@@ -53,7 +52,7 @@ def turn(body, counting=False):
             need(message["role"] == "assistant", f"role {message['role']}")
             need(message["content"] != [], "no empty assistant message")
     need(not open_calls, "tool_use without tool_result")
-    turn = Turn(script_of(texts), answered, body.get("stream", False))
+    turn = Turn(texts, answered, body.get("stream", False))
     thinking = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
     if turn.script == "think":
         need(thinking, "thinking was asked for")
@@ -72,7 +71,7 @@ def blocks_of(turn):
         blocks.append(
             {
                 "type": "tool_use",
-                "id": f"toolu_{city}",
+                "id": f"toolu_{city}_{turn.round}",
                 "name": "get_weather",
                 "input": arguments(city),
             }

@@ -11,7 +11,6 @@ from fake.script import (
     known,
     need,
     pieces,
-    script_of,
 )
 
 
@@ -65,7 +64,7 @@ def turn(body, stream):
         " responseSchema responseJsonSchema thinkingConfig seed",
         "generationConfig",
     )
-    turn = Turn(script_of(texts), answered, stream)
+    turn = Turn(texts, answered, stream)
     if turn.script == "think":
         thinking = config.get("thinkingConfig") or {}
         # Google takes both spellings, its SDK sends the second.

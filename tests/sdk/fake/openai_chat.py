@@ -13,7 +13,6 @@ from fake.script import (
     known,
     need,
     pieces,
-    script_of,
 )
 
 
@@ -52,7 +51,7 @@ def turn(body):
         else:
             need(role in ("system", "developer"), f"role {role}")
     check_results(asked, answered)
-    return Turn(script_of(texts), answered, body.get("stream", False))
+    return Turn(texts, answered, body.get("stream", False))
 
 
 def usage_of():
@@ -67,7 +66,7 @@ def usage_of():
 def calls_of(turn):
     return [
         {
-            "id": f"call_{city}",
+            "id": f"call_{city}_{turn.round}",
             "type": "function",
             "function": {"name": "get_weather", "arguments": json.dumps(arguments(city))},
         }
@@ -128,7 +127,7 @@ def stream(body, turn):
 
 def completion_turn(body):
     known(body, "model prompt stream", "the body")
-    return Turn(script_of([body["prompt"]]), [], body.get("stream", False))
+    return Turn([body["prompt"]], [], body.get("stream", False))
 
 
 def completion(body, text, reason):

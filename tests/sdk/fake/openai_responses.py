@@ -15,7 +15,6 @@ from fake.script import (
     known,
     need,
     pieces,
-    script_of,
 )
 
 
@@ -62,7 +61,7 @@ def turn(body):
     for tool in body.get("tools") or []:
         need("name" in tool, "a tool's name is at its top level")
     check_results(asked, answered)
-    turn = Turn(script_of(texts), answered, body.get("stream", False))
+    turn = Turn(texts, answered, body.get("stream", False))
     if turn.script == "toolthink" and answered:
         need(SIGNATURE in signatures, f"signatures {signatures}")
     return turn
@@ -92,10 +91,10 @@ def items_of(turn):
     for city in turn.calls():
         items.append(
             {
-                "id": f"fc_{city}",
+                "id": f"fc_{city}_{turn.round}",
                 "type": "function_call",
                 "status": "completed",
-                "call_id": f"call_{city}",
+                "call_id": f"call_{city}_{turn.round}",
                 "name": "get_weather",
                 "arguments": json.dumps(arguments(city)),
             }

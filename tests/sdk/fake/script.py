@@ -36,16 +36,20 @@ def known(value, names, where):
 class Turn:
     """What a request asks for, whatever its dialect."""
 
-    def __init__(self, script, results, stream):
-        self.script = script
+    def __init__(self, texts, results, stream):
+        """``texts`` are the user's, ``results`` the tool's, of the whole conversation."""
+        self.script = script_of(texts)
         self.results = results
         self.stream = stream
+        # Each text of the user's is worth one round of calls.
+        self.round = len(results) // len(CITIES)
+        self.rounds = sum(1 for text in texts if text.strip())
 
     def thinks(self):
         return self.script in ("think", "toolthink", "forgetful")
 
     def calls(self):
-        return CITIES if self.script in TOOL_SCRIPTS and not self.results else ()
+        return CITIES if self.script in TOOL_SCRIPTS and self.round < self.rounds else ()
 
     def text(self):
         if self.calls():

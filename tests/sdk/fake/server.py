@@ -130,6 +130,10 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("count_tokens"):
             anthropic_messages.turn(body, counting=True)
             return self.give(200, {"input_tokens": COUNTED_TOKENS})
+        if path.endswith("input_tokens"):
+            openai_responses.turn(body)
+            answer = {"object": "response.input_tokens", "input_tokens": COUNTED_TOKENS}
+            return self.give(200, answer)
         if dialect == "gemini":
             model, _, method = path.rpartition("/")[2].rpartition(":")
             if method == "countTokens":
