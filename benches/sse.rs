@@ -64,7 +64,12 @@ fn split_and_observe(bencher: Bencher<'_, '_>, chunk_bytes: usize) {
             let mut observer = observer(Dialect::OpenAiChat, Operation::Chat);
             for chunk in &chunks {
                 splitter.push(chunk.clone());
-                while let Some(Ok(frame)) = splitter.next() {
+                loop {
+                    let skimmed = splitter.ahead().map(|ahead| observer.skim(ahead));
+                    splitter.advance(skimmed.unwrap_or_default().length);
+                    let Some(Ok(frame)) = splitter.next() else {
+                        break;
+                    };
                     observer.frame(&frame);
                 }
             }

@@ -19,12 +19,12 @@ pub(crate) async fn run() -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, count, address] = words.as_slice() else {
+        let [_, count, prompt, address] = words.as_slice() else {
             streams.clear();
             say("left")?;
             continue;
         };
-        match open(count.parse()?, address.parse()?).await {
+        match open(count.parse()?, prompt.parse()?, address.parse()?).await {
             Ok(opened) => {
                 streams = opened;
                 say("open")?;
@@ -35,13 +35,13 @@ pub(crate) async fn run() -> Result<()> {
     Ok(())
 }
 
-async fn open(count: usize, address: SocketAddr) -> Result<Vec<TcpStream>> {
+async fn open(count: usize, prompt: usize, address: SocketAddr) -> Result<Vec<TcpStream>> {
     let places = Arc::new(Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
     for _ in 0..count {
         let place = Arc::clone(&places).acquire_owned().await?;
         opening.spawn(async move {
-            let stream = one(address).await;
+            let stream = one(prompt, address).await;
             drop(place);
             stream
         });
@@ -54,9 +54,12 @@ async fn open(count: usize, address: SocketAddr) -> Result<Vec<TcpStream>> {
 }
 
 /// A stream whose first event has come.
-async fn one(address: SocketAddr) -> Result<TcpStream> {
+async fn one(prompt: usize, address: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
-    let body = r#"{"model":"fake/m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let prompt = "x".repeat(prompt);
+    let body = format!(
+        "{{\"model\":\"fake/m\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}]}}"
+    );
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",

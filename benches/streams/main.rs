@@ -31,6 +31,13 @@ const FILES: u32 = 20_000;
 /// Cycles of opening and leaving; `STREAMS_CYCLES` overrides it.
 const CYCLES: usize = 10;
 
+/// Bytes of prompt with each stream.
+const SMALL_BODY: usize = 2;
+
+/// So many bodies of this size at once.
+const LARGE_BODIES: usize = 8;
+const LARGE_BODY: usize = 30_000_000;
+
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -60,14 +67,9 @@ fn measure() -> Result<()> {
         let (idle, files) = (gateway.memory_mib()?, gateway.files()?);
         let mut clients = Process::role("clients", &certificate)?;
         for cycle in 1..=cycles {
-            clients.tell(&format!("open {streams} {}", gateway.at))?;
-            let word = clients.word()?;
-            if word != "open" {
-                return Err(format!("the clients said: {word}").into());
-            }
+            clients.open(streams, SMALL_BODY, gateway.at)?;
             let open = gateway.memory_mib()?;
-            clients.tell("leave")?;
-            clients.word()?;
+            clients.leave()?;
             gateway.wait_for_files(files)?;
             let left = gateway.memory_mib()?;
             let each = (open - idle) * 1024.0 / streams_f64(streams);
@@ -76,6 +78,15 @@ fn measure() -> Result<()> {
                 "| {role} | {streams} | {cycle} | {idle:.1} | {open:.1} | {each:.1} | {left:.1} | {more} |"
             ))?;
         }
+        let before = gateway.memory_mib()?;
+        clients.open(LARGE_BODIES, LARGE_BODY, gateway.at)?;
+        let peak = gateway.memory_mib()?;
+        clients.leave()?;
+        gateway.wait_for_files(files)?;
+        let after = gateway.memory_mib()?;
+        say(&format!(
+            "| {role} | {LARGE_BODIES} with bodies of 30 MB | | {before:.1} | {peak:.1} | | {after:.1} | |"
+        ))?;
     }
     Ok(())
 }
@@ -175,6 +186,21 @@ impl Process {
     fn tell(&mut self, word: &str) -> Result<()> {
         let stdin = self.child.stdin.as_mut().ok_or("no stdin")?;
         Ok(writeln!(stdin, "{word}")?)
+    }
+
+    /// Has the clients open so many streams, each with a prompt of this size, and wait.
+    fn open(&mut self, streams: usize, prompt: usize, gateway: SocketAddr) -> Result<()> {
+        self.tell(&format!("open {streams} {prompt} {gateway}"))?;
+        match self.word()?.as_str() {
+            "open" => Ok(()),
+            other => Err(format!("the clients said: {other}").into()),
+        }
+    }
+
+    /// Has the clients leave.
+    fn leave(&mut self) -> Result<()> {
+        self.tell("leave")?;
+        self.word().map(drop)
     }
 
     fn memory_mib(&self) -> Result<f64> {

@@ -215,7 +215,7 @@ impl<F: Format> Watch<F> {
 
     /// Remembers a frame that was nothing but text.
     fn keep_piece(&mut self, frame: &Frame, text: Option<Range<usize>>) {
-        let repeats_usage = |name: &Finder<'_>| name.find(&frame.raw).is_some();
+        let repeats_usage = |name: &Finder<'_>| follows(&frame.raw, name);
         let is_usable = frame.raw.len() <= MAX_PIECE_BYTES
             && frame.is_terminated()
             && !self

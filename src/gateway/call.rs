@@ -148,15 +148,21 @@ impl Caller<'_> {
     ) -> Result<Ready, Lost> {
         let (runtime, exchange) = (&self.target.runtime, self.exchange);
         let view = pass.view();
-        let headers = self.headers(&pass.secret);
+        let mut headers = self.headers(&pass.secret);
         let mut outcome = Err(Lost::unsent(SendError::unconfigured(&runtime.id)));
-        for base in runtime.bases(&view).iter() {
+        let bases = runtime.bases(&view);
+        for (at, base) in bases.iter().enumerate() {
+            let is_last = at + 1 == bases.len();
             let mut outbound = Outbound {
                 method: Method::POST,
                 url: runtime
                     .parsed(&runtime.adapter.url(base, &exchange.path))
                     .map_err(Lost::unsent)?,
-                headers: headers.clone(),
+                headers: if is_last {
+                    std::mem::take(&mut headers)
+                } else {
+                    headers.clone()
+                },
                 body: runtime.adapter.wrap(body.clone(), outgoing),
             };
             if let Back::Embeddings(batches) = &exchange.back {

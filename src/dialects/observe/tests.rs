@@ -138,6 +138,9 @@ fn piece() -> impl Strategy<Value = String> {
         2 => "[a-z]{1,6}".prop_map(|text| format!("{}\r\n\r\n", chunk(&text))),
         1 => Just("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n".to_owned()),
         1 => Just("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".to_owned()),
+        4 => "[a-z]{1,6}".prop_map(|text| format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}],\"usage\":null}}\n\n"
+        )),
         1 => Just(": ping\n\n".to_owned()),
         1 => Just("\n".to_owned()),
         1 => Just("data: [DONE]\n\n".to_owned()),
