@@ -141,10 +141,12 @@ impl Process {
             .env("LLMPROXY_DATA_DIR", home.join("data"))
             .env("LLMPROXY_STATE_DIR", home.join("state"))
             .env("LLMPROXY_CACHE_DIR", home.join("cache"))
-            .env("SSL_CERT_FILE", certificate)
             .arg("--config")
             .arg(&config)
             .args(["serve", "--port", "0"]);
+        if role == "h2" {
+            command.env("SSL_CERT_FILE", certificate);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

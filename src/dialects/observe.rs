@@ -38,6 +38,9 @@ pub trait Observer: Send {
     /// [`Sign::Content`].
     fn skim(&mut self, bytes: &[u8]) -> Skimmed;
 
+    /// Lets the chunk go that a kept frame lies in.
+    fn let_go(&mut self);
+
     /// The last token counts the stream told; `None` if it told none.
     fn usage(&self) -> Option<Usage>;
 
@@ -279,6 +282,12 @@ impl<F: Format> Observer for Watch<F> {
             Sign::Content
         } else {
             Sign::Preamble
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            *kept = kept.detached();
         }
     }
 

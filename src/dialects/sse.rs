@@ -218,6 +218,15 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The same in memory of its own: a slice keeps the whole chunk it lies in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            raw: Bytes::copy_from_slice(&self.raw),
+            ..*self
+        }
+    }
+
     /// A frame cut elsewhere, with the blank line that ends it and no byte order mark.
     pub const fn of_raw(raw: Bytes) -> Self {
         Self {

@@ -170,6 +170,7 @@ pub async fn open(
             }
         }
         if has_content {
+            sink.let_go();
             return Ok(Relay::new(Some(source), frames, sink, out, context));
         }
         if sink.is_over() {
@@ -321,6 +322,7 @@ impl Relay {
                 return self.break_off(failure);
             }
         }
+        self.sink.let_go();
         self.note_ending();
     }
 

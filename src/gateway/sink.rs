@@ -19,7 +19,7 @@ pub enum Sink {
         observer: Box<dyn Observer>,
         /// Writes the in-stream error, should one be needed.
         codec: &'static dyn Codec,
-        /// The first and the last frame with data, for that error.
+        /// The first and the last frame with data, for that error; the last may lie in a chunk.
         seen: Option<(Frame, Frame)>,
         /// The terminal frame has passed.
         over: bool,
@@ -123,7 +123,7 @@ impl Sink {
                 if !frame.is_comment_only() {
                     match seen {
                         Some((_, last)) => *last = frame,
-                        None => *seen = Some((frame.clone(), frame)),
+                        None => *seen = Some((frame.detached(), frame)),
                     }
                 }
                 Ok(progress)
@@ -149,6 +149,19 @@ impl Sink {
             let run = frames.advance(skimmed.length);
             *last = Frame::of_raw(run.slice(skimmed.last..));
             out.push(run);
+        }
+    }
+
+    /// Lets the chunk go that the last frame lies in: the next one may be long in coming.
+    pub fn let_go(&mut self) {
+        if let Self::Verbatim {
+            seen: Some((_, last)),
+            observer,
+            ..
+        } = self
+        {
+            *last = last.detached();
+            observer.let_go();
         }
     }
 
