@@ -141,6 +141,7 @@ impl Process {
             .env("LLMPROXY_DATA_DIR", home.join("data"))
             .env("LLMPROXY_STATE_DIR", home.join("state"))
             .env("LLMPROXY_CACHE_DIR", home.join("cache"))
+            .envs(std::env::vars().filter(|(name, _)| name.starts_with("MIMALLOC_")))
             .arg("--config")
             .arg(&config)
             .args(["serve", "--port", "0"]);
