@@ -21,7 +21,7 @@ use crate::credentials::Credential;
 use crate::gateway::probe;
 use crate::gateway::snapshot::Snapshot;
 use crate::near::did_you_mean;
-use crate::providers::verdict::{Fault, Verdict};
+use crate::providers::verdict::KeyStatus;
 
 /// Check every credential, side by side
 ///
@@ -65,7 +65,7 @@ pub(super) struct TestKeysArgs {
 struct Report {
     id: String,
     provider: String,
-    status: Status,
+    status: KeyStatus,
     latency_ms: u64,
     /// How many models it can list.
     models: Option<usize>,
@@ -73,18 +73,6 @@ struct Report {
     /// What its models do, with --deep.
     #[serde(skip_serializing_if = "Option::is_none")]
     deep: Option<Vec<ModelReport>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Error,
-    Forbidden,
-    Invalid,
-    NoQuota,
-    Ok,
-    RateLimited,
-    Unreachable,
 }
 
 /// Runs the command.
@@ -154,7 +142,7 @@ async fn check_all(
         async move {
             let mut report = check(snapshot, credential, timeout).await;
             if let Some(deep) = deep
-                && report.status == Status::Ok
+                && report.status == KeyStatus::Ok
             {
                 report.deep = Some(deep.try_out(credential).await);
             }
@@ -170,7 +158,7 @@ async fn check_all(
     print(args, context, &reports)?;
     let fine = |report: &Report| {
         let answers = report.deep.iter().flatten().all(ModelReport::answers);
-        matches!(report.status, Status::Ok | Status::RateLimited) && answers
+        matches!(report.status, KeyStatus::Ok | KeyStatus::RateLimited) && answers
     };
     if reports.iter().all(fine) {
         Ok(())
@@ -185,11 +173,11 @@ async fn check(snapshot: &Snapshot, credential: &Credential, timeout: Duration) 
     let runtime = snapshot.providers.get(&provider);
     let (status, models, detail) = match runtime {
         Some(runtime) => match probe::check(runtime, &credential.id, timeout).await {
-            Ok(models) => (Status::Ok, models, None),
-            Err(failure) => (status_of(failure.verdict), None, Some(failure.message)),
+            Ok(models) => (KeyStatus::Ok, models, None),
+            Err(failure) => (failure.verdict.key_status(), None, Some(failure.message)),
         },
         None => (
-            Status::Error,
+            KeyStatus::Error,
             None,
             Some("the provider is switched off".to_owned()),
         ),
@@ -202,20 +190,6 @@ async fn check(snapshot: &Snapshot, credential: &Credential, timeout: Duration) 
         models,
         detail: detail.filter(|text| !text.is_empty()),
         deep: None,
-    }
-}
-
-const fn status_of(verdict: Verdict) -> Status {
-    match verdict {
-        Verdict::Auth | Verdict::Banned | Verdict::Dead => Status::Invalid,
-        Verdict::NoMoney | Verdict::Quota => Status::NoQuota,
-        Verdict::RateLimit => Status::RateLimited,
-        Verdict::ActionNeeded | Verdict::NotAllowed => Status::Forbidden,
-        Verdict::Transient(Fault::Connect | Fault::Reset | Fault::Timeout) => Status::Unreachable,
-        Verdict::BadRequest
-        | Verdict::Capacity
-        | Verdict::ContextLength
-        | Verdict::Transient(_) => Status::Error,
     }
 }
 
@@ -243,7 +217,7 @@ fn print(args: &TestKeysArgs, context: &Context, reports: &[Report]) -> Result<(
     for report in reports {
         table.row([
             Cell::from(report.id.as_str()),
-            Cell::styled(report.status.as_str(), report.status.style()),
+            Cell::styled(report.status.as_str(), style(report.status)),
             Cell::from(report.latency_ms.to_string()),
             Cell::from(
                 report
@@ -257,26 +231,14 @@ fn print(args: &TestKeysArgs, context: &Context, reports: &[Report]) -> Result<(
     deep::print(reports, context)
 }
 
-impl Status {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Forbidden => "forbidden",
-            Self::Invalid => "invalid",
-            Self::NoQuota => "no_quota",
-            Self::Ok => "ok",
-            Self::RateLimited => "rate_limited",
-            Self::Unreachable => "unreachable",
-        }
-    }
-
-    const fn style(self) -> Style {
-        match self {
-            Self::Ok => Style::Good,
-            Self::RateLimited => Style::Warning,
-            Self::Error | Self::Forbidden | Self::Invalid | Self::NoQuota | Self::Unreachable => {
-                Style::Bad
-            }
-        }
+const fn style(status: KeyStatus) -> Style {
+    match status {
+        KeyStatus::Ok => Style::Good,
+        KeyStatus::RateLimited => Style::Warning,
+        KeyStatus::Error
+        | KeyStatus::Forbidden
+        | KeyStatus::Invalid
+        | KeyStatus::NoQuota
+        | KeyStatus::Unreachable => Style::Bad,
     }
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::time::Timestamp;
 
 /// A failed attempt, judged.
@@ -178,7 +180,8 @@ impl Verdict {
 }
 
 /// The result of a key test.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
     /// The provider answered something else: nothing is known of the key.
     Error,
