@@ -39,6 +39,13 @@ fn state(id: &str) -> String {
     )
 }
 
+/// Waits until the page shows a credential in a state.
+async fn shows(browser: &mut Browser, id: &str, word: &str) {
+    browser
+        .until(&format!("{} === \"{word}\"", state(id)))
+        .await;
+}
+
 #[tokio::test]
 async fn the_page_signs_in_lives_and_explains() {
     let (_upstream, gateway) = pair(limited(), 2, LOCKED).await;
@@ -52,21 +59,15 @@ async fn the_page_signs_in_lives_and_explains() {
     browser
         .until("document.getElementById(\"pulse\").textContent === \"Live\"")
         .await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/1")))
-        .await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/2")))
-        .await;
+    shows(&mut browser, "fake/1", "ready").await;
+    shows(&mut browser, "fake/2", "ready").await;
 
     // It lives: what happens elsewhere is seen here, without a hand moved.
     let id = chat(&gateway, OWNER, CHAT).await;
     browser
         .until("document.querySelectorAll(\"#requests > li\").length === 1")
         .await;
-    browser
-        .until(&format!("{} === \"cooling\"", state("fake/1")))
-        .await;
+    shows(&mut browser, "fake/1", "cooling").await;
     browser
         .until("/^for (1 m|2 m)/.test(document.querySelector(\".credential .left\").textContent)")
         .await;
@@ -107,9 +108,7 @@ async fn the_page_signs_in_lives_and_explains() {
 
     // The tab remembers the key, and forgets it when told to.
     browser.order("Page.reload", json!({})).await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/2")))
-        .await;
+    shows(&mut browser, "fake/2", "ready").await;
     browser.click("Sign out").await;
     browser
         .until("!document.getElementById(\"door\").hidden")
@@ -167,9 +166,7 @@ async fn deeds_are_asked_about_first_and_done_at_once() {
     assert_eq!(commands::json(&list)[1]["state"], "disabled");
     browser.click("Enable: fake/2").await;
     browser.click_yes().await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/2")))
-        .await;
+    shows(&mut browser, "fake/2", "ready").await;
     browser.click("Refresh quotas").await;
     browser.click_yes().await;
     browser
@@ -202,9 +199,7 @@ async fn a_wrong_key_stays_outside_and_a_guest_changes_nothing() {
     );
     browser.complaints.clear();
     sign_in(&mut browser, GUEST).await;
-    browser
-        .until(&format!("{} === \"ready\"", state("fake/1")))
-        .await;
+    shows(&mut browser, "fake/1", "ready").await;
     browser
         .until("!document.getElementById(\"guest\").hidden")
         .await;
