@@ -40,6 +40,7 @@ mod test_keys;
 #[cfg(feature = "otlp")]
 mod traces;
 mod usage;
+mod waiting;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -116,8 +116,10 @@ async fn refresh(args: &ModelsArgs, context: &Context, snapshot: &Snapshot) {
         .filter(|runtime| wanted(runtime.id.as_str()));
     let refreshes = runtimes
         .map(|runtime| async move { (runtime, catalog::refresh(runtime, args.refresh).await) });
+    let waiting = context.printer.waiting("listing models");
     let (refreshed, priced) =
         futures_util::join!(join_all(refreshes), snapshot.facts.refresh(args.refresh));
+    drop(waiting);
     for (runtime, result) in refreshed {
         let Err(failure) = result else { continue };
         let shown = match age(runtime.models.listing().fetched_ms) {

@@ -4,15 +4,14 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use console::Term;
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::cli::exit::Failure;
 use crate::cli::table::Table;
+use crate::cli::waiting::Waiting;
 
 /// Writes results to stdout and messages to stderr; knows about colour, width and quietness.
 pub struct Printer {
@@ -192,15 +191,11 @@ impl Printer {
         self.err.terminal && !self.quiet
     }
 
-    /// A spinner on stderr for what may take longer than half a second; `None` off a terminal.
-    /// Whoever asked for it clears it.
-    pub fn spinner(&self, message: &str) -> Option<ProgressBar> {
-        self.shows_progress().then(|| {
-            let spinner = ProgressBar::new_spinner();
-            spinner.set_message(message.to_owned());
-            spinner.enable_steady_tick(Duration::from_millis(100));
-            spinner
-        })
+    /// A sign of life on stderr for what may take longer than half a second, until the guard is
+    /// dropped; `None` off a terminal.
+    #[must_use]
+    pub fn waiting(&self, message: &str) -> Option<Waiting> {
+        self.shows_progress().then(|| Waiting::for_what(message))
     }
 
     /// Columns of stdout's terminal; `None` for a pipe or file.

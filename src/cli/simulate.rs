@@ -73,10 +73,12 @@ pub(super) fn run(args: &SimulateArgs, context: &Context) -> Result<(), Failure>
         ));
     }
     let deadline = boot.loaded.config.routing.deadline;
+    let waiting = context.printer.waiting("playing");
     let reports: Vec<Report> = pools
         .into_iter()
         .map(|(provider, settings, members)| play(args, deadline, provider, settings, members))
         .collect();
+    drop(waiting);
     if args.json {
         return context.printer.json(&reports);
     }

@@ -97,3 +97,19 @@ async fn a_newcomer_talks_to_the_demo_on_forty_columns() {
     chat.answer("> well met\nwell met\n> ", CTRL_D).await;
     assert_eq!(chat.ended().await, 0);
 }
+
+#[tokio::test]
+async fn a_long_wait_shows_a_sign_of_life_that_leaves_no_trace() {
+    let gate = Gate::new();
+    let slow = openai::stream(&["fine"]).gated(&gate);
+    let (_upstream, home) = home(Script::always(slow), 1).await;
+    let mut chat = Terminal::start(&home, &["chat", "-m", "fake/m1", "hello"]);
+    chat.shows("waiting for fake/m1").await;
+    gate.open(100);
+    chat.shows("fine").await;
+    assert_eq!(chat.ended().await, 0);
+    assert_eq!(chat.text().trim(), "fine");
+    let piped = home.run_beside(&["chat", "-m", "fake/m1", "hello"], "");
+    gate.open(100);
+    assert_eq!(piped.await.stderr, "", "a pipe gets none");
+}

@@ -87,7 +87,7 @@ async fn turn(
     shown: Shown,
     context: &Context,
 ) -> Result<String, Failure> {
-    let reply = line.send(conversation, true).await?;
+    let reply = line.send(conversation, true, context).await?;
     answer::print(reply, shown, context).await
 }
 

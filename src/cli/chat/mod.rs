@@ -164,7 +164,7 @@ async fn one_answer(
         usage: args.usage,
     };
     let stream = !args.no_stream && !args.json;
-    let reply = line.send(conversation, stream).await?;
+    let reply = line.send(conversation, stream, context).await?;
     let answer = answer::print(reply, shown, context).await?;
     conversation.remember(&answer);
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use crate::cli::Context;
 use crate::cli::boot::{Boot, Core};
 use crate::cli::chat::prompt::Conversation;
 use crate::cli::exit::Failure;
@@ -52,7 +53,12 @@ impl Line {
         &self,
         conversation: &Conversation,
         stream: bool,
+        context: &Context,
     ) -> Result<Reply, Failure> {
+        // Until its first word, or all of it.
+        let _waiting = context
+            .printer
+            .waiting(&format!("waiting for {}", conversation.model));
         match self {
             Self::Own(core) => own(core, conversation.body(stream), &conversation.model).await,
             Self::Url(remote) => {

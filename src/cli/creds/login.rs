@@ -8,7 +8,6 @@ mod setup;
 use std::io::BufRead;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -57,9 +56,9 @@ pub(super) fn run(
         if args.no_verify {
             return Ok((draft, None));
         }
-        let spinner = spinner(printer, "setting the account up");
+        let waiting = printer.waiting("setting the account up");
         let set_up = setup::take(boot, named, draft).await;
-        spinner.finish_and_clear();
+        drop(waiting);
         set_up
     };
     let (draft, held) = context.block_on(log_in)?;
@@ -147,7 +146,7 @@ async fn with_code(client: &Client, http: &Http, way: &Way<'_>) -> Result<Tokens
         );
         lines = Some(pasted_lines());
     }
-    let spinner = spinner(way.printer, "waiting for the log-in");
+    let waiting = way.printer.waiting("waiting for the log-in");
     let callback = timeout(way.patience, async {
         tokio::select! {
             callback = loopback.wait() => callback,
@@ -155,7 +154,7 @@ async fn with_code(client: &Client, http: &Http, way: &Way<'_>) -> Result<Tokens
         }
     })
     .await;
-    spinner.finish_and_clear();
+    drop(waiting);
     let callback = callback.map_err(|_| OAuthError::Expired)??;
     attempt.finish(client, callback, http).await
 }
@@ -192,20 +191,10 @@ async fn with_device(client: &Client, http: &Http, way: &Way<'_>) -> Result<Toke
     way.printer.note(&format!("  {}", login.url()));
     way.printer
         .note(&format!("and confirm the code {}", login.user_code()));
-    let spinner = spinner(way.printer, "waiting for the confirmation");
+    let waiting = way.printer.waiting("waiting for the confirmation");
     let tokens = login.finish(client, http, way.patience).await;
-    spinner.finish_and_clear();
+    drop(waiting);
     tokens
-}
-
-fn spinner(printer: &Printer, message: &'static str) -> ProgressBar {
-    if !printer.shows_progress() {
-        return ProgressBar::hidden();
-    }
-    let spinner = ProgressBar::new_spinner();
-    spinner.set_message(message);
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    spinner
 }
 
 fn failed(named: &Named, error: &OAuthError) -> Failure {

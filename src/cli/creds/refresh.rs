@@ -101,7 +101,9 @@ fn refresh(boot: &Boot, credential: &Credential, context: &Context) -> Result<St
     let Some(live) = live else {
         return Ok(format!("{id} is an API key"));
     };
+    let waiting = context.printer.waiting(&format!("refreshing {id}"));
     let renewed = context.block_on(async { Ok(live.renew(account.generation, now).await) })?;
+    drop(waiting);
     renewed.map_err(|error| failed(credential, &error))?;
     let left = live.account().expires.map(|end| humanize(now.until(end)));
     Ok(match left {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-
 use crate::cli::Context;
 use crate::cli::boot::Boot;
 use crate::cli::creds::Named;
@@ -39,17 +37,10 @@ pub(super) fn check(
             named.id
         )));
     };
-    let spinner = context.printer.shows_progress().then(|| {
-        let spinner = ProgressBar::new_spinner();
-        spinner.set_message(format!("asking {}", named.id));
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        spinner
-    });
+    let waiting = context.printer.waiting(&format!("asking {}", named.id));
     let asked =
         context.block_on(async { Ok(probe::test_key(runtime, &candidate.id, PATIENCE).await) });
-    if let Some(spinner) = spinner {
-        spinner.finish_and_clear();
-    }
+    drop(waiting);
     match asked? {
         Ok(()) => Ok(()),
         Err(failure) => judged(named, secret, &failure, context),

@@ -92,8 +92,10 @@ pub(super) fn run(args: &DoctorArgs, context: &Context) -> Result<(), Failure> {
             let boot = Boot::read_quietly(&context.globals, Flags::default())?;
             credentials(&boot, &mut findings);
             retired(&boot, &mut findings);
+            let waiting = context.printer.waiting("looking at the network");
             let checked = async { Ok(network::check(&boot).await) };
             findings.extend(context.block_on(checked)?);
+            drop(waiting);
         }
         Err(error) => {
             for one in error.each() {

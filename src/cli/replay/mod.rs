@@ -84,7 +84,9 @@ pub(super) fn run(args: &ReplayArgs, context: &Context) -> Result<(), Failure> {
         ));
     }
     let before = Side::before(&logged);
+    let waiting = context.printer.waiting("sending it again");
     let replayed = context.block_on(send(boot, inbound, &logged));
+    drop(waiting);
     let (id, now, kind) = replayed?;
     show(args, context, &logged, &id, &before, &now)?;
     match kind {

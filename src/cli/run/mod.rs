@@ -389,12 +389,10 @@ async fn list_models(snapshot: &Snapshot, context: &Context) {
         .providers
         .values()
         .map(|runtime| catalog::refresh(runtime, false));
-    let spinner = context.printer.spinner("listing models");
+    let waiting = context.printer.waiting("listing models");
     // Who does not answer in time has no models to choose from; the reason was logged.
     let _ = tokio::time::timeout(LIST_PATIENCE, join_all(refreshes)).await;
-    if let Some(spinner) = spinner {
-        spinner.finish_and_clear();
-    }
+    drop(waiting);
 }
 
 async fn bind() -> Result<TcpListener, Failure> {

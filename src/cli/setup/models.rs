@@ -114,12 +114,10 @@ fn listed(context: &Context) -> Result<Vec<String>, Failure> {
         let core = Core::start(boot, false).await?;
         let snapshot = core.gateway.snapshot();
         let runtimes = snapshot.providers.values();
-        let spinner = context.printer.spinner("listing models");
+        let waiting = context.printer.waiting("listing models");
         // Who cannot list is left out; `llmproxy models` says why.
         join_all(runtimes.map(|runtime| catalog::refresh(runtime, false))).await;
-        if let Some(spinner) = spinner {
-            spinner.finish_and_clear();
-        }
+        drop(waiting);
         Ok(snapshot.listed_models())
     })
 }

@@ -137,12 +137,10 @@ fn all_models(context: &Context, name: &str) -> Result<Vec<String>, Failure> {
         let Some(runtime) = snapshot.providers.get(name) else {
             return Ok(Vec::new());
         };
-        let spinner = context.printer.spinner("listing models");
+        let waiting = context.printer.waiting("listing models");
         // What was known before serves as well; the reason was logged.
         let _ = catalog::refresh(runtime, false).await;
-        if let Some(spinner) = spinner {
-            spinner.finish_and_clear();
-        }
+        drop(waiting);
         let listing = runtime.models.listing();
         Ok(listing
             .models
