@@ -22,11 +22,13 @@ use crate::credentials::store::{Overrides, Store, passing_fingerprint_key};
 use crate::credentials::{Credential, Material, Source};
 use crate::gateway::Gateway;
 use crate::gateway::build::{self, BuildError, DEMO, Parts};
+use crate::gateway::group::Group;
 use crate::gateway::snapshot::Snapshot;
 use crate::ids::{CredentialId, ProviderId};
 use crate::providers;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::demo::{self, Demo};
+use crate::state::redis::{self, Redis};
 use crate::state::{Backend, State};
 use crate::telemetry::request_log::{self, Known, is_secret_header};
 use crate::time::Timestamp;
@@ -44,6 +46,8 @@ pub struct Boot {
     /// What the user switched off that is not kept in the store.
     pub overrides: Overrides,
     pub fingerprint_key: FingerprintKey,
+    /// What names credentials in a group of instances; `None` for one that is alone.
+    pub group_key: Option<FingerprintKey>,
     /// What is odd about all that, a sentence each.
     pub remarks: Vec<String>,
 }
@@ -94,12 +98,14 @@ impl Boot {
                 .is_disabled(account.fingerprint(&fingerprint_key));
             account
         }));
+        let group_key = shared_settings(&loaded.config).map(|shared| shared.names());
         Ok(Self {
             paths,
             loaded,
             store,
             credentials,
             overrides: stored.overrides,
+            group_key,
             fingerprint_key,
             remarks,
         })
@@ -139,9 +145,33 @@ impl Boot {
 
     /// The gateway over all this, its pools as the state knows them.
     pub fn gateway(&self) -> Result<Arc<Gateway>, Failure> {
-        let gateway = Gateway::new(self.snapshot(None)?, Some(self.state()));
+        self.gateway_in(None)
+    }
+
+    /// The same, as one instance of the group that the config names, if it names one.
+    pub fn gateway_in_group(&self) -> Result<Arc<Gateway>, Failure> {
+        let group = self.shared()?.map(|redis| Arc::new(Group::new(redis)));
+        self.gateway_in(group)
+    }
+
+    fn gateway_in(&self, group: Option<Arc<Group>>) -> Result<Arc<Gateway>, Failure> {
+        let gateway = Gateway::in_group(self.snapshot(None)?, Some(self.state()), group);
         self.switch_request_log(&gateway);
         Ok(gateway)
+    }
+
+    /// The shared state that the config names, if it names one; nothing is sent yet.
+    pub fn shared(&self) -> Result<Option<Arc<Redis>>, Failure> {
+        let Some(settings) = shared_settings(&self.loaded.config) else {
+            return Ok(None);
+        };
+        let redis = Redis::new(&settings).map_err(|trouble| {
+            Failure::usage(
+                format!("`url` of [state] is not the address of a Redis: {trouble}"),
+                "write \"redis://HOST:6379/0\", \"rediss://…\" for TLS, or \"redis+sentinel://HOST,HOST/MASTER\"",
+            )
+        })?;
+        Ok(Some(Arc::new(redis)))
     }
 
     /// Has the gateway log requests as the config says, without any secret that is known here.
@@ -180,6 +210,7 @@ impl Boot {
         let config = &self.loaded.config;
         let clients = config.server.all_clients().map(|client| &client.key);
         let mut given: Vec<&SecretRef> = clients.chain([&config.state.url]).collect();
+        given.extend(&config.state.token_key);
         for provider in config.providers.values() {
             given.extend(provider.api_keys.iter().map(|key| &key.key));
             given.extend(&provider.proxy);
@@ -203,7 +234,7 @@ impl Boot {
     pub fn state(&self) -> State {
         let backend = match self.loaded.config.state.backend {
             storage::Backend::Memory => Backend::Memory,
-            // Shared state comes with a later release; until then each instance keeps its own.
+            // Whatever is shared, each instance's own memory is kept as well.
             storage::Backend::Redis | storage::Backend::Sqlite => {
                 Backend::Sqlite(self.paths.state_file())
             }
@@ -245,6 +276,7 @@ impl Boot {
             config: &self.loaded.config,
             credentials,
             fingerprint_key: &self.fingerprint_key,
+            group_key: self.group_key.as_ref(),
             cache_dir: None,
             store: None,
             previous: None,
@@ -273,6 +305,16 @@ impl Core {
         let gateway = boot.gateway()?;
         Ok(Self { boot, gateway })
     }
+}
+
+/// Where instances share their state, if the config says so.
+fn shared_settings(config: &Config) -> Option<redis::Settings> {
+    let state = &config.state;
+    (state.backend == storage::Backend::Redis).then(|| redis::Settings {
+        url: state.url.secret().clone(),
+        namespace: state.namespace.clone(),
+        token_key: state.token_key.as_ref().map(|key| key.secret().clone()),
+    })
 }
 
 /// Finds the places; an error is exit code 2.

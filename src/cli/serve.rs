@@ -19,13 +19,11 @@ use crate::cli::signals::{self, Hangups, Stops};
 #[cfg(feature = "otlp")]
 use crate::cli::traces::Tracing;
 use crate::cli::{Context, Globals};
-use crate::config::Config;
 use crate::config::exposure::exposure;
 use crate::config::load::Flags;
 use crate::config::server::Server;
-use crate::config::storage::Backend;
 use crate::credentials::refresh;
-use crate::gateway::{Gateway, catalog, persist, upkeep};
+use crate::gateway::{Gateway, catalog, group, persist, upkeep};
 use crate::server::clients::Clients;
 use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
@@ -86,7 +84,6 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
     let args = &args.at(handed.as_ref())?;
     let boot = Boot::read(context, args.flags())?;
     check_exposure(&boot.loaded.config.server, args.insecure_no_auth)?;
-    check_built(context, &boot.loaded.config);
     // Its own runtime: Ctrl-C must drain here, not drop the work.
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         Failure::failed(
@@ -114,7 +111,7 @@ async fn serve(
     if let Some(demo) = &demo {
         boot.add_demo(demo);
     }
-    let gateway = boot.gateway()?;
+    let gateway = boot.gateway_in_group()?;
     let config = &boot.loaded.config.server;
     let listener = match handed {
         Some(handed) => TcpListener::from_std(handed).map_err(|e| listen_failure(config, &e))?,
@@ -146,6 +143,7 @@ async fn serve(
     tokio::task::spawn_blocking(move || charted.telemetry.restore_minutes(began));
     #[cfg(feature = "otlp")]
     let tracing = Tracing::start(context, &boot, &gateway)?;
+    tokio::spawn(group::run(Arc::clone(&gateway)));
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
     let watches_files = !args.no_watch;
     let (args, globals) = (args.clone(), context.globals.clone());
@@ -159,6 +157,9 @@ async fn serve(
     server::run(listener, shared, max_connections, drain, shutdown).await;
     drop(presence);
     refresh::landed().await;
+    if let Some(group) = &gateway.group {
+        group.leave().await;
+    }
     #[cfg(feature = "otlp")]
     tracing.close().await;
     gateway.flush(FLUSH_PATIENCE);
@@ -212,22 +213,6 @@ fn check_exposure(server: &Server, insecure: bool) -> Result<(), Failure> {
             exposure.sentence(&server.host),
             exposure.hint(),
         )),
-    }
-}
-
-/// Settings of features that are still to come are said to have no effect, so that nobody relies on
-/// them.
-fn check_built(context: &Context, config: &Config) {
-    for (is_set, key, instead) in [(
-        config.state.backend == Backend::Redis,
-        "[state] backend = \"redis\"",
-        "each instance keeps its own state file",
-    )] {
-        if is_set {
-            context.printer.warn(&format!(
-                "{key} is not available yet and has no effect: {instead}"
-            ));
-        }
     }
 }
 

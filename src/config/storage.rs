@@ -18,6 +18,8 @@ pub struct State {
     pub url: SecretRef,
     /// The prefix of all keys in Redis.
     pub namespace: String,
+    /// What accounts' tokens are sealed with when instances hand them over through Redis.
+    pub token_key: Option<SecretRef>,
 }
 
 impl Default for State {
@@ -26,6 +28,7 @@ impl Default for State {
             backend: Backend::Sqlite,
             url: SecretRef::literal("redis://127.0.0.1:6379/0"),
             namespace: "llmproxy".to_owned(),
+            token_key: None,
         }
     }
 }

@@ -228,15 +228,30 @@ impl Trip<'_> {
             .saturating_sub(self.arrived.elapsed())
     }
 
-    /// Asks a target's pool for a credential.
-    fn acquire(&mut self, target: &Target, ask: &mut Ask) -> Acquire {
-        let now = Timestamp::now();
-        ask.deadline = now + self.time_left();
-        let acquired = target.runtime.pool.acquire(ask, now);
-        if let Some(passed_over) = ask.passed_over.take() {
-            self.trail.visit(target, passed_over);
+    /// Asks a target's pool for a credential, and the instances that share it where there are any.
+    async fn acquire(&mut self, target: &Target, ask: &mut Ask) -> Acquire {
+        loop {
+            let now = Timestamp::now();
+            ask.deadline = now + self.time_left();
+            let acquired = target.runtime.pool.acquire(ask, now);
+            if let Some(passed_over) = ask.passed_over.take() {
+                self.trail.visit(target, passed_over);
+            }
+            let Acquire::Lease(lease) = acquired else {
+                return acquired;
+            };
+            if let Some(lease) = self.confirm(target, lease).await {
+                return Acquire::Lease(lease);
+            }
         }
-        acquired
+    }
+
+    /// Has a lease confirmed by the instances that share the pool, where there are any.
+    pub(super) async fn confirm(&self, target: &Target, lease: Lease) -> Option<Lease> {
+        match &self.gateway.group {
+            Some(group) => group.confirm(&target.runtime, lease).await,
+            None => Some(lease),
+        }
     }
 
     /// Tries a target. `patience` is until when it may be waited for; `None`: to the deadline.
@@ -265,7 +280,7 @@ impl Trip<'_> {
         self.arrive(target);
         let mut last: Option<Lost> = None;
         loop {
-            let lease = match self.acquire(target, &mut ask) {
+            let lease = match self.acquire(target, &mut ask).await {
                 Acquire::Lease(lease) => lease,
                 Acquire::Wait(waiting) => {
                     self.errand.waits();

@@ -29,6 +29,7 @@ use crate::gateway::clients::Clients;
 use crate::gateway::facts::Facts;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::grades::Grades;
+use crate::gateway::group::names::Names;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::{Alias, Snapshot};
 use crate::gateway::upstream::{Addresses, ClientError, Limits};
@@ -47,6 +48,8 @@ pub struct Parts<'a> {
     pub config: &'a Config,
     pub credentials: &'a [Credential],
     pub fingerprint_key: &'a FingerprintKey,
+    /// What names credentials in a group, where there is one.
+    pub group_key: Option<&'a FingerprintKey>,
     /// Where model lists are cached; `None` keeps them in memory.
     pub cache_dir: Option<&'a Path>,
     /// Where renewed tokens are kept; `None` keeps them in memory.
@@ -241,6 +244,9 @@ fn runtime(
         facts: Arc::clone(facts),
         extra_models: settings.models.clone(),
         pool,
+        names: parts.group_key.map_or_else(Names::default, |group| {
+            Names::new(credentials.iter().copied(), group, parts.fingerprint_key)
+        }),
         holders,
         grades,
         models: previous.map_or_else(

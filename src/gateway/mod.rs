@@ -18,6 +18,7 @@ pub mod failure;
 pub mod first_token;
 pub mod frames;
 pub mod grades;
+pub mod group;
 pub mod headers;
 pub mod inbound;
 #[cfg(feature = "otlp")]
@@ -55,6 +56,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::gateway::group::Group;
 use crate::gateway::persist::Persistence;
 use crate::gateway::reasoning::Reasoning;
 use crate::gateway::responses::Responses;
@@ -79,13 +81,25 @@ pub struct Gateway {
     pub under_way: Arc<UnderWay>,
     /// `None` keeps everything in memory.
     pub persistence: Option<Arc<Persistence>>,
+    /// The instances it shares its pools with; `None` where it is alone.
+    pub group: Option<Arc<Group>>,
 }
 
 impl Gateway {
     /// A gateway over a first snapshot, its pools as the state knows them.
     pub fn new(snapshot: Snapshot, state: Option<State>) -> Arc<Self> {
+        Self::in_group(snapshot, state, None)
+    }
+
+    /// The same, as one instance of a group.
+    pub fn in_group(
+        snapshot: Snapshot,
+        state: Option<State>,
+        group: Option<Arc<Group>>,
+    ) -> Arc<Self> {
         let telemetry = Telemetry::new(state.clone());
-        let persistence = state.map(|state| Arc::new(Persistence::new(state)));
+        let persistence = state.map(|state| Persistence::new(state, group.clone()));
+        let persistence = persistence.map(Arc::new);
         if let Some(persistence) = &persistence {
             persistence.restore(&snapshot, Timestamp::now());
         }
@@ -97,6 +111,7 @@ impl Gateway {
             reasoning: Reasoning::default(),
             under_way: Arc::default(),
             persistence,
+            group,
         })
     }
 

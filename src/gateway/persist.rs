@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 
 use crate::gateway::Gateway;
+use crate::gateway::group::Group;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::{Change, Pool, SavedSession, Standing};
@@ -29,6 +30,8 @@ const SESSION_LIFE: Duration = Duration::from_hours(1);
 /// The state, and what of it this process knows.
 pub struct Persistence {
     state: State,
+    /// Who is told of changes besides.
+    group: Option<Arc<Group>>,
     known: Mutex<Known>,
 }
 
@@ -42,9 +45,10 @@ struct Known {
 
 impl Persistence {
     /// Persistence over an opened state.
-    pub fn new(state: State) -> Self {
+    pub fn new(state: State, group: Option<Arc<Group>>) -> Self {
         Self {
             state,
+            group,
             known: Mutex::default(),
         }
     }
@@ -103,7 +107,11 @@ impl Persistence {
     pub fn record(&self, snapshot: &Snapshot, now: Timestamp) {
         for (provider, runtime) in &snapshot.providers {
             for change in runtime.pool.drain_changes() {
+                if let Some(group) = &self.group {
+                    group.tell(provider, &change);
+                }
                 match row_of(provider, &change, now) {
+                    Row::None => {}
                     Row::Credential(row) => {
                         let hash = hash_of(row.value.as_deref());
                         self.known().rows.insert(row.key.clone(), hash);
@@ -158,7 +166,7 @@ impl Persistence {
 
 /// Whether an account needs a log-in is written in its file: what the state remembers of that is
 /// old once somebody has logged in.
-fn heed_log_in(runtime: &ProviderRuntime, change: &mut Change) {
+pub(super) fn heed_log_in(runtime: &ProviderRuntime, change: &mut Change) {
     let Change::Credential(saved) = change else {
         return;
     };
@@ -205,6 +213,7 @@ async fn urgent(pool: &Arc<Pool>) {
 
 enum Row {
     Credential(CredentialRow),
+    None,
     Session(SessionRow),
 }
 
@@ -225,6 +234,7 @@ fn row_of(provider: &str, change: &Change, now: Timestamp) -> Row {
             String::new(),
             "credential",
         ),
+        Change::Pause(_) => return Row::None,
         Change::Session(saved) => {
             return Row::Session(SessionRow {
                 provider: provider.to_owned(),

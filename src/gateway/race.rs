@@ -85,7 +85,12 @@ impl Trip<'_> {
                 outcome,
             };
         }
-        let Some(mut beside) = target.runtime.pool.hedge(ask, &lease, Timestamp::now()) else {
+        let beside = target.runtime.pool.hedge(ask, &lease, Timestamp::now());
+        let beside = match beside {
+            Some(beside) => self.confirm(target, beside).await,
+            None => None,
+        };
+        let Some(mut beside) = beside else {
             let outcome = first.await;
             return Raced {
                 lease,

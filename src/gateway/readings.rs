@@ -1,6 +1,7 @@
 //! The metrics that nobody counts because the pools know them: read when somebody asks.
 
 use crate::gateway::Gateway;
+use crate::gateway::group::Wellbeing;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::pool::{CredentialState, PoolSummary};
 use crate::telemetry::metrics::{Kind, Label, Reading};
@@ -23,6 +24,8 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
         .persistence
         .as_ref()
         .is_none_or(|persistence| persistence.state().health().failing.is_none());
+    let group = gateway.group.as_ref().map(|group| group.wellbeing());
+    let is_state_up = is_state_up && group.is_none_or(|group| group.is_up);
     let mut readings = readings(&pools, refreshes, is_state_up);
     readings.push(Reading {
         name: "request_log_dropped_total",
@@ -32,7 +35,44 @@ pub fn exposition(gateway: &Gateway, now: Timestamp) -> String {
     });
     #[cfg(feature = "otlp")]
     readings.extend(traces(gateway));
+    readings.extend(group.into_iter().flat_map(of_group));
     gateway.telemetry.metrics.write(&readings)
+}
+
+/// How the group does that this instance belongs to.
+fn of_group<'a>(group: Wellbeing) -> [Reading<'a>; 4] {
+    let one = |name, help, kind, value| Reading {
+        name,
+        help,
+        kind,
+        series: vec![(Vec::new(), value)],
+    };
+    [
+        one(
+            "group_instances",
+            "Instances that share the state, as last heard",
+            Kind::Gauge,
+            f64::from(group.instances),
+        ),
+        one(
+            "group_outages_total",
+            "Times the shared state was lost",
+            Kind::Counter,
+            as_f64(group.outages),
+        ),
+        one(
+            "group_alone_total",
+            "Requests under a common limit that were decided without the others",
+            Kind::Counter,
+            as_f64(group.alone),
+        ),
+        one(
+            "group_untold_total",
+            "Requests under a common limit that the others never heard of",
+            Kind::Counter,
+            as_f64(group.untold),
+        ),
+    ]
 }
 
 /// Where requests are traced: how many reached the collector, and how many did not.
@@ -130,7 +170,7 @@ fn readings<'a>(
         },
         Reading {
             name: "state_backend_up",
-            help: "Whether the last write of the state succeeded",
+            help: "Whether the last write of the state succeeded, and a shared one is there",
             kind: Kind::Gauge,
             series: vec![(Vec::new(), f64::from(u8::from(is_state_up)))],
         },

@@ -16,6 +16,7 @@ use crate::gateway::catalog::ProviderModels;
 use crate::gateway::clients::Clients;
 use crate::gateway::first_token::FirstToken;
 use crate::gateway::grades::Grades;
+use crate::gateway::group::names::Names;
 use crate::gateway::upstream::{Address, Addresses, Limits, SendError};
 use crate::ids::{CredentialId, ProviderId};
 use crate::pool::Pool;
@@ -57,6 +58,8 @@ pub struct ProviderRuntime {
     pub pool: Arc<Pool>,
     /// The credentials themselves, by id.
     pub holders: Holders,
+    /// What they are called in a group.
+    pub names: Names,
     /// What the tiers of its accounts mean.
     pub grades: Grades,
     pub models: Arc<ProviderModels>,

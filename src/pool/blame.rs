@@ -278,6 +278,7 @@ impl State {
         if unblamed.is_empty() {
             return charge;
         }
+        self.mark_pause();
         let until = self.blast.backoff.until;
         if unblamed.len() > 1 {
             tracing::warn!(

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::providers::verdict::{Failure, Verdict};
 use crate::time::Timestamp;
 
+use super::saved::SavedPause;
+
 /// Failures alike count together within this span.
 const SPAN: Duration = Duration::from_secs(10);
 /// First and longest backoff of a provider.
@@ -16,8 +18,9 @@ const LONGEST_CAPACITY: Duration = Duration::from_secs(30);
 
 /// Failures that may have one cause outside the credential. Those that speak of the account
 /// itself (its money, its daily quota, its models) are never put down to the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
     Forbidden,
     RateLimited,
     Server,
@@ -104,6 +107,8 @@ pub(super) struct Blast {
     pub(super) backoff: Backoff,
     /// The last success and whose it was.
     succeeded: Option<(Timestamp, u32)>,
+    /// When the pause last changed.
+    changed: Timestamp,
 }
 
 impl Blast {
@@ -121,6 +126,7 @@ impl Blast {
         }
         if self.is_at_fault(family, now) {
             self.backoff.grow(LONGEST, acquired, now);
+            self.changed = now;
             return vec![suspect];
         }
         if self.family != Some(family) {
@@ -135,17 +141,23 @@ impl Blast {
             return Vec::new();
         }
         self.fault = Some(family);
+        self.changed = now;
         self.backoff
             .grow(LONGEST, acquired.max(self.backoff.until), now);
         std::mem::take(&mut self.suspects)
     }
 
-    /// A credential was served: the provider works.
-    pub(super) fn succeeded(&mut self, slot: u32, now: Timestamp) {
+    /// A credential was served: the provider works. Returns whether it was taken to be down.
+    pub(super) fn succeeded(&mut self, slot: u32, now: Timestamp) -> bool {
+        let was_down = self.fault.is_some();
+        if was_down {
+            self.changed = now;
+        }
         self.suspects.clear();
         self.fault = None;
         self.backoff = Backoff::default();
         self.succeeded = Some((now, slot));
+        was_down
     }
 
     /// `true` if another credential was served just now: then a fault is not the provider's.
@@ -157,6 +169,39 @@ impl Blast {
     /// `true` if what the provider is down for is that it limits everybody.
     pub(super) fn is_rate_limited(&self) -> bool {
         self.fault == Some(Family::RateLimited)
+    }
+
+    /// The pause as others are told of it.
+    pub(super) fn save(&self, now: Timestamp) -> SavedPause {
+        SavedPause {
+            family: self.fault,
+            level: self.backoff.level,
+            until_ms: self.backoff.until.as_millis(),
+            changed_ms: self.changed.min(now).as_millis(),
+        }
+    }
+
+    /// Whether there is a pause to tell others of.
+    pub(super) fn pauses(&self, now: Timestamp) -> bool {
+        self.fault.is_some() && self.backoff.until > now
+    }
+
+    /// Takes over another's word on the provider, if it is the later one. Never waits for longer
+    /// than a pause of our own would.
+    pub(super) fn adopt(&mut self, saved: SavedPause, now: Timestamp) {
+        let changed = Timestamp::from_millis(saved.changed_ms).min(now);
+        if changed < self.changed {
+            return;
+        }
+        self.changed = changed;
+        self.fault = saved.family;
+        self.backoff = match saved.family {
+            None => Backoff::default(),
+            Some(_) => Backoff {
+                level: saved.level,
+                until: Timestamp::from_millis(saved.until_ms).min(now + LONGEST),
+            },
+        };
     }
 
     /// Forgets everything, as after a jump of the clock.

@@ -65,6 +65,8 @@ pub(super) struct Entry {
     /// Since when it stands last in the fair cycle.
     pub(super) benched: Option<Timestamp>,
     pub(super) totals: Totals,
+    /// Until when others who share the pool have no room in a window; not written down.
+    pub(super) full_elsewhere: Timestamp,
     /// When its rest last changed: the later of two processes' words counts.
     pub(super) changed: Timestamp,
     /// Whether the change is still to be written down.
@@ -156,6 +158,7 @@ impl Entry {
             cap_base: 0,
             benched: None,
             totals: Totals::default(),
+            full_elsewhere: Timestamp::default(),
             changed: Timestamp::default(),
             is_dirty: false,
         }
@@ -182,7 +185,8 @@ impl Entry {
         let counted = self.counters.iter().zip(windows);
         let counted = counted.filter_map(|(counter, spec)| counter.room_at(spec));
         let reported = self.reported.and_then(|reported| reported.room_at(now));
-        counted.chain(reported).max()
+        let elsewhere = self.room_elsewhere(now);
+        counted.chain(reported).chain(elsewhere).max()
     }
 }
 

@@ -89,6 +89,9 @@ fn standing(slot: &Slot, entry: Option<&Entry>, view: View<'_>) -> (Status, Time
     if slot.is_full() {
         return (Status::Busy, due, NEVER);
     }
+    if slot.busy_elsewhere > now {
+        return (Status::Busy, due.min(slot.busy_elsewhere), NEVER);
+    }
     (Status::Eligible, due, NEVER)
 }
 

@@ -283,6 +283,7 @@ impl State {
         entry.cooldown = None;
         (entry.ladder, entry.faults) = (0, 0);
         entry.reported = None;
+        entry.full_elsewhere = Timestamp::default();
         // A cap just lifted by hand starts its count here.
         entry.cap_base = entry.used();
         if self.settings.fair_cycle.tracking == Tracking::ModelGroup {

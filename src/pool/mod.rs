@@ -47,6 +47,7 @@ mod caps;
 mod class;
 mod cooldown;
 mod eligible;
+mod elsewhere;
 mod excerpt;
 mod fair_cycle;
 mod lane;
@@ -67,15 +68,17 @@ mod waiters;
 mod windows;
 
 pub use ask::{Ask, Next, Outcome, Refusal, Rule, Stop};
+pub use blast::Family;
 pub use class::Totals;
 pub use cooldown::Reason;
+pub use elsewhere::{Beyond, Declined, Terms, WindowTerm};
 pub use excerpt::{Choice, Excerpt, Quota};
 pub use members::UserState;
 pub use passed_over::PassedOver;
 pub use record::Most;
 pub use saved::{
-    Change, SavedClass, SavedCooldown, SavedCredential, SavedProbe, SavedReport, SavedSession,
-    SavedWindow,
+    Change, SavedClass, SavedCooldown, SavedCredential, SavedPause, SavedProbe, SavedReport,
+    SavedSession, SavedWindow,
 };
 pub use settings::{
     Anchor, CapCooldown, CapLimit, CapSpec, Concurrency, CooldownSettings, FairCycle, Member,
@@ -333,6 +336,17 @@ impl Pool {
         self.with(|state| state.restore(saved, now));
     }
 
+    /// Takes over what others who share the pool say of credentials, as [`Pool::restore`] does, and
+    /// has it written down here as well.
+    pub fn adopt(&self, changes: Vec<Change>, now: Timestamp) {
+        self.with(|state| state.adopt_words(changes, now));
+    }
+
+    /// Every standing, rest and pause that holds, for others who share the pool and know nothing.
+    pub fn standings(&self) -> Vec<Change> {
+        self.lock().state.standings()
+    }
+
     fn lease(self: &Arc<Self>, state: &State, grant: Grant) -> Lease {
         let member = &state.slots[grant.slot as usize].member;
         Lease {
@@ -342,6 +356,7 @@ impl Pool {
             grant: Some(grant),
             usage: None,
             may_refresh: true,
+            beyond: None,
         }
     }
 
@@ -437,6 +452,8 @@ pub struct Lease {
     grant: Option<Grant>,
     usage: Option<Usage>,
     may_refresh: bool,
+    /// What it holds outside of this pool.
+    beyond: Option<Box<dyn Beyond>>,
 }
 
 impl Lease {
@@ -459,6 +476,28 @@ impl Lease {
     /// request repeated on the same lease, before anyone is blamed.
     pub const fn may_refresh(&mut self) -> bool {
         std::mem::replace(&mut self.may_refresh, false)
+    }
+
+    /// The limits that must hold for all who share the pool, by the clock they share; `None` if
+    /// there are none: then nobody needs to be asked.
+    pub fn terms(&self, now: Timestamp) -> Option<Terms> {
+        self.pool.lock().state.terms(self.grant?, now)
+    }
+
+    /// Gives the lease back unused, because the others do not allow it.
+    pub fn decline(mut self, declined: Declined, now: Timestamp) {
+        if let Some(grant) = self.grant.take() {
+            self.pool.with(|state| state.decline(grant, declined, now));
+        }
+    }
+
+    /// Goes on with what the others have granted, and takes over what they have counted.
+    pub fn hold(&mut self, beyond: Box<dyn Beyond>, terms: &Terms, counts: &[u64]) {
+        self.beyond = Some(beyond);
+        if let Some(grant) = self.grant.filter(|_| !counts.is_empty()) {
+            self.pool
+                .with(|state| state.heed_counts(grant, terms, counts));
+        }
     }
 
     /// Notes the tokens seen so far; they count even if the client leaves.
@@ -508,6 +547,10 @@ impl Lease {
             },
             failed => failed,
         };
+        if let Some(beyond) = self.beyond.take() {
+            let (is_taken_back, tokens) = elsewhere::counted(&outcome, noted);
+            beyond.ended(is_taken_back, tokens);
+        }
         let is_failed = matches!(outcome, Outcome::Failed { .. } | Outcome::Ruled { .. });
         self.pool.with(|state| {
             if is_failed {

@@ -11,6 +11,7 @@ use crate::ids::CredentialId;
 use crate::secret::Fingerprint;
 use crate::time::Timestamp;
 
+use super::blast::Family;
 use super::class::{Entry, Totals};
 use super::cooldown::{Cooldown, Probe, Reason};
 use super::lane::NEVER;
@@ -27,6 +28,8 @@ use super::windows::{Counter, RING, Reported, Slices};
 pub enum Change {
     Class(SavedClass),
     Credential(SavedCredential),
+    /// Told to those who share the pool; too brief to be worth writing down.
+    Pause(SavedPause),
     Session(SavedSession),
 }
 
@@ -36,6 +39,7 @@ impl Change {
         match self {
             Self::Class(saved) => format!("class {} {}", saved.credential, saved.class),
             Self::Credential(saved) => format!("credential {}", saved.credential),
+            Self::Pause(_) => "pause".to_owned(),
             Self::Session(saved) => format!("session {:016x}", saved.key),
         }
     }
@@ -143,6 +147,17 @@ pub struct SavedSession {
     pub used_ms: i64,
 }
 
+/// A provider that backs off as a whole. Times are milliseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPause {
+    /// What its credentials failed alike with; `None` once it works again.
+    pub family: Option<Family>,
+    pub level: u32,
+    pub until_ms: i64,
+    /// When this became so: of two words the later counts.
+    pub changed_ms: i64,
+}
+
 impl State {
     /// What has changed since the last call.
     pub(super) fn drain_changes(&mut self) -> Vec<Change> {
@@ -172,6 +187,9 @@ impl State {
                 )));
             }
         }
+        if dirt.is_pause_changed {
+            changes.push(Change::Pause(self.blast.save(self.now)));
+        }
         for (key, at, used) in dirt.conversations {
             let slot = &self.slots[at as usize];
             if !slot.is_gone {
@@ -198,6 +216,7 @@ impl State {
                         self.restore_slot(at, saved);
                     }
                 }
+                Change::Pause(saved) => self.blast.adopt(saved, now),
                 Change::Session(saved) => {
                     let used = Timestamp::from_millis(saved.used_ms).min(now);
                     let id = CredentialId::parse(&saved.credential).ok();
@@ -277,7 +296,7 @@ impl State {
     }
 
     /// The place of the credential a record belongs to.
-    fn slot_saved(&self, credential: &str, fingerprint: &str) -> Option<u32> {
+    pub(super) fn slot_saved(&self, credential: &str, fingerprint: &str) -> Option<u32> {
         let at = self.slot_of(&CredentialId::parse(credential).ok()?)?;
         let own = self.slots[at as usize].member.fingerprint.to_string();
         (own == fingerprint).then_some(at)
@@ -313,7 +332,7 @@ impl State {
     }
 }
 
-fn save_slot(slot: &Slot) -> SavedCredential {
+pub(super) fn save_slot(slot: &Slot) -> SavedCredential {
     SavedCredential {
         credential: slot.member.id.to_string(),
         fingerprint: hex(slot.member.fingerprint),
@@ -325,7 +344,7 @@ fn save_slot(slot: &Slot) -> SavedCredential {
     }
 }
 
-fn save_entry(
+pub(super) fn save_entry(
     slot: &Slot,
     (class, is_group): (&str, bool),
     entry: &Entry,

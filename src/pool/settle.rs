@@ -77,7 +77,9 @@ impl State {
     /// one `is_whole`.
     pub(super) fn note_success(&mut self, grant: Grant, is_whole: bool) {
         let now = self.now;
-        self.blast.succeeded(grant.slot, now);
+        if self.blast.succeeded(grant.slot, now) {
+            self.mark_pause();
+        }
         let class = &mut self.classes[grant.class as usize];
         class.backoff = Backoff::default();
         let (entry, _) = class.entry_mut(grant.slot);

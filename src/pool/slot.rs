@@ -31,6 +31,8 @@ pub(super) struct Slot {
     /// Since when it stands last in the fair cycle, where that counts whole credentials.
     pub(super) benched: Option<Timestamp>,
     pub(super) last_used: Option<Timestamp>,
+    /// Until when all its leases are taken to be out elsewhere, where others share the pool.
+    pub(super) busy_elsewhere: Timestamp,
     /// When its standing or rest last changed: the later of two processes' words counts.
     pub(super) changed: Timestamp,
     /// Whether a change is still to be written down.
@@ -73,6 +75,7 @@ impl Slot {
             strikes: 0,
             benched: None,
             last_used: None,
+            busy_elsewhere: Timestamp::default(),
             changed: Timestamp::default(),
             is_dirty: false,
         }

@@ -66,6 +66,8 @@ pub(super) struct Dirt {
     pub(super) slots: Vec<u32>,
     pub(super) entries: Vec<(u32, u32)>,
     pub(super) conversations: Vec<(u64, u32, Timestamp)>,
+    /// Whether the provider's own pause has changed.
+    pub(super) is_pause_changed: bool,
     /// Whether something in it must not be lost (a cooldown or state, not a mere count).
     pub(super) is_urgent: bool,
 }
@@ -516,11 +518,22 @@ impl State {
         self.rebuild_lanes();
     }
 
-    /// Notes that a credential's own state is to be written down.
+    /// Notes that a credential's own state has changed and is to be written down.
     pub(super) fn mark_slot(&mut self, at: u32) {
         self.dirt.is_urgent = true;
+        self.slots[at as usize].changed = self.now;
+        self.touch_slot(at);
+    }
+
+    /// Notes that the provider's pause has changed.
+    pub(super) fn mark_pause(&mut self) {
+        self.dirt.is_urgent = true;
+        self.dirt.is_pause_changed = true;
+    }
+
+    /// Notes that a credential's own state is to be written down.
+    pub(super) fn touch_slot(&mut self, at: u32) {
         let slot = &mut self.slots[at as usize];
-        slot.changed = self.now;
         if !slot.is_dirty {
             slot.is_dirty = true;
             self.dirt.slots.push(at);

@@ -7,7 +7,7 @@ use crate::providers::verdict::{Failure, Fault, Hint, Verdict};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     // A Wednesday morning, far from any midnight.
     Timestamp::from_secs(1_795_600_000 + seconds)
 }
@@ -16,43 +16,43 @@ fn provider() -> ProviderId {
     ProviderId::parse("acme").expect("a provider name")
 }
 
-fn id(name: &str) -> CredentialId {
+pub(super) fn id(name: &str) -> CredentialId {
     CredentialId::new(&provider(), name).expect("a credential name")
 }
 
-fn member(n: u8) -> Member {
+pub(super) fn member(n: u8) -> Member {
     Member::new(id(&n.to_string()), Fingerprint([n; 16]))
 }
 
-fn pool_of(settings: Settings, members: Vec<Member>) -> Arc<Pool> {
+pub(super) fn pool_of(settings: Settings, members: Vec<Member>) -> Arc<Pool> {
     let pool = Pool::new(provider(), settings.clone(), 1);
     pool.configure(settings, members, at(0));
     pool
 }
 
-fn pool(keys: u8, settings: Settings) -> Arc<Pool> {
+pub(super) fn pool(keys: u8, settings: Settings) -> Arc<Pool> {
     pool_of(settings, (1..=keys).map(member).collect())
 }
 
-fn ask(now: Timestamp) -> Ask {
+pub(super) fn ask(now: Timestamp) -> Ask {
     Ask::new("m", None, now + 30 * SECOND)
 }
 
-fn lease(pool: &Arc<Pool>, ask: &mut Ask, now: Timestamp) -> Lease {
+pub(super) fn lease(pool: &Arc<Pool>, ask: &mut Ask, now: Timestamp) -> Lease {
     match pool.acquire(ask, now) {
         Acquire::Lease(lease) => lease,
         other => panic!("no lease but {other:?}"),
     }
 }
 
-fn refusal(pool: &Arc<Pool>, ask: &mut Ask, now: Timestamp) -> Refusal {
+pub(super) fn refusal(pool: &Arc<Pool>, ask: &mut Ask, now: Timestamp) -> Refusal {
     match pool.acquire(ask, now) {
         Acquire::Refused(refusal) => refusal,
         other => panic!("no refusal but {other:?}"),
     }
 }
 
-fn waiting(pool: &Arc<Pool>, ask: &mut Ask, now: Timestamp) -> Waiting {
+pub(super) fn waiting(pool: &Arc<Pool>, ask: &mut Ask, now: Timestamp) -> Waiting {
     match pool.acquire(ask, now) {
         Acquire::Wait(waiting) => waiting,
         other => panic!("no wait but {other:?}"),

@@ -337,7 +337,7 @@ fn slice_ms(spec: &WindowSpec) -> i64 {
 }
 
 /// When the window that holds `now` ends.
-fn period_end(spec: &WindowSpec, now: Timestamp) -> Timestamp {
+pub(super) fn period_end(spec: &WindowSpec, now: Timestamp) -> Timestamp {
     let every = every_ms(spec);
     match spec.anchor {
         Anchor::FirstUse | Anchor::Rolling => {

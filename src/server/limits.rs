@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::gateway::group::GroupLease;
 use crate::time::Timestamp;
 
 /// Limits of one client; zero is none.
@@ -26,6 +27,17 @@ pub struct Limiter {
 pub struct Permit {
     limiter: Arc<Limiter>,
     client: Arc<str>,
+    /// What is held of a limit that other instances count as well.
+    beyond: Option<GroupLease>,
+}
+
+impl Permit {
+    /// The same, with what the group granted.
+    #[must_use]
+    pub fn with(mut self, beyond: Option<GroupLease>) -> Self {
+        self.beyond = beyond;
+        self
+    }
 }
 
 #[derive(Debug)]
@@ -70,12 +82,14 @@ impl Limiter {
         Ok(Permit {
             limiter: Arc::clone(self),
             client: Arc::clone(client),
+            beyond: None,
         })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        drop(self.beyond.take());
         let mut clients = self
             .limiter
             .clients

@@ -6,6 +6,7 @@
 //! (a server and a `chat`) share one file and see each other's changes.
 
 mod mailbox;
+pub mod redis;
 pub mod rows;
 mod sqlite;
 

@@ -35,7 +35,7 @@ use crate::config::load::Flags;
 use crate::config::secret_ref::SecretRef;
 use crate::config::server::{Client, Server};
 use crate::gateway::snapshot::Snapshot;
-use crate::gateway::{Gateway, catalog, persist, plan, upkeep};
+use crate::gateway::{Gateway, catalog, group, persist, plan, upkeep};
 use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
 use crate::server::limits::Limiter;
@@ -255,7 +255,7 @@ impl Lodging {
             demo,
         };
         extras.add_to(&mut boot);
-        let gateway = boot.gateway()?;
+        let gateway = boot.gateway_in_group()?;
         let listener = bind().await?;
         let address = listener.local_addr().map_err(|error| unbound(&error))?;
         let shared = Arc::new(Shared {
@@ -275,6 +275,7 @@ impl Lodging {
         ));
         tokio::spawn(persist::run(Arc::clone(&gateway)));
         tokio::spawn(upkeep::run(Arc::clone(&gateway)));
+        tokio::spawn(group::run(Arc::clone(&gateway)));
         Ok(Self {
             url: format!("http://{address}"),
             extras,

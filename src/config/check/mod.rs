@@ -275,6 +275,8 @@ impl Checked<'_> {
                 "redis+unix://",
                 "valkey://",
                 "valkeys://",
+                "redis+sentinel://",
+                "rediss+sentinel://",
             ];
             if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
                 self.refuse(

@@ -217,6 +217,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("state.url", Secret, "Address of a Redis or Valkey"),
     key("state.namespace", Text, "Prefix of all keys in Redis"),
+    key(
+        "state.token_key",
+        Secret,
+        "Seals tokens that instances hand over through Redis",
+    ),
     key("log", Table, "Request logs"),
     key(
         "log.requests",

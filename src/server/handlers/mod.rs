@@ -10,6 +10,7 @@ mod stored;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{self, HeaderValue};
@@ -20,13 +21,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::gateway::Gateway;
+use crate::gateway::group::ClientAdmission;
 use crate::ids::RequestId;
 use crate::server::Shutdown;
 use crate::server::auth::{self, Proof};
 use crate::server::clients::{Client, Clients};
 use crate::server::dashboard::{self, Live};
 use crate::server::guard::{self, HostRule, Refused};
-use crate::server::limits::{Limiter, Permit};
+use crate::server::limits::{ClientLimits, Limiter, Permit};
 use crate::server::respond::{self, Answer, REQUEST_ID};
 use crate::server::router::{self, Route, RouteError};
 use crate::telemetry::spending;
@@ -135,7 +137,7 @@ async fn answer(
     {
         return respond::error(dialect, &error);
     }
-    let permit = match admit(shared, &client) {
+    let permit = match admit(shared, &client).await {
         Ok(permit) => permit,
         Err(error) => return respond::error(dialect, &error),
     };
@@ -215,18 +217,36 @@ fn within_budget(shared: &Shared, client: &Client, now: Timestamp) -> Result<(),
     })
 }
 
-fn admit(shared: &Shared, client: &Client) -> Result<Permit, ErrorReply> {
-    shared
-        .limiter
-        .admit(&client.name, client.limits, Timestamp::now())
-        .map_err(|wait| {
-            let message = format!("the client {} is over its own limit", client.name);
-            let error = ErrorReply::new(429, ErrorKind::RateLimit, "client_rate_limited", message);
-            ErrorReply {
-                retry_after: Some(wait.as_secs().max(1)),
-                ..error
-            }
-        })
+/// By this instance's own count first, which is cheap; then by that of all instances together.
+async fn admit(shared: &Shared, client: &Client) -> Result<Permit, ErrorReply> {
+    let over = |wait: Duration| {
+        let message = format!("the client {} is over its own limit", client.name);
+        let error = ErrorReply::new(429, ErrorKind::RateLimit, "client_rate_limited", message);
+        ErrorReply {
+            retry_after: Some(wait.as_secs().max(1)),
+            ..error
+        }
+    };
+    let mut limits = client.limits;
+    let group = shared.gateway.group.as_ref();
+    let group = group.filter(|_| limits != ClientLimits::default());
+    if let Some(group) = group {
+        limits.rpm = group.client_share(limits.rpm);
+        limits.max_concurrent = group.client_share(limits.max_concurrent);
+    }
+    let admitted = shared.limiter.admit(&client.name, limits, Timestamp::now());
+    let permit = admitted.map_err(over)?;
+    let Some(group) = group else {
+        return Ok(permit);
+    };
+    let ClientLimits {
+        rpm,
+        max_concurrent,
+    } = client.limits;
+    match group.admit_client(&client.name, max_concurrent, rpm).await {
+        ClientAdmission::Granted(beyond) => Ok(permit.with(beyond)),
+        ClientAdmission::Refused(wait) => Err(over(wait)),
+    }
 }
 
 fn refuse(path: &str, refused: Refused) -> Answer {

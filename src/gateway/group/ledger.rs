@@ -1,0 +1,235 @@
+//! What this instance holds of the group's limits, and what the group is still to be told of what
+//! came back: kept while the server is away, within bounds.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::pool::Beyond;
+use crate::state::redis::{Ended, Limits, Ticket};
+
+/// Leases that came back and wait to be told; of more the oldest are given up. Leases end by
+/// themselves, so what is lost then is only how much was used while the server was away.
+const MOST_WAITING: usize = 20_000;
+
+/// Credentials that an instance names when it says what it holds.
+const MOST_NAMED: usize = 200;
+
+/// The book.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    inner: Mutex<Inner>,
+    came_back: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By lease.
+    held: HashMap<String, HeldLease>,
+    waiting: VecDeque<Return>,
+    given_up: u64,
+}
+
+#[derive(Debug)]
+struct HeldLease {
+    tag: String,
+    /// What it is called in reports: a credential's id, or a client.
+    holder: Arc<str>,
+}
+
+/// A lease that came back.
+#[derive(Clone, Debug)]
+pub(super) struct Return {
+    pub(super) limits: Limits,
+    pub(super) ticket: Ticket,
+    pub(super) ended: Ended,
+}
+
+impl Ledger {
+    /// Notes a lease. Dropping what it returns without [`Beyond::ended`] gives it back as well.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        limits: Limits,
+        ticket: Ticket,
+        holder: Arc<str>,
+    ) -> GroupLease {
+        if limits.has_leases() {
+            let held = HeldLease {
+                tag: limits.tag().to_owned(),
+                holder,
+            };
+            self.lock().held.insert(ticket.lease.clone(), held);
+        }
+        GroupLease {
+            ledger: Arc::clone(self),
+            kept: Some((limits, ticket)),
+        }
+    }
+
+    /// Resolves when something is to be told.
+    pub(super) async fn came_back(&self) {
+        self.came_back.notified().await;
+    }
+
+    /// Takes what is to be told, at most so many.
+    pub(super) fn take(&self, most: usize) -> Vec<Return> {
+        let mut inner = self.lock();
+        let count = most.min(inner.waiting.len());
+        inner.waiting.drain(..count).collect()
+    }
+
+    /// Puts back what could not be told.
+    pub(super) fn put_back(&self, untold: Vec<Return>) {
+        let mut inner = self.lock();
+        for back in untold.into_iter().rev() {
+            inner.waiting.push_front(back);
+        }
+        inner.trim();
+    }
+
+    /// All leases that are held, by whose they are.
+    pub(super) fn held(&self) -> HashMap<String, Vec<String>> {
+        let mut by_tag: HashMap<String, Vec<String>> = HashMap::new();
+        for (lease, held) in &self.lock().held {
+            by_tag
+                .entry(held.tag.clone())
+                .or_default()
+                .push(lease.clone());
+        }
+        by_tag
+    }
+
+    /// How many leases are held of what, for reports.
+    pub(super) fn named(&self) -> BTreeMap<String, u32> {
+        let mut named = BTreeMap::new();
+        for held in self.lock().held.values() {
+            if named.len() < MOST_NAMED || named.contains_key(&*held.holder) {
+                *named.entry(held.holder.to_string()).or_default() += 1;
+            }
+        }
+        named
+    }
+
+    /// Returns whose use was never told to the group.
+    pub(super) fn given_up(&self) -> u64 {
+        self.lock().given_up
+    }
+
+    fn end(&self, limits: Limits, ticket: Ticket, ended: Ended) {
+        let mut inner = self.lock();
+        inner.held.remove(&ticket.lease);
+        let is_nothing = ended == Ended::default() || limits.windows() == 0;
+        if is_nothing && !limits.has_leases() {
+            return;
+        }
+        inner.waiting.push_back(Return {
+            limits,
+            ticket,
+            ended,
+        });
+        inner.trim();
+        drop(inner);
+        self.came_back.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn trim(&mut self) {
+        while self.waiting.len() > MOST_WAITING {
+            self.waiting.pop_front();
+            self.given_up += 1;
+        }
+    }
+}
+
+/// A lease of the group's.
+#[derive(Debug)]
+pub struct GroupLease {
+    ledger: Arc<Ledger>,
+    kept: Option<(Limits, Ticket)>,
+}
+
+impl GroupLease {
+    fn end(&mut self, is_taken_back: bool, tokens: u64) {
+        let Some((limits, ticket)) = self.kept.take() else {
+            return;
+        };
+        let is_counted = ticket.taken_ms > 0;
+        let requests = match (is_taken_back, is_counted) {
+            (true, true) => -1,
+            (false, false) => 1,
+            _ => 0,
+        };
+        self.ledger.end(limits, ticket, Ended { requests, tokens });
+    }
+}
+
+impl Beyond for GroupLease {
+    fn ended(mut self: Box<Self>, is_taken_back: bool, tokens: u64) {
+        self.end(is_taken_back, tokens);
+    }
+}
+
+impl Drop for GroupLease {
+    fn drop(&mut self) {
+        self.end(false, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(ledger: &Arc<Ledger>, name: &str, taken_ms: i64) -> GroupLease {
+        let ticket = Ticket {
+            lease: name.to_owned(),
+            taken_ms,
+            counts: Vec::new(),
+        };
+        ledger.hold(Limits::of_client("c", 1, 1), ticket, Arc::from("c"))
+    }
+
+    fn told(ledger: &Ledger) -> Vec<i64> {
+        let told = ledger.take(usize::MAX).into_iter();
+        told.map(|back| back.ended.requests).collect()
+    }
+
+    #[test]
+    fn a_request_is_counted_once_whoever_counts_it() {
+        let ledger = Arc::new(Ledger::default());
+        for (taken_ms, is_taken_back) in [(5, false), (5, true), (0, false), (0, true)] {
+            Box::new(lease(&ledger, "l", taken_ms)).ended(is_taken_back, 0);
+        }
+        assert_eq!(told(&ledger), [0, -1, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_held_is_known_until_it_comes_back() {
+        let ledger = Arc::new(Ledger::default());
+        let (one, two) = (lease(&ledger, "1", 5), lease(&ledger, "2", 5));
+        assert_eq!(ledger.named(), BTreeMap::from([("c".to_owned(), 2)]));
+        drop(one);
+        assert_eq!(ledger.held().values().flatten().count(), 1);
+        drop(two);
+        assert_eq!(ledger.held().len(), 0);
+        assert_eq!(told(&ledger).len(), 2);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_keeps_the_latest() {
+        let ledger = Arc::new(Ledger::default());
+        for number in 0..MOST_WAITING + 3 {
+            drop(lease(&ledger, &number.to_string(), 0));
+        }
+        let first = ledger.take(1);
+        assert_eq!(first[0].ticket.lease, "3");
+        ledger.put_back(first);
+        assert_eq!(ledger.given_up(), 3);
+        assert_eq!(ledger.take(1)[0].ticket.lease, "3");
+    }
+}

@@ -1,0 +1,75 @@
+//! What a provider's credentials are called in the group: keyed hashes of their secrets, the same
+//! in every instance whatever ids they have there.
+
+use std::collections::HashMap;
+
+use crate::credentials::Credential;
+use crate::ids::CredentialId;
+use crate::secret::{Fingerprint, FingerprintKey};
+
+/// The names, both ways; empty where nothing is shared.
+#[derive(Debug, Default)]
+pub struct Names {
+    by_id: HashMap<CredentialId, Fingerprint>,
+    by_name: HashMap<Fingerprint, (CredentialId, Fingerprint)>,
+}
+
+impl Names {
+    /// The names of these credentials by the group's key, for an installation with its `own` key.
+    pub fn new<'a>(
+        credentials: impl Iterator<Item = &'a Credential>,
+        group: &FingerprintKey,
+        own: &FingerprintKey,
+    ) -> Self {
+        let mut names = Self::default();
+        for credential in credentials {
+            let name = credential.fingerprint(group);
+            names.by_id.insert(credential.id.clone(), name);
+            let here = (credential.id.clone(), credential.fingerprint(own));
+            names.by_name.insert(name, here);
+        }
+        names
+    }
+
+    /// The group's name of a credential.
+    pub fn of(&self, id: &CredentialId) -> Option<Fingerprint> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The credential that the group calls so (32 hex digits), and its fingerprint here.
+    pub fn here(&self, name: &str) -> Option<&(CredentialId, Fingerprint)> {
+        if name.len() != 32 {
+            return None;
+        }
+        let name = u128::from_str_radix(name, 16).ok()?;
+        self.by_name.get(&Fingerprint(name.to_be_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Source;
+    use crate::secret::Secret;
+
+    #[test]
+    fn the_same_key_is_found_under_another_id_elsewhere() {
+        let group = FingerprintKey::new(&[7; 32]);
+        let names = |id: &str, own: u8| {
+            let id = CredentialId::parse(id).expect("an id");
+            let key = Secret::new("sk-0123456789abcdef");
+            let credential = Credential::api_key(id, Source::Config, key);
+            Names::new(
+                [&credential].into_iter(),
+                &group,
+                &FingerprintKey::new(&[own; 32]),
+            )
+        };
+        let (one, two) = (names("acme/1", 1), names("acme/2", 2));
+        let id = CredentialId::parse("acme/1").expect("an id");
+        let name = one.of(&id).expect("it is known").to_string();
+        let (there, _) = two.here(&name).expect("it is the same key");
+        assert_eq!(there.as_str(), "acme/2");
+        assert!(two.here("nonsense").is_none());
+    }
+}

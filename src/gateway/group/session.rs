@@ -1,0 +1,367 @@
+//! The time this instance spends with the others: it joins, hears, tells, and says every other
+//! second that it is still there; and when the server is lost, it goes on alone and tries again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::gateway::Gateway;
+use crate::gateway::group::{Group, Letter, addressed, words};
+use crate::gateway::persist::heed_log_in;
+use crate::gateway::runtime::ProviderRuntime;
+use crate::gateway::snapshot::Snapshot;
+use crate::pool::Change;
+use crate::state::redis::{Away, Message, News, Notice};
+use crate::time::Timestamp;
+
+/// How often an instance says that it is there, and looks whether it missed something.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Leases are renewed with every so many beats: often enough that one may be lost.
+const RENEW_EVERY: u32 = 2;
+
+/// Where nothing is urgent, so long is gathered what is told at once.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Longest pause between two tries to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Calls under way at once in the background.
+const AT_ONCE: usize = 16;
+
+/// Notices published in one call.
+const MOST_AT_ONCE: usize = 100;
+
+/// The log says at most this often that the server came or went.
+const SAY_EVERY: Duration = Duration::from_mins(1);
+
+/// Belongs to the group for as long as the gateway serves.
+pub async fn run(gateway: Arc<Gateway>) {
+    let Some(group) = gateway.group.clone() else {
+        return;
+    };
+    let mut voice = Voice::default();
+    let mut failures: u32 = 0;
+    loop {
+        if let Ok(news) = group.redis.join().await {
+            let began = Instant::now();
+            if group.meet(&gateway, news, &mut voice).await.is_ok() || began.elapsed() > BEAT {
+                failures = 0;
+            }
+            group.is_joined.store(false, Ordering::Release);
+            group.outages.fetch_add(1, Ordering::Relaxed);
+        }
+        voice.lost(&group);
+        let longest = pause(failures, group.instances());
+        failures = failures.saturating_add(1);
+        sleep(longest.mul_f64(fastrand::f64())).await;
+    }
+}
+
+/// The longest next pause: growing, and longer for a larger group from the start, so that a server
+/// that comes back is not met by all at once.
+fn pause(failures: u32, instances: u32) -> Duration {
+    let first = Duration::from_millis(50).saturating_mul(instances.max(2));
+    first
+        .saturating_mul(1 << failures.min(10))
+        .min(LONGEST_PAUSE)
+}
+
+/// What the log says of the server, once each time.
+#[derive(Default)]
+struct Voice {
+    is_away_said: bool,
+    last: Option<Instant>,
+}
+
+impl Voice {
+    fn lost(&mut self, group: &Group) {
+        if self.is_away_said || self.last.is_some_and(|last| last.elapsed() < SAY_EVERY) {
+            return;
+        }
+        self.is_away_said = true;
+        self.last = Some(Instant::now());
+        let trouble = group.redis.trouble().unwrap_or_default();
+        tracing::warn!(
+            "the shared state is away ({trouble}): serving goes on with what this instance knows and \
+             its share of the limits"
+        );
+    }
+
+    fn found(&mut self, group: &Group) {
+        if std::mem::take(&mut self.is_away_said) || self.last.is_none() {
+            self.last.get_or_insert_with(Instant::now);
+            let instances = group.instances();
+            tracing::info!(instances, "joined the shared state, instances: {instances}");
+        }
+    }
+}
+
+impl Group {
+    /// Tells what is still to be told, and says goodbye; where the server is away it notices by
+    /// itself.
+    pub async fn leave(&self) {
+        self.settle().await;
+        let _ = self.redis.leave().await;
+    }
+
+    /// One connection's time, from joining to losing it.
+    async fn meet(
+        &self,
+        gateway: &Arc<Gateway>,
+        mut news: News,
+        voice: &mut Voice,
+    ) -> Result<(), Away> {
+        self.beat().await?;
+        self.is_joined.store(true, Ordering::Release);
+        self.renew().await?;
+        self.reconcile(&gateway.snapshot()).await?;
+        voice.found(self);
+        let hearing = async {
+            while let Some(message) = news.next().await {
+                let snapshot = gateway.snapshot();
+                self.hear(&snapshot, message).await;
+            }
+            self.redis.hang_up();
+        };
+        let telling = async {
+            loop {
+                self.posted.notified().await;
+                if !self.outbox().has_words() {
+                    sleep(GATHER).await;
+                }
+                self.post_letters(&gateway.snapshot()).await;
+            }
+        };
+        let settling = async {
+            loop {
+                self.settle().await;
+                self.ledger.came_back().await;
+            }
+        };
+        let beating = async {
+            let mut ticks = interval(BEAT);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut beats: u32 = 0;
+            loop {
+                ticks.tick().await;
+                beats = beats.wrapping_add(1);
+                let _ = self.beat().await;
+                if beats.is_multiple_of(RENEW_EVERY) {
+                    let _ = self.renew().await;
+                }
+                let _ = self.look_for_missed(&gateway.snapshot()).await;
+            }
+        };
+        tokio::select! {
+            () = hearing => {}
+            () = telling => {}
+            () = settling => {}
+            () = beating => {}
+            () = self.redis.lost() => {}
+        }
+        Ok(())
+    }
+
+    async fn beat(&self) -> Result<(), Away> {
+        let words = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "names": self.redis.mark(),
+            "leases": self.ledger.named(),
+        });
+        let instances = self.redis.beat(&words.to_string()).await?;
+        self.instances.store(instances, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Renews all leases; those the server forgot are there again after it.
+    async fn renew(&self) -> Result<(), Away> {
+        let held = self.ledger.held();
+        let renewed = stream::iter(held)
+            .map(|(tag, leases)| async move { self.redis.renew(&tag, &leases).await })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>();
+        renewed.await.into_iter().collect()
+    }
+
+    /// Tells what came back; what cannot be told now is kept.
+    async fn settle(&self) {
+        loop {
+            let batch = self.ledger.take(MOST_AT_ONCE);
+            if batch.is_empty() {
+                return;
+            }
+            let untold = stream::iter(batch)
+                .map(|back| async move {
+                    let told = self
+                        .redis
+                        .settle(&back.limits, &back.ticket, back.ended)
+                        .await;
+                    told.err().map(|_| back)
+                })
+                .buffer_unordered(AT_ONCE)
+                .filter_map(|untold| async { untold })
+                .collect::<Vec<_>>()
+                .await;
+            if !untold.is_empty() {
+                self.ledger.put_back(untold);
+                return;
+            }
+        }
+    }
+
+    /// Takes over what the others know, and tells them what they do not.
+    async fn reconcile(&self, snapshot: &Snapshot) -> Result<(), Away> {
+        for (provider, runtime) in &snapshot.providers {
+            self.read_anew(provider, runtime).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads all that is kept of a provider, and adds what is missing there.
+    async fn read_anew(&self, provider: &str, runtime: &ProviderRuntime) -> Result<(), Away> {
+        self.outbox().forget(provider);
+        self.read(provider, runtime).await?;
+        let mut standings = runtime.pool.standings();
+        {
+            let mut outbox = self.outbox();
+            standings.retain(|change| outbox.is_news(provider, change));
+        }
+        self.publish(provider, runtime, standings, Vec::new()).await
+    }
+
+    /// Reads all that is kept of a provider.
+    async fn read(&self, provider: &str, runtime: &ProviderRuntime) -> Result<(), Away> {
+        let states = self.redis.states(provider).await?;
+        self.heard().insert(provider.to_owned(), states.version);
+        let now = self.redis.to_server(Timestamp::now());
+        let (mut changes, mut over) = (Vec::new(), Vec::new());
+        for notice in states.notices {
+            // What another version keeps in a shape of its own stays as it is.
+            match serde_json::from_str(&notice.record) {
+                Ok(change) if words::is_over(&change, now) => over.push(notice.field),
+                Ok(change) => changes.push(change),
+                Err(_) => {}
+            }
+        }
+        self.adopt(provider, runtime, changes);
+        self.redis.forget(provider, &over).await
+    }
+
+    /// Hears a message; one that shows that another was missed has all read again.
+    async fn hear(&self, snapshot: &Snapshot, message: Message) {
+        let Some(runtime) = snapshot.providers.get(&message.provider) else {
+            return;
+        };
+        let is_gap = message.version > 0 && {
+            let mut heard = self.heard();
+            let last = heard.entry(message.provider.clone()).or_default();
+            let is_gap = message.version > last.saturating_add(1);
+            *last = message.version.max(*last);
+            is_gap
+        };
+        if message.from != self.redis.instance() {
+            let records = message.records.iter();
+            let changes = records.filter_map(|record| serde_json::from_str(record.get()).ok());
+            self.adopt(&message.provider, runtime, changes.collect());
+        }
+        if is_gap {
+            let _ = self.read(&message.provider, runtime).await;
+        }
+    }
+
+    fn adopt(&self, provider: &str, runtime: &ProviderRuntime, changes: Vec<Change>) {
+        let now = Timestamp::now();
+        let offset = self.redis.offset_ms();
+        let incoming = changes.into_iter().filter_map(|change| {
+            let mut change = words::incoming(change, &runtime.names, offset, now)?;
+            heed_log_in(runtime, &mut change);
+            Some(change)
+        });
+        let incoming: Vec<Change> = incoming.collect();
+        if incoming.is_empty() {
+            return;
+        }
+        let mut outbox = self.outbox();
+        for change in &incoming {
+            if let (Some(field), Some(changed)) = (words::field(change), words::changed_ms(change))
+            {
+                outbox.note(provider, &field, changed);
+            }
+        }
+        drop(outbox);
+        runtime.pool.adopt(incoming, now);
+    }
+
+    async fn post_letters(&self, snapshot: &Snapshot) {
+        let letters: Vec<Letter> = self.letters();
+        for (provider, kept, passing) in letters {
+            let Some(runtime) = snapshot.providers.get(&provider) else {
+                continue;
+            };
+            // What cannot be told now is told as a whole when the server is back.
+            let _ = self.publish(&provider, runtime, kept, passing).await;
+        }
+    }
+
+    async fn publish(
+        &self,
+        provider: &str,
+        runtime: &ProviderRuntime,
+        kept: Vec<Change>,
+        passing: Vec<Change>,
+    ) -> Result<(), Away> {
+        let offset = self.redis.offset_ms();
+        let kept = addressed(kept, &runtime.names, offset);
+        let notices: Vec<Notice> = kept.iter().filter_map(words::notice).collect();
+        let passing = addressed(passing, &runtime.names, offset);
+        let mut passing: Vec<String> = passing
+            .iter()
+            .filter_map(|change| serde_json::to_string(change).ok())
+            .collect();
+        for batch in notices.chunks(MOST_AT_ONCE) {
+            let passing = std::mem::take(&mut passing);
+            self.redis.publish(provider, batch, &passing).await?;
+        }
+        if !passing.is_empty() {
+            self.redis.publish(provider, &[], &passing).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads again what has another version than was heard: messages may be lost, and nobody says
+    /// so; and a server that was flushed, or lost its latest words, is told all anew.
+    async fn look_for_missed(&self, snapshot: &Snapshot) -> Result<(), Away> {
+        let providers: Vec<String> = snapshot.providers.keys().cloned().collect();
+        let versions = self.redis.versions(&providers).await?;
+        for (provider, version) in providers.iter().zip(versions) {
+            let heard = self.heard().get(provider).copied().unwrap_or_default();
+            let Some(runtime) = snapshot.providers.get(provider) else {
+                continue;
+            };
+            match version.cmp(&heard) {
+                std::cmp::Ordering::Equal => {}
+                std::cmp::Ordering::Greater => self.read(provider, runtime).await?,
+                std::cmp::Ordering::Less => self.read_anew(provider, runtime).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_five_seconds_and_begin_longer_in_a_larger_group() {
+        let small: Vec<u128> = (0..8).map(|n| pause(n, 1).as_millis()).collect();
+        assert_eq!(small, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(pause(0, 1000), LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,206 @@
+//! Words on credentials that all instances hear: published when something changes, kept for those
+//! who come later, numbered so that whoever missed one knows.
+
+use std::fmt;
+
+use futures_util::{Stream, StreamExt};
+use redis::Msg;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::state::redis::link::Away;
+use crate::state::redis::{BACKGROUND_PATIENCE, Redis};
+
+/// What is known of credentials is kept for so long after the last word on a provider's.
+const STATES_LAST_MS: i64 = 32 * 24 * 3_600_000;
+
+/// The field of the version beside those of the records.
+const VERSION: &str = "version";
+
+/// A word that is kept: a later one on the same thing (`field`) takes its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub field: String,
+    /// When it became so, by the server's clock, in milliseconds.
+    pub changed_ms: i64,
+    /// JSON.
+    pub record: String,
+}
+
+/// All that is kept of a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub version: u64,
+    pub notices: Vec<Notice>,
+}
+
+/// A message of another instance, or of our own.
+#[derive(Debug, Deserialize)]
+pub struct Message {
+    /// The version of what is kept after this; 0 if nothing of it is.
+    pub version: u64,
+    /// The instance it is from.
+    pub from: String,
+    pub provider: String,
+    pub records: Vec<Box<RawValue>>,
+}
+
+/// The messages of all instances.
+pub struct News {
+    messages: std::pin::Pin<Box<dyn Stream<Item = Msg> + Send>>,
+}
+
+impl News {
+    /// The next one that can be read; `None` when the connection has ended.
+    pub async fn next(&mut self) -> Option<Message> {
+        loop {
+            let message = self.messages.next().await?;
+            // What another version says in a shape of its own is passed over.
+            let read = serde_json::from_slice(message.get_payload_bytes());
+            if let Ok(message) = read {
+                return Some(message);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("News").finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects and listens to the others. From then on the server counts as there.
+    pub async fn join(&self) -> Result<News, Away> {
+        let listener = self.link.open(&self.keys.channel()).await?;
+        Ok(News {
+            messages: Box::pin(listener.into_on_message()),
+        })
+    }
+
+    /// Notes that the news have ended: the server is taken for away.
+    pub fn hang_up(&self) {
+        self.link.hang_up();
+    }
+
+    /// Tells all instances of a provider's credentials. `passing` are words that nobody needs to
+    /// hear who is not there, as JSON. Returns the version after it; 0 if nothing was kept.
+    pub async fn publish(
+        &self,
+        provider: &str,
+        notices: &[Notice],
+        passing: &[String],
+    ) -> Result<u64, Away> {
+        let records = notices.iter().map(|notice| notice.record.as_str());
+        let records: Vec<&str> = records.chain(passing.iter().map(String::as_str)).collect();
+        let start = "{\"version\":";
+        let rest = format!(
+            ",\"from\":\"{}\",\"provider\":\"{provider}\",\"records\":[{}]}}",
+            self.instance,
+            records.join(",")
+        );
+        let channel = self.keys.channel();
+        if notices.is_empty() {
+            let message = format!("{start}0{rest}");
+            let mut pipe = redis::pipe();
+            pipe.cmd("PUBLISH").arg(channel).arg(message).ignore();
+            self.ask::<()>(&pipe).await?;
+            return Ok(0);
+        }
+        let mut call = self.scripts.publish.key(self.keys.states(provider));
+        call.arg(channel).arg(STATES_LAST_MS).arg(start).arg(rest);
+        for notice in notices {
+            call.arg(&notice.field)
+                .arg(notice.changed_ms)
+                .arg(&notice.record);
+        }
+        self.call(BACKGROUND_PATIENCE, &call).await
+    }
+
+    /// All that is kept of a provider.
+    pub async fn states(&self, provider: &str) -> Result<Snapshot, Away> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HGETALL").arg(self.keys.states(provider));
+        let (fields,): (Vec<(String, String)>,) = self.ask(&pipe).await?;
+        Ok(snapshot_of(fields))
+    }
+
+    /// The versions of what is kept of these providers, in their order; 0 where nothing is.
+    pub async fn versions(&self, providers: &[String]) -> Result<Vec<u64>, Away> {
+        if providers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        for provider in providers {
+            pipe.cmd("HGET")
+                .arg(self.keys.states(provider))
+                .arg(VERSION);
+        }
+        let versions: Vec<Option<u64>> = self.ask(&pipe).await?;
+        Ok(versions
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .collect())
+    }
+
+    /// Drops words that mean nothing any more.
+    pub async fn forget(&self, provider: &str, fields: &[String]) -> Result<(), Away> {
+        if fields.is_empty() {
+            return Ok(());
+        }
+        let mut pipe = redis::pipe();
+        pipe.cmd("HDEL")
+            .arg(self.keys.states(provider))
+            .arg(fields)
+            .ignore();
+        self.ask(&pipe).await
+    }
+}
+
+fn snapshot_of(fields: Vec<(String, String)>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for (field, value) in fields {
+        if field == VERSION {
+            snapshot.version = value.parse().unwrap_or_default();
+        } else if let Some((changed, record)) = value.split_once(' ')
+            && let Ok(changed_ms) = changed.parse()
+        {
+            snapshot.notices.push(Notice {
+                field,
+                changed_ms,
+                record: record.to_owned(),
+            });
+        }
+    }
+    snapshot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_read_and_what_is_damaged_passed_over() {
+        let field = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+        let snapshot = snapshot_of(vec![
+            field("version", "7"),
+            field("a", "12 {\"x\":\"y z\"}"),
+            field("b", "nonsense"),
+            field("c", "x {}"),
+        ]);
+        let expected = Notice {
+            field: "a".to_owned(),
+            changed_ms: 12,
+            record: "{\"x\":\"y z\"}".to_owned(),
+        };
+        assert_eq!((snapshot.version, snapshot.notices), (7, vec![expected]));
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_is_written() {
+        let text = r#"{"version":3,"from":"i","provider":"p","records":[{"a":1}],"later":true}"#;
+        let message: Message = serde_json::from_str(text).expect("a message");
+        assert_eq!((message.version, message.records.len()), (3, 1));
+    }
+}

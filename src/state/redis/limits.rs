@@ -1,0 +1,296 @@
+//! Limits that hold for all instances together: leases and windows of a credential or a client.
+
+use std::time::Duration;
+
+use redis::ScriptInvocation;
+
+use crate::secret::Fingerprint;
+use crate::state::redis::keys::{class_part, credential_tag, hashed};
+use crate::state::redis::link::Away;
+use crate::state::redis::{BACKGROUND_PATIENCE, COMMAND_PATIENCE, Redis, millis};
+use crate::time::Timestamp;
+
+/// A lease that is not renewed ends by itself: so soon are those of an instance free that died.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// Parts that a rolling window is counted in; one more is kept, so that no span of its length ever
+/// holds more than is allowed.
+const SLICES: u32 = 24;
+
+/// What must hold across the group for one more request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    tag: String,
+    /// Most leases at once; 0 is any number.
+    max: u32,
+    windows: Vec<Window>,
+}
+
+/// One window of a model class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    name: String,
+    span: Duration,
+    slices: u32,
+    requests: u64,
+    tokens: u64,
+}
+
+/// When a window ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// At this time of the server's clock.
+    At(Timestamp),
+    /// Its length after the first request in it.
+    FirstUse,
+    /// Never: what is older than its length no longer counts.
+    Rolling,
+}
+
+/// What the group says to one more request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// All leases are out.
+    Busy,
+    /// A window (by its place) is full, until then by our clock.
+    Full { window: usize, room: Timestamp },
+    /// It may be sent.
+    Taken(Ticket),
+}
+
+/// A request that the group has counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The lease's name.
+    pub lease: String,
+    /// When, by the server's clock, in milliseconds; 0 if the group has not counted it.
+    pub taken_ms: i64,
+    /// Requests counted in each window, this one included.
+    pub counts: Vec<u64>,
+}
+
+/// What a lease that comes back adds to its windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// −1 takes the request back, 1 counts one that the group has not seen.
+    pub requests: i64,
+    pub tokens: u64,
+}
+
+impl Limits {
+    /// Those of a credential, by its name in the group.
+    pub fn of_credential(
+        provider: &str,
+        name: Fingerprint,
+        max: u32,
+        windows: Vec<Window>,
+    ) -> Self {
+        Self {
+            tag: credential_tag(provider, name),
+            max,
+            windows,
+        }
+    }
+
+    /// Those of a client: requests at once, and in any minute.
+    pub fn of_client(client: &str, max: u32, rpm: u32) -> Self {
+        let minute = (rpm > 0).then(|| {
+            let minute = Duration::from_mins(1);
+            Window::new("all", minute, Ends::Rolling).allowing(u64::from(rpm), 0)
+        });
+        Self {
+            tag: format!("client/{}", hashed(client)),
+            max,
+            windows: minute.into_iter().collect(),
+        }
+    }
+
+    /// Whose limits they are, as part of a key.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Whether leases are counted.
+    pub const fn has_leases(&self) -> bool {
+        self.max > 0
+    }
+
+    /// How many windows they have.
+    pub const fn windows(&self) -> usize {
+        self.windows.len()
+    }
+}
+
+impl Window {
+    /// A window of a model class without limits yet.
+    pub fn new(class: &str, every: Duration, ends: Ends) -> Self {
+        let class = class_part(class);
+        let length = every.as_millis();
+        let (name, slices) = match ends {
+            Ends::At(end) => (format!("{class}:{length}:to:{}", end.as_millis()), 0),
+            Ends::FirstUse => (format!("{class}:{length}:first_use"), 0),
+            Ends::Rolling => (format!("{class}:{length}:rolling"), SLICES),
+        };
+        Self {
+            name,
+            span: every,
+            slices,
+            requests: 0,
+            tokens: 0,
+        }
+    }
+
+    /// The same, with what is left of it where it ends at a time of its own.
+    #[must_use]
+    pub const fn lasting(mut self, left: Duration) -> Self {
+        self.span = left;
+        self
+    }
+
+    /// The same, with so many requests and tokens allowed; 0 is any number.
+    #[must_use]
+    pub const fn allowing(mut self, requests: u64, tokens: u64) -> Self {
+        self.requests = requests;
+        self.tokens = tokens;
+        self
+    }
+
+    /// At least a millisecond: a key must end.
+    fn span_ms(&self) -> i64 {
+        millis(self.span).max(1)
+    }
+}
+
+impl Redis {
+    /// Asks the group for one more request, and counts it if it may be sent.
+    pub async fn admit(&self, limits: &Limits) -> Result<Admission, Away> {
+        let lease = self.next_id();
+        let mut call = self.scripts.admit.arg(&lease);
+        call.arg(limits.max).arg(millis(LEASE));
+        self.add_keys(&mut call, limits);
+        for window in &limits.windows {
+            call.arg(window.span_ms()).arg(window.slices);
+            call.arg(window.requests).arg(window.tokens);
+        }
+        let answer: Vec<i64> = self.call(COMMAND_PATIENCE, &call).await?;
+        let now_ms = answer.get(1).copied().unwrap_or_default();
+        self.note_time(now_ms);
+        Ok(self.admission(&answer, lease))
+    }
+
+    fn admission(&self, answer: &[i64], lease: String) -> Admission {
+        match answer {
+            [0, taken_ms, counts @ ..] => Admission::Taken(Ticket {
+                lease,
+                taken_ms: *taken_ms,
+                counts: counts
+                    .iter()
+                    .map(|count| u64::try_from(*count).unwrap_or_default())
+                    .collect(),
+            }),
+            [place, _, room, ..] if *place > 0 => Admission::Full {
+                window: usize::try_from(place - 1).unwrap_or_default(),
+                room: self.to_ours(Timestamp::from_millis(*room)),
+            },
+            _ => Admission::Busy,
+        }
+    }
+
+    /// Gives a lease back, with what its windows are still to count.
+    pub async fn settle(&self, limits: &Limits, ticket: &Ticket, ended: Ended) -> Result<(), Away> {
+        let mut call = self.scripts.settle.arg(&ticket.lease);
+        call.arg(ticket.taken_ms)
+            .arg(ended.requests)
+            .arg(ended.tokens);
+        self.add_keys(&mut call, limits);
+        for window in &limits.windows {
+            call.arg(window.span_ms()).arg(window.slices);
+        }
+        self.call(BACKGROUND_PATIENCE, &call).await
+    }
+
+    /// Tells the group that leases of one holder are still held.
+    pub async fn renew(&self, tag: &str, leases: &[String]) -> Result<(), Away> {
+        let mut call = self.scripts.renew.key(self.keys.leases(tag));
+        call.arg(millis(LEASE)).arg(leases);
+        self.call(BACKGROUND_PATIENCE, &call).await
+    }
+
+    /// A lease that the group has not been asked for.
+    pub fn own_ticket(&self) -> Ticket {
+        Ticket {
+            lease: self.next_id(),
+            taken_ms: 0,
+            counts: Vec::new(),
+        }
+    }
+
+    fn add_keys(&self, call: &mut ScriptInvocation<'_>, limits: &Limits) {
+        call.key(self.keys.leases(&limits.tag));
+        for window in &limits.windows {
+            call.key(self.keys.window(&limits.tag, &window.name));
+        }
+    }
+
+    pub(super) async fn call<T: redis::FromRedisValue>(
+        &self,
+        patience: Duration,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, Away> {
+        let asked = |mut connection| async move { call.invoke_async(&mut connection).await };
+        self.link.ask(patience, asked).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use crate::state::redis::Settings;
+
+    #[test]
+    fn answers_of_the_script_are_understood() {
+        let redis = Redis::new(&Settings {
+            url: Secret::new("redis://127.0.0.1:1"),
+            namespace: "n".to_owned(),
+            token_key: None,
+        })
+        .expect("an address");
+        let admission = |answer: &[i64]| redis.admission(answer, "l".to_owned());
+        assert_eq!(admission(&[-1, 5]), Admission::Busy);
+        assert_eq!(
+            admission(&[2, 5, 9]),
+            Admission::Full {
+                window: 1,
+                room: Timestamp::from_millis(9)
+            }
+        );
+        let Admission::Taken(ticket) = admission(&[0, 5, 3, 4]) else {
+            panic!("it was taken");
+        };
+        assert_eq!((ticket.taken_ms, ticket.counts), (5, vec![3, 4]));
+        assert_eq!(admission(&[]), Admission::Busy);
+    }
+
+    #[test]
+    fn windows_that_differ_have_names_that_differ() {
+        let day = Duration::from_hours(24);
+        let names = [
+            Window::new("m", day, Ends::Rolling).name,
+            Window::new("m", day, Ends::FirstUse).name,
+            Window::new("m", day, Ends::At(Timestamp::from_secs(1))).name,
+            Window::new("m", day, Ends::At(Timestamp::from_secs(2))).name,
+            Window::new("n", day, Ends::Rolling).name,
+            Window::new("m", day / 2, Ends::Rolling).name,
+        ];
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+    }
+
+    #[test]
+    fn a_clients_name_is_in_no_key() {
+        let limits = Limits::of_client("jane@example.com", 1, 60);
+        assert!(!limits.tag().contains("jane"), "{}", limits.tag());
+        assert_eq!((limits.windows(), limits.has_leases()), (1, true));
+    }
+}

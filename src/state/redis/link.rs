@@ -1,0 +1,214 @@
+//! The connection: there or away, never waited for. Whoever finds it broken says so and goes on;
+//! the one who keeps it connects again.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::state::redis::target::Target;
+use crate::state::redis::{BACKGROUND_PATIENCE, COMMAND_PATIENCE};
+
+/// How long one connection may take to be made.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The server is away, or was too late: the caller goes on with what it knows.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the shared state is away")]
+pub struct Away;
+
+/// The connection of this instance.
+pub(super) struct Link {
+    target: Target,
+    inner: Mutex<Inner>,
+    lost: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    connection: Option<MultiplexedConnection>,
+    /// Counts connections: what fails on an old one says nothing of the present.
+    epoch: u64,
+    trouble: Option<String>,
+}
+
+impl Link {
+    pub(super) fn new(url: &str) -> Result<Self, String> {
+        let target = Target::parse(url)?;
+        if let Target::Address(address) = &target {
+            Client::open(address.as_str()).map_err(|error| words(&error))?;
+        }
+        Ok(Self {
+            target,
+            inner: Mutex::default(),
+            lost: Notify::new(),
+        })
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.lock().connection.is_some()
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.lock().trouble.clone()
+    }
+
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// Connects, and listens to a channel. The server counts as there once it has answered in the
+    /// time that requests would wait for it.
+    pub(super) async fn open(&self, channel: &str) -> Result<PubSub, Away> {
+        match timeout(CONNECT_PATIENCE, self.connect(channel)).await {
+            Ok(Ok((connection, listener))) => {
+                let mut inner = self.lock();
+                inner.connection = Some(connection);
+                inner.epoch += 1;
+                inner.trouble = None;
+                Ok(listener)
+            }
+            Ok(Err(trouble)) => {
+                self.lock().trouble = Some(trouble);
+                Err(Away)
+            }
+            Err(_) => {
+                self.lock().trouble = Some("no connection in time".to_owned());
+                Err(Away)
+            }
+        }
+    }
+
+    /// Asks something of the server, if it is there.
+    pub(super) async fn ask<T, F>(
+        &self,
+        patience: Duration,
+        ask: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, Away>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let (connection, epoch) = {
+            let inner = self.lock();
+            (inner.connection.clone().ok_or(Away)?, inner.epoch)
+        };
+        let trouble = match timeout(patience, ask(connection)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => words(&error),
+            Err(_) => format!("no answer within {} ms", patience.as_millis()),
+        };
+        self.lose(epoch, trouble);
+        Err(Away)
+    }
+
+    /// Notes that the listener's connection has ended.
+    pub(super) fn hang_up(&self) {
+        let epoch = self.lock().epoch;
+        self.lose(epoch, "the connection ended".to_owned());
+    }
+
+    fn lose(&self, epoch: u64, trouble: String) {
+        let mut inner = self.lock();
+        if inner.epoch == epoch && inner.connection.take().is_some() {
+            inner.trouble = Some(trouble);
+            drop(inner);
+            self.lost.notify_one();
+        }
+    }
+
+    async fn connect(&self, channel: &str) -> Result<(MultiplexedConnection, PubSub), String> {
+        let address = self.address().await?;
+        let client = Client::open(address).map_err(|error| words(&error))?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_PATIENCE))
+            .set_response_timeout(Some(BACKGROUND_PATIENCE));
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(|error| words(&error))?;
+        // A server that is loading, or a replica that may not be written to, is none to count on.
+        let role = redis::cmd("ROLE");
+        let role = timeout(
+            COMMAND_PATIENCE,
+            role.query_async::<redis::Value>(&mut connection),
+        );
+        let role = role.await.map_err(|_| "it answers too slowly".to_owned())?;
+        if is_replica(&role.map_err(|error| words(&error))?) {
+            return Err("it is a replica, which cannot be written to".to_owned());
+        }
+        let mut listener = client
+            .get_async_pubsub()
+            .await
+            .map_err(|error| words(&error))?;
+        listener
+            .subscribe(channel)
+            .await
+            .map_err(|error| words(&error))?;
+        Ok((connection, listener))
+    }
+
+    /// Where the server is now: sentinels are asked each time.
+    async fn address(&self) -> Result<String, String> {
+        let Target::Sentinels {
+            sentinels, master, ..
+        } = &self.target
+        else {
+            return Ok(self.target.at("", 0));
+        };
+        let mut trouble = "no sentinel answers".to_owned();
+        for sentinel in sentinels {
+            match timeout(BACKGROUND_PATIENCE, master_of(sentinel, master)).await {
+                Ok(Ok(Some((host, port)))) => return Ok(self.target.at(&host, port)),
+                Ok(Ok(None)) => trouble = format!("the sentinels do not know `{master}`"),
+                Ok(Err(error)) => trouble = words(&error),
+                Err(_) => {}
+            }
+        }
+        Err(trouble)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address may hold a password.
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+async fn master_of(sentinel: &str, master: &str) -> RedisResult<Option<(String, u16)>> {
+    let mut connection = Client::open(sentinel)?
+        .get_multiplexed_async_connection()
+        .await?;
+    redis::cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(master)
+        .query_async(&mut connection)
+        .await
+}
+
+fn is_replica(role: &redis::Value) -> bool {
+    let redis::Value::Array(role) = role else {
+        return false;
+    };
+    let first: Option<String> = role
+        .first()
+        .and_then(|first| redis::from_redis_value(first.clone()).ok());
+    first.is_some_and(|role| role == "slave")
+}
+
+/// An error in words; the crate's own hold no address and no password.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code}: {detail}"),
+        _ => error.to_string(),
+    }
+}

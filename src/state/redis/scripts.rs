@@ -1,0 +1,213 @@
+//! The functions that run in the server: all of the group's decisions that must not be taken twice.
+//!
+//! Each uses the server's clock, checks before it adds, and touches one hash slot. They are sent
+//! once and then called by their hash. A change of meaning needs a new version in `keys`: two
+//! versions of llmproxy may share a server.
+
+use redis::Script;
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) admit: Script,
+    pub(super) beat: Script,
+    pub(super) offer: Script,
+    pub(super) publish: Script,
+    pub(super) renew: Script,
+    pub(super) settle: Script,
+    pub(super) unlock: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let counting = |body: &str| Script::new(&format!("{CLOCK}{body}"));
+        Self {
+            admit: counting(ADMIT),
+            beat: counting(BEAT),
+            offer: Script::new(OFFER),
+            publish: Script::new(PUBLISH),
+            renew: counting(RENEW),
+            settle: counting(SETTLE),
+            unlock: Script::new(UNLOCK),
+        }
+    }
+}
+
+/// The server's time in milliseconds.
+const CLOCK: &str = "
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+";
+
+/// A lease, if there is one to be had and every window has room.
+///
+/// KEYS: leases, windows…. ARGV: lease, most leases (0: any), a lease's life, and for each window its
+/// length, slices (0: it ends as a whole), requests and tokens allowed (0: any).
+/// Answer: {0, now, requests counted in each window…}, {-1, now} if all leases are out, or
+/// {place of the full window, now, when it has room}.
+const ADMIT: &str = "
+local most = tonumber(ARGV[2])
+local life = tonumber(ARGV[3])
+if most > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+  if redis.call('ZCARD', KEYS[1]) >= most then return {-1, now} end
+end
+local answer = {0, now}
+for i = 2, #KEYS do
+  local at = 4 * (i - 1)
+  local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local requests, tokens = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local used, spent, room = 0, 0, now + 1000
+  if slices == 0 then
+    local counts = redis.call('HMGET', KEYS[i], 'r', 't')
+    used, spent = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+    local left = redis.call('PTTL', KEYS[i])
+    if left > 0 then room = now + left end
+  else
+    local length = math.ceil(span / slices)
+    local newest = math.floor(now / length)
+    local fields, ages = redis.call('HGETALL', KEYS[i]), {}
+    for f = 1, #fields, 2 do
+      local age = newest - tonumber(string.sub(fields[f], 2))
+      if age > slices then
+        redis.call('HDEL', KEYS[i], fields[f])
+      else
+        age = math.max(age, 0)
+        local count = tonumber(fields[f + 1])
+        ages[age] = ages[age] or {0, 0}
+        if string.sub(fields[f], 1, 1) == 'r' then
+          ages[age][1] = ages[age][1] + count
+          used = used + count
+        else
+          ages[age][2] = ages[age][2] + count
+          spent = spent + count
+        end
+      end
+    end
+    local r, t = used, spent
+    for age = slices, 0, -1 do
+      if ages[age] then
+        r, t = r - ages[age][1], t - ages[age][2]
+        if (requests == 0 or r < requests) and (tokens == 0 or t < tokens) then
+          room = (newest - age + slices + 1) * length
+          break
+        end
+      end
+    end
+  end
+  if (requests > 0 and used >= requests) or (tokens > 0 and spent >= tokens) then
+    return {i - 1, now, room}
+  end
+  answer[i + 1] = used + 1
+end
+if most > 0 then
+  redis.call('ZADD', KEYS[1], now + life, ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], 2 * life)
+end
+for i = 2, #KEYS do
+  local at = 4 * (i - 1)
+  local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  if slices == 0 then
+    redis.call('HINCRBY', KEYS[i], 'r', 1)
+    if redis.call('PTTL', KEYS[i]) < 0 then
+      redis.call('HSET', KEYS[i], 'o', now)
+      redis.call('PEXPIRE', KEYS[i], span)
+    end
+  else
+    local length = math.ceil(span / slices)
+    redis.call('HINCRBY', KEYS[i], 'r' .. string.format('%d', math.floor(now / length)), 1)
+    redis.call('PEXPIRE', KEYS[i], span + 2 * length)
+  end
+end
+return answer
+";
+
+/// A lease comes back: its request is taken back or was served unseen, its tokens are counted.
+///
+/// KEYS: leases, windows…. ARGV: lease, when it was taken, requests and tokens to add, and for each
+/// window its length and slices.
+const SETTLE: &str = "
+local taken, requests, tokens = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if ARGV[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
+for i = 2, #KEYS do
+  local at = 2 * i + 1
+  local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local suffix, first, life = '', '', span
+  if slices > 0 then
+    local length = math.ceil(span / slices)
+    suffix = string.format('%d', math.floor(now / length))
+    first = string.format('%d', math.floor(taken / length))
+    life = span + 2 * length
+  end
+  if requests < 0 then
+    local opened = tonumber(redis.call('HGET', KEYS[i], 'o') or 0)
+    local count = tonumber(redis.call('HGET', KEYS[i], 'r' .. first) or 0)
+    if opened <= taken and count + requests >= 0 then
+      redis.call('HINCRBY', KEYS[i], 'r' .. first, requests)
+    end
+  elseif requests > 0 then
+    redis.call('HINCRBY', KEYS[i], 'r' .. suffix, requests)
+  end
+  if tokens > 0 then redis.call('HINCRBY', KEYS[i], 't' .. suffix, tokens) end
+  if redis.call('EXISTS', KEYS[i]) == 1 and (slices > 0 or redis.call('PTTL', KEYS[i]) < 0) then
+    if slices == 0 then redis.call('HSET', KEYS[i], 'o', now) end
+    redis.call('PEXPIRE', KEYS[i], life)
+  end
+end
+return 1
+";
+
+/// Leases that are still held. KEYS: leases. ARGV: a lease's life, leases….
+const RENEW: &str = "
+local life = tonumber(ARGV[1])
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + life, ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], 2 * life)
+return 1
+";
+
+/// An instance is there. KEYS: instances, what they say. ARGV: instance, what it says, how long a
+/// silent one is remembered. Answer: {now, how many are there}.
+const BEAT: &str = "
+local life = tonumber(ARGV[3])
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - life)) do
+  redis.call('ZREM', KEYS[1], gone)
+  redis.call('HDEL', KEYS[2], gone)
+end
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], 2 * life)
+redis.call('PEXPIRE', KEYS[2], 2 * life)
+return {now, redis.call('ZCARD', KEYS[1])}
+";
+
+/// Words on credentials: of two on one thing the later counts. KEYS: states. ARGV: channel, life,
+/// beginning and end of the message, then field, time and record of each.
+/// Answer: the version of the states.
+const PUBLISH: &str = "
+for i = 5, #ARGV, 3 do
+  local known = redis.call('HGET', KEYS[1], ARGV[i])
+  local time = known and tonumber(string.match(known, '^(-?%d+) '))
+  if not time or time <= tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+  end
+end
+local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[1], ARGV[3] .. string.format('%d', version) .. ARGV[4])
+return version
+";
+
+/// Tokens, unless newer ones are there. KEYS: tokens. ARGV: generation, sealed tokens, life.
+const OFFER: &str = "
+local known = tonumber(redis.call('HGET', KEYS[1], 'generation') or -1)
+if known >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'sealed', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+";
+
+/// Gives a lock back, if it is still ours. KEYS: lock. ARGV: holder.
+const UNLOCK: &str = "
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+";

@@ -1,0 +1,118 @@
+//! Where the server is: an address, or the sentinels that know the one in charge.
+
+/// The scheme of sentinels; `rediss+sentinel` speaks TLS with them and with the server.
+const SENTINEL: &str = "redis+sentinel://";
+const SENTINEL_TLS: &str = "rediss+sentinel://";
+
+/// Where to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// An address as the redis crate reads it.
+    Address(String),
+    /// `redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/MASTER[/DB]`.
+    Sentinels {
+        /// The addresses of the sentinels.
+        sentinels: Vec<String>,
+        /// The name they know the server in charge by.
+        master: String,
+        /// What of the server's address does not change: scheme and who logs in.
+        scheme: &'static str,
+        login: String,
+        database: String,
+    },
+}
+
+impl Target {
+    /// Reads an address. The error says what is wrong, without quoting it.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let (rest, scheme) = if let Some(rest) = url.strip_prefix(SENTINEL) {
+            (rest, "redis")
+        } else if let Some(rest) = url.strip_prefix(SENTINEL_TLS) {
+            (rest, "rediss")
+        } else {
+            return Ok(Self::Address(url.to_owned()));
+        };
+        let (hosts, path) = rest
+            .split_once('/')
+            .ok_or("the sentinels' address names no master: write …/NAME")?;
+        let (login, hosts) = match hosts.rsplit_once('@') {
+            Some((login, hosts)) => (format!("{login}@"), hosts),
+            None => (String::new(), hosts),
+        };
+        let (master, database) = path.split_once('/').unwrap_or((path, "0"));
+        if master.is_empty() || hosts.is_empty() {
+            return Err("the sentinels' address needs a host and the master's name".to_owned());
+        }
+        let sentinels = hosts.split(',').map(|host| {
+            let has_port = host
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            let port = if has_port { "" } else { ":26379" };
+            format!("{scheme}://{host}{port}")
+        });
+        Ok(Self::Sentinels {
+            sentinels: sentinels.collect(),
+            master: master.to_owned(),
+            scheme,
+            login,
+            database: database.to_owned(),
+        })
+    }
+
+    /// The server's address, once the sentinels have said where it is.
+    pub(super) fn at(&self, host: &str, port: u16) -> String {
+        match self {
+            Self::Address(address) => address.clone(),
+            Self::Sentinels {
+                scheme,
+                login,
+                database,
+                ..
+            } => {
+                let host = if host.contains(':') {
+                    format!("[{host}]")
+                } else {
+                    host.to_owned()
+                };
+                format!("{scheme}://{login}{host}:{port}/{database}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_address_is_taken_as_it_is() {
+        let target = Target::parse("rediss://:p@host:1/2").expect("an address");
+        assert_eq!(target, Target::Address("rediss://:p@host:1/2".to_owned()));
+    }
+
+    #[test]
+    fn sentinels_lead_to_the_server_in_charge() {
+        let target = Target::parse("redis+sentinel://u:p@a,b:1/mymaster/3").expect("sentinels");
+        let Target::Sentinels {
+            sentinels, master, ..
+        } = &target
+        else {
+            panic!("{target:?}");
+        };
+        assert_eq!(sentinels, &["redis://a:26379", "redis://b:1"]);
+        assert_eq!(master, "mymaster");
+        assert_eq!(target.at("10.0.0.1", 6379), "redis://u:p@10.0.0.1:6379/3");
+        assert_eq!(target.at("::1", 6379), "redis://u:p@[::1]:6379/3");
+    }
+
+    #[test]
+    fn sentinels_without_a_master_are_refused() {
+        for url in [
+            "redis+sentinel://a",
+            "redis+sentinel://a/",
+            "rediss+sentinel:///m",
+        ] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}
