@@ -28,7 +28,7 @@ use crate::ids::{CredentialId, ProviderId};
 use crate::providers;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::demo::{self, Demo};
-use crate::state::redis::{self, Redis};
+use crate::state::redis::{Redis, Settings as SharedSettings};
 use crate::state::{Backend, State};
 use crate::telemetry::request_log::{self, Known, is_secret_header};
 use crate::time::Timestamp;
@@ -308,9 +308,9 @@ impl Core {
 }
 
 /// Where instances share their state, if the config says so.
-fn shared_settings(config: &Config) -> Option<redis::Settings> {
+fn shared_settings(config: &Config) -> Option<SharedSettings> {
     let state = &config.state;
-    (state.backend == storage::Backend::Redis).then(|| redis::Settings {
+    (state.backend == storage::Backend::Redis).then(|| SharedSettings {
         url: state.url.secret().clone(),
         namespace: state.namespace.clone(),
         token_key: state.token_key.as_ref().map(|key| key.secret().clone()),

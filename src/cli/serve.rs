@@ -32,6 +32,9 @@ use crate::server::limits::Limiter;
 use crate::server::{self, Settings, Shared, Shutdown};
 use crate::time::Timestamp;
 
+/// How long a shared state is waited for before this instance begins to serve without it.
+const JOIN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long the last counts may take to reach the disk.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -112,6 +115,10 @@ async fn serve(
         boot.add_demo(demo);
     }
     let gateway = boot.gateway_in_group()?;
+    if let Some(group) = &gateway.group {
+        tokio::spawn(group::run(Arc::clone(&gateway)));
+        group.settled(JOIN_PATIENCE).await;
+    }
     let config = &boot.loaded.config.server;
     let listener = match handed {
         Some(handed) => TcpListener::from_std(handed).map_err(|e| listen_failure(config, &e))?,
@@ -143,7 +150,6 @@ async fn serve(
     tokio::task::spawn_blocking(move || charted.telemetry.restore_minutes(began));
     #[cfg(feature = "otlp")]
     let tracing = Tracing::start(context, &boot, &gateway)?;
-    tokio::spawn(group::run(Arc::clone(&gateway)));
     let (max_connections, drain) = (config.max_connections, config.drain_timeout);
     let watches_files = !args.no_watch;
     let (args, globals) = (args.clone(), context.globals.clone());

@@ -66,6 +66,7 @@ mod tests {
             "server.tls",
             "routing.errors",
             "log.dir",
+            "state.token_key",
             "catalog.models",
             "chat.model",
         ];

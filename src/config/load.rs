@@ -190,6 +190,9 @@ impl Secrets<'_> {
         }
         if config.state.backend == Backend::Redis {
             self.required(&mut config.state.url, "state.url".to_owned());
+            if let Some(key) = &mut config.state.token_key {
+                self.required(key, "state.token_key".to_owned());
+            }
         }
         for (id, provider) in &mut config.providers {
             let path = format!("providers.{id}");

@@ -158,6 +158,17 @@ pub(super) enum Fault {
     Newer(u64),
 }
 
+/// An account's tokens and facts as JSON, as another instance reads them with [`account_of`].
+pub(super) fn text_of(account: &Account) -> Zeroizing<Vec<u8>> {
+    let members = Value::Object(write_account(account));
+    Zeroizing::new(members.to_string().into_bytes())
+}
+
+/// An account that was written by [`text_of`]; `None` for anything else.
+pub(super) fn account_of(text: &[u8]) -> Option<Account> {
+    read_account(serde_json::from_slice(text).ok()?).ok()
+}
+
 fn write_account(account: &Account) -> Map<String, Value> {
     let mut members = account.extra.clone();
     let mut put = |name: &str, value: Option<Value>| {
@@ -298,6 +309,15 @@ mod tests {
         assert_eq!(account.extra.get("project_id"), Some(&Value::from("p-1")));
         let refresh = account.refresh_token.as_ref().expect("kept");
         assert_eq!(refresh.expose(), "rt-1");
+    }
+
+    #[test]
+    fn an_account_crosses_to_another_instance_whole() {
+        let account = account().account().expect("an account").clone();
+        let crossed = account_of(&text_of(&account)).expect("it can be read");
+        assert_eq!(*text_of(&crossed), *text_of(&account));
+        assert_eq!(crossed.generation, account.generation);
+        assert!(account_of(b"nonsense").is_none());
     }
 
     #[test]

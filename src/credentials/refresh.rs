@@ -6,21 +6,21 @@
 //! account's file lock across processes, the file read again once the lock is held, and the new
 //! tokens durable before anybody sees them. A refused token is never deleted.
 
+mod shared;
 mod tokens;
 mod whose;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::credentials::durable::Lock;
 use crate::credentials::oauth::exchange::{self, Tokens};
 use crate::credentials::oauth::{Client, Http, OAuthError, userinfo};
 use crate::credentials::refresh::tokens::{USABLE_MARGIN, is_newer, merge};
@@ -28,18 +28,13 @@ use crate::credentials::store::{Store, StoreError};
 use crate::credentials::{Account, Credential, Material};
 use crate::ids::CredentialId;
 use crate::secret::Secret;
+use crate::state::redis::Handover;
 use crate::time::Timestamp;
 
 pub use tokens::with_tokens;
 
-/// How long another process may take over its refresh of the same account.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long the end of a process waits for its refreshes.
 const LANDING_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often a taken lock is tried again.
-const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Between two refreshes ahead of the end.
 const LEAST_GAP: Duration = Duration::from_secs(30);
@@ -100,6 +95,8 @@ pub struct LiveAccount {
     client: Client,
     /// `None` for an account of the environment: refreshed in memory only.
     store: Option<Store>,
+    /// The same account in other instances; unset where there are none.
+    handover: OnceLock<Handover>,
     state: Mutex<LiveState>,
     renewed: AtomicU64,
     failed: AtomicU64,
@@ -145,6 +142,7 @@ impl LiveAccount {
             id: credential.id.clone(),
             client,
             store,
+            handover: OnceLock::new(),
             renewed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             state: Mutex::new(LiveState {
@@ -373,6 +371,7 @@ impl LiveAccount {
 
     async fn refresh(self: &Arc<Self>, generation: u64, now: Timestamp) -> Landed {
         let _lock = self.lock_between_processes(now).await?;
+        let _turn = self.lock_among_instances(now).await?;
         // Another process may have done it while we waited for the lock; and what it wrote may have
         // been taken over meanwhile.
         let known = self.lock().account.clone();
@@ -380,6 +379,10 @@ impl LiveAccount {
         if let Some(stored) = self.read_stored().await {
             is_done |= is_newer(&stored, &known);
             self.adopt(&stored);
+        }
+        if let Some(handed) = self.handed_over().await {
+            is_done |= is_newer(&handed, &known);
+            self.take_over(handed, now).await;
         }
         let account = self.lock().account.clone();
         if is_done && let Some(token) = self.usable_of(&account, now) {
@@ -414,6 +417,7 @@ impl LiveAccount {
             }
         }
         let token = self.token_of(&renewed);
+        self.hand_over(&renewed).await;
         self.lock().account = renewed;
         token.ok_or_else(|| RefreshError::NeedsLogin("the provider gave no token".to_owned()))
     }
@@ -451,13 +455,10 @@ impl LiveAccount {
         error: &OAuthError,
         now: Timestamp,
     ) -> Landed {
-        if let Some(stored) = self.read_stored().await
-            && is_newer(&stored, account)
+        if let Some(newer) = self.newer_elsewhere(account, now).await
+            && let Some(token) = self.usable_of(&newer, now)
         {
-            self.adopt(&stored);
-            if let Some(token) = self.usable_of(&stored, now) {
-                return Ok(token);
-            }
+            return Ok(token);
         }
         let reason = match error {
             OAuthError::GrantRefused(reason) => reason.clone(),
@@ -479,40 +480,6 @@ impl LiveAccount {
         }
         self.lock().account = account;
         RefreshError::NeedsLogin(reason)
-    }
-
-    async fn lock_between_processes(
-        self: &Arc<Self>,
-        now: Timestamp,
-    ) -> Result<Option<Lock>, RefreshError> {
-        let Some(store) = &self.store else {
-            return Ok(None);
-        };
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        let taken = async {
-            loop {
-                let (store, id) = (store.clone(), self.id.clone());
-                let tried = spawn_blocking(move || store.try_lock_account(&id)).await;
-                match tried {
-                    Ok(Ok(Some(lock))) => return Ok(Some(lock)),
-                    Ok(Ok(None)) => sleep(LOCK_RETRY).await,
-                    // A data directory that cannot be written has no other writers either.
-                    Ok(Err(StoreError::Unwritable { .. })) | Err(_) => return Ok(None),
-                    Ok(Err(error)) => {
-                        return Err(RefreshError::Later {
-                            message: error.to_string(),
-                            until: now,
-                        });
-                    }
-                }
-            }
-        };
-        timeout_at(deadline, taken).await.unwrap_or_else(|_| {
-            Err(RefreshError::Later {
-                message: format!("another process is refreshing {} for too long", self.id),
-                until: now,
-            })
-        })
     }
 
     async fn read_stored(&self) -> Option<Account> {

@@ -103,6 +103,9 @@ impl Gateway {
         if let Some(persistence) = &persistence {
             persistence.restore(&snapshot, Timestamp::now());
         }
+        if let Some(group) = &group {
+            group.share_accounts(&snapshot);
+        }
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             telemetry,
@@ -126,6 +129,9 @@ impl Gateway {
             // Credentials that are new here may have a past.
             persistence.record(&self.snapshot(), Timestamp::now());
             persistence.restore(&snapshot, Timestamp::now());
+        }
+        if let Some(group) = &self.group {
+            group.share_accounts(&snapshot);
         }
         self.snapshot.store(Arc::new(snapshot));
     }

@@ -44,6 +44,9 @@ pub struct WindowTerm {
     pub requests: u64,
     /// Tokens allowed; 0 is any number.
     pub tokens: u64,
+    /// Requests counted here before this one, and when the window ends as it is counted here (by
+    /// our clock); a rolling one has no end.
+    pub known: (u64, Timestamp),
 }
 
 /// Why the others do not allow a lease.
@@ -105,6 +108,7 @@ impl State {
                 },
                 requests: requests.unwrap_or(0),
                 tokens: spec.tokens,
+                known: (counter.requests.saturating_sub(1), counter.resets),
             })
         });
         let windows: Vec<WindowTerm> = windows.collect();
@@ -139,8 +143,8 @@ impl State {
     }
 
     /// Takes over how many requests all together have counted in the windows of a lease's terms,
-    /// where that is more than ours.
-    pub(super) fn heed_counts(&mut self, grant: Grant, terms: &Terms, counts: &[u64]) {
+    /// where that is more than ours, and when those end.
+    pub(super) fn heed_counts(&mut self, grant: Grant, terms: &Terms, counts: &[(u64, Timestamp)]) {
         let now = self.now;
         let class = &mut self.classes[grant.class as usize];
         let (entry, windows) = class.entry_mut(grant.slot);
@@ -150,8 +154,11 @@ impl State {
                 .filter(|(term, _)| term.every == spec.every && term.anchor == spec.anchor)
                 .map(|(_, count)| *count);
             // What others have in which part of a rolling window is not told.
-            if let Some(count) = told.max().filter(|_| spec.anchor != Anchor::Rolling) {
+            if let Some((count, ends)) = told.max().filter(|_| spec.anchor != Anchor::Rolling) {
                 counter.requests = counter.requests.max(count);
+                if ends > now {
+                    counter.resets = ends;
+                }
             }
         }
         let member = &self.slots[grant.slot as usize].member;
@@ -271,6 +278,7 @@ mod tests {
         let terms = lease(&pool, &mut ask(at(0)), at(0)).terms(at(0));
         let windows = terms.expect("a limit is set").windows;
         assert_eq!((windows[0].requests, windows[0].every), (3, HOUR));
+        assert_eq!(windows[0].known, (0, at(0) + HOUR));
     }
 
     #[test]
@@ -312,11 +320,12 @@ mod tests {
         let pool = pool(1, hourly(5));
         let mut first = lease(&pool, &mut ask(at(0)), at(0));
         let terms = first.terms(at(0)).expect("a limit is set");
-        first.hold(Box::new(Nothing), &terms, &[5]);
-        assert!(matches!(
+        first.hold(Box::new(Nothing), &terms, &[(5, at(600))]);
+        let until = at(600);
+        assert_eq!(
             refusal(&pool, &mut ask(at(1)), at(1)),
-            Refusal::Cooling { .. }
-        ));
+            Refusal::Cooling { until }
+        );
     }
 
     #[test]

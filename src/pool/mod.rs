@@ -492,7 +492,7 @@ impl Lease {
     }
 
     /// Goes on with what the others have granted, and takes over what they have counted.
-    pub fn hold(&mut self, beyond: Box<dyn Beyond>, terms: &Terms, counts: &[u64]) {
+    pub fn hold(&mut self, beyond: Box<dyn Beyond>, terms: &Terms, counts: &[(u64, Timestamp)]) {
         self.beyond = Some(beyond);
         if let Some(grant) = self.grant.filter(|_| !counts.is_empty()) {
             self.pool

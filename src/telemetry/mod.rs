@@ -117,7 +117,7 @@ impl Telemetry {
             Ok(rows) => {
                 for (key, sums) in rows {
                     self.spending
-                        .add(&Arc::from(key.client), sums.cost_usd, now);
+                        .restore(&Arc::from(key.client), sums.cost_usd, now);
                 }
             }
             Err(error) => tracing::warn!("cannot read what clients have spent today: {error}"),

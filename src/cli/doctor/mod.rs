@@ -2,6 +2,7 @@
 
 mod files;
 mod network;
+mod shared;
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use http::header;
 use tokio::net::TcpListener;
 
 use crate::cli::boot::Boot;
-use crate::cli::doctor::Finding;
+use crate::cli::doctor::{Finding, shared};
 use crate::config::server::Server;
 use crate::gateway::probe::{self, ProbeReply};
 use crate::gateway::runtime::ProviderRuntime;
@@ -26,6 +26,7 @@ const EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
 
 pub(super) async fn check(boot: &Boot) -> Vec<Finding> {
     let mut findings = vec![port(&boot.loaded.config.server).await];
+    findings.extend(shared::check(boot).await);
     let runtimes = match boot.snapshot(None) {
         Ok(snapshot) => snapshot.providers,
         Err(failure) => {

@@ -19,7 +19,7 @@ use crate::cli::table::{Cell, Table};
 use crate::cli::{Context, prompt};
 use crate::config::load::Flags;
 use crate::gateway::Gateway;
-use crate::gateway::quota_stats::document::{Credential, Document, Provider, Window};
+use crate::gateway::quota_stats::document::{Credential, Document, Instances, Provider, Window};
 use crate::gateway::quota_stats::of_gateway;
 use crate::gateway::under_way::Listing;
 use crate::time::{Timestamp, humanize};
@@ -105,7 +105,12 @@ async fn find(args: &StatusArgs, boot: Boot) -> Result<(Place, String), Failure>
             return Ok((Place::There(remote), url));
         }
     }
-    Ok((Place::Here(boot.gateway()?), String::new()))
+    let gateway = boot.gateway_in_group()?;
+    if let Some(group) = &gateway.group {
+        // Where nobody answers, that is told.
+        let _ = group.redis().join().await;
+    }
+    Ok((Place::Here(gateway), String::new()))
 }
 
 impl Place {
@@ -116,7 +121,11 @@ impl Place {
                 if let Some(persistence) = &gateway.persistence {
                     persistence.follow(&gateway.snapshot(), now);
                 }
-                Ok(of_gateway(gateway, now))
+                let mut document = of_gateway(gateway, now);
+                if let Some(group) = &gateway.group {
+                    document.group = Some(group.instances_now().await);
+                }
+                Ok(document)
             }
             Self::There(remote) => {
                 let body = remote.get("/v1/quota-stats").await?;
@@ -159,7 +168,47 @@ fn print(context: &Context, document: &Document) -> Result<(), Failure> {
             printer.table(&windows)?;
         }
     }
+    if let Some(group) = &document.group {
+        printer.line("")?;
+        for line in group_lines(group) {
+            printer.line(&line)?;
+        }
+    }
     Ok(())
+}
+
+/// Who shares the pools, a line each, with what each holds.
+fn group_lines(group: &Instances) -> Vec<String> {
+    if !group.is_up {
+        let trouble = group.trouble.as_deref().unwrap_or("no answer");
+        return vec![format!(
+            "the shared state is away ({trouble}): this instance serves alone"
+        )];
+    }
+    let mut lines = vec![format!("{} instances share this", group.instances.len())];
+    for one in &group.instances {
+        let leases: Vec<String> = one
+            .leases
+            .iter()
+            .map(|(holder, count)| format!("{holder} {count}"))
+            .collect();
+        let held = if leases.is_empty() {
+            "holds no lease".to_owned()
+        } else {
+            format!("holds {}", leases.join(", "))
+        };
+        let this = if one.is_this { " (this one)" } else { "" };
+        let alike = if one.is_named_alike {
+            ""
+        } else {
+            "; has another token_key, so that nothing is shared"
+        };
+        lines.push(format!(
+            "  {}{this}  {}  {held}{alike}",
+            one.id, one.version
+        ));
+    }
+    lines
 }
 
 /// `sequential, 2 of 3 ready, 120 requests, $0.1200`, and what is out of the ordinary.

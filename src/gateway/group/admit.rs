@@ -8,7 +8,7 @@ use crate::gateway::group::Group;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::pool::{Anchor, Declined, Lease, Terms, WindowTerm};
 use crate::secret::Fingerprint;
-use crate::state::redis::{Admission, Away, Ends, Limits, Window};
+use crate::state::redis::{Admission, Away, Ends, Limits, Redis, Window};
 use crate::time::Timestamp;
 
 impl Group {
@@ -22,7 +22,7 @@ impl Group {
         let Some(name) = runtime.names.of(lease.credential()) else {
             return Some(lease);
         };
-        let limits = limits(runtime.id.as_str(), name, &terms, now);
+        let limits = limits(&self.redis, (runtime.id.as_str(), name), &terms, now);
         let ticket = match self.redis.admit(&limits).await {
             Ok(Admission::Taken(ticket)) => ticket,
             Ok(Admission::Busy) => {
@@ -56,13 +56,18 @@ pub(super) const fn share(limit: u32, instances: u32) -> u32 {
     limit.div_ceil(instances)
 }
 
-fn limits(provider: &str, name: Fingerprint, terms: &Terms, now: Timestamp) -> Limits {
+fn limits(
+    redis: &Redis,
+    (provider, name): (&str, Fingerprint),
+    terms: &Terms,
+    now: Timestamp,
+) -> Limits {
     let windows = terms.windows.iter();
-    let windows = windows.map(|window| counted(&terms.class, window, now));
+    let windows = windows.map(|window| counted(redis, &terms.class, window, now));
     Limits::of_credential(provider, name, terms.max, windows.collect())
 }
 
-fn counted(class: &str, term: &WindowTerm, now: Timestamp) -> Window {
+fn counted(redis: &Redis, class: &str, term: &WindowTerm, now: Timestamp) -> Window {
     let ends = match (term.anchor, term.ends) {
         (Anchor::Rolling, _) => Ends::Rolling,
         (_, Some(end)) => Ends::At(end),
@@ -73,7 +78,9 @@ fn counted(class: &str, term: &WindowTerm, now: Timestamp) -> Window {
         Some(end) => window.lasting(now.until(end)),
         None => window,
     };
-    window.allowing(term.requests, term.tokens)
+    let (known, ends) = term.known;
+    let window = window.allowing(term.requests, term.tokens);
+    window.knowing(known, redis.to_server(ends))
 }
 
 #[cfg(test)]

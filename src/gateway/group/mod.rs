@@ -12,17 +12,22 @@ pub mod names;
 mod session;
 mod words;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::gateway::group::ledger::Ledger;
 use crate::gateway::group::names::Names;
 use crate::gateway::group::words::{changed_ms, field};
+use crate::gateway::quota_stats::document::{Instance as InstanceView, Instances};
+use crate::gateway::snapshot::Snapshot;
 use crate::pool::Change;
-use crate::state::redis::Redis;
+use crate::state::redis::{Handover, Instance, Redis};
 
 pub use clients::ClientAdmission;
 pub use ledger::GroupLease;
@@ -47,6 +52,8 @@ pub struct Group {
     heard: Mutex<HashMap<String, u64>>,
     /// Tells that the outbox has something.
     posted: Notify,
+    /// Tells that the first try to join has ended, either way.
+    settled: Notify,
     outages: AtomicU64,
     alone: AtomicU64,
 }
@@ -59,6 +66,17 @@ struct Outbox {
     sessions: HashMap<String, VecDeque<Change>>,
     /// When each thing last changed (by our clock), as it was told or heard.
     known: HashMap<(String, String), i64>,
+}
+
+/// What an instance says of itself.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Said {
+    version: String,
+    /// Tells whether it names credentials alike.
+    names: String,
+    /// How many leases it holds under limits that hold for all, by credential.
+    leases: BTreeMap<String, u32>,
 }
 
 /// How the group does, for metrics.
@@ -86,14 +104,56 @@ impl Group {
             outbox: Mutex::default(),
             heard: Mutex::default(),
             posted: Notify::new(),
+            settled: Notify::new(),
             outages: AtomicU64::new(0),
             alone: AtomicU64::new(0),
         }
     }
 
+    /// Waits until this instance has joined, or has found that it cannot now; for one listener, and
+    /// no longer than `patience`. Whoever serves before decides without the others.
+    pub async fn settled(&self, patience: Duration) {
+        // Late is as good as away.
+        let _ = timeout(patience, self.settled.notified()).await;
+    }
+
     /// The server they meet at.
     pub const fn redis(&self) -> &Arc<Redis> {
         &self.redis
+    }
+
+    /// Has the accounts of a snapshot refreshed by one instance at a time.
+    pub fn share_accounts(&self, snapshot: &Snapshot) {
+        for runtime in snapshot.providers.values() {
+            for holder in runtime.holders.values() {
+                if let (Some(account), Some(name)) =
+                    (holder.account(), runtime.names.of(&holder.id))
+                {
+                    let handover = Handover::new(Arc::clone(&self.redis), name);
+                    account.live.share(handover);
+                }
+            }
+        }
+    }
+
+    /// The instances that are there and what they hold, for reports.
+    pub async fn instances_now(&self) -> Instances {
+        let heard = self.redis.instances().await;
+        let of = |one: &Instance| {
+            let said: Said = serde_json::from_str(&one.words).unwrap_or_default();
+            InstanceView {
+                id: one.id.clone(),
+                is_this: one.id == self.redis.instance(),
+                version: said.version,
+                is_named_alike: said.names == self.redis.mark(),
+                leases: said.leases,
+            }
+        };
+        Instances {
+            is_up: heard.is_ok(),
+            trouble: self.redis.trouble(),
+            instances: heard.unwrap_or_default().iter().map(of).collect(),
+        }
     }
 
     /// How the group does.

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::gateway::Gateway;
-use crate::gateway::group::{Group, Letter, addressed, words};
+use crate::gateway::group::{Group, Letter, Said, addressed, words};
 use crate::gateway::persist::heed_log_in;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::Change;
-use crate::state::redis::{Away, Message, News, Notice};
+use crate::state::redis::{Away, Message, News, Notice, client_mark};
+use crate::telemetry::spending::day_of;
 use crate::time::Timestamp;
 
 /// How often an instance says that it is there, and looks whether it missed something.
@@ -37,7 +37,7 @@ const AT_ONCE: usize = 16;
 /// Notices published in one call.
 const MOST_AT_ONCE: usize = 100;
 
-/// The log says at most this often that the server came or went.
+/// The log says at most this often that the server went.
 const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// Belongs to the group for as long as the gateway serves.
@@ -57,6 +57,7 @@ pub async fn run(gateway: Arc<Gateway>) {
             group.outages.fetch_add(1, Ordering::Relaxed);
         }
         voice.lost(&group);
+        group.settled.notify_one();
         let longest = pause(failures, group.instances());
         failures = failures.saturating_add(1);
         sleep(longest.mul_f64(fastrand::f64())).await;
@@ -76,16 +77,18 @@ fn pause(failures: u32, instances: u32) -> Duration {
 #[derive(Default)]
 struct Voice {
     is_away_said: bool,
-    last: Option<Instant>,
+    last_lost: Option<Instant>,
+    was_found: bool,
 }
 
 impl Voice {
     fn lost(&mut self, group: &Group) {
-        if self.is_away_said || self.last.is_some_and(|last| last.elapsed() < SAY_EVERY) {
+        let is_recent = |last: Instant| last.elapsed() < SAY_EVERY;
+        if self.is_away_said || self.last_lost.is_some_and(is_recent) {
             return;
         }
         self.is_away_said = true;
-        self.last = Some(Instant::now());
+        self.last_lost = Some(Instant::now());
         let trouble = group.redis.trouble().unwrap_or_default();
         tracing::warn!(
             "the shared state is away ({trouble}): serving goes on with what this instance knows and \
@@ -94,8 +97,9 @@ impl Voice {
     }
 
     fn found(&mut self, group: &Group) {
-        if std::mem::take(&mut self.is_away_said) || self.last.is_none() {
-            self.last.get_or_insert_with(Instant::now);
+        let is_news = std::mem::take(&mut self.is_away_said) || !self.was_found;
+        if is_news {
+            self.was_found = true;
             let instances = group.instances();
             tracing::info!(instances, "joined the shared state, instances: {instances}");
         }
@@ -122,6 +126,7 @@ impl Group {
         self.renew().await?;
         self.reconcile(&gateway.snapshot()).await?;
         voice.found(self);
+        self.settled.notify_one();
         let hearing = async {
             while let Some(message) = news.next().await {
                 let snapshot = gateway.snapshot();
@@ -152,6 +157,7 @@ impl Group {
                 ticks.tick().await;
                 beats = beats.wrapping_add(1);
                 let _ = self.beat().await;
+                let _ = self.spend(gateway).await;
                 if beats.is_multiple_of(RENEW_EVERY) {
                     let _ = self.renew().await;
                 }
@@ -169,14 +175,35 @@ impl Group {
     }
 
     async fn beat(&self) -> Result<(), Away> {
-        let words = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "names": self.redis.mark(),
-            "leases": self.ledger.named(),
-        });
-        let instances = self.redis.beat(&words.to_string()).await?;
+        let said = Said {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            names: self.redis.mark().to_owned(),
+            leases: self.ledger.named(),
+        };
+        let words = serde_json::to_string(&said).unwrap_or_default();
+        let instances = self.redis.beat(&words).await?;
         self.instances.store(instances, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Tells what clients have spent, and takes over what they have spent everywhere.
+    async fn spend(&self, gateway: &Gateway) -> Result<(), Away> {
+        let now = self.redis.to_server(Timestamp::now());
+        let spending = &gateway.telemetry.spending;
+        let untold = spending.take_untold(now);
+        let marked = untold.iter();
+        let marked = marked.map(|(client, dollars)| (client_mark(client), *dollars));
+        let marked: Vec<(String, f64)> = marked.collect();
+        match self.redis.spend(day_of(now), &marked).await {
+            Ok(everywhere) => {
+                spending.heed(everywhere, now);
+                Ok(())
+            }
+            Err(away) => {
+                spending.put_back(untold, now);
+                Err(away)
+            }
+        }
     }
 
     /// Renews all leases; those the server forgot are there again after it.
@@ -220,6 +247,15 @@ impl Group {
         for (provider, runtime) in &snapshot.providers {
             self.read_anew(provider, runtime).await?;
         }
+        let accounts = snapshot.providers.values().flat_map(|runtime| {
+            let holders = runtime.holders.values();
+            holders.filter_map(|holder| holder.account().cloned())
+        });
+        stream::iter(accounts.collect::<Vec<_>>())
+            .for_each_concurrent(AT_ONCE, |account| async move {
+                account.live.meet(Timestamp::now()).await;
+            })
+            .await;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: `LLM-API-Key-Proxy`'s own document, read 2026-11-22. Times are seconds since the epoch.
 //! `full_path` and `accessor_masked` never hold a secret here. Fields that document does not have:
-//! a credential's `state`, `state_reason` and `cooling_until`, a provider's `backoff_until` and
+//! a credential's `state`, `state_reason` and `cooling_until`, the `group`, a provider's `backoff_until` and
 //! `waiting_requests`, a window's `token_limit` and `started_at`, a cooldown's `until`, a model's
 //! `custom_cap`.
 
@@ -16,11 +16,39 @@ use serde::{Deserialize, Serialize};
 pub struct Document {
     pub providers: BTreeMap<String, Provider>,
     pub summary: Summary,
+    /// Who shares these pools; absent where nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Instances>,
     /// `cache`, or `refreshed` in the answer to a POST.
     pub data_source: String,
     pub timestamp: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_result: Option<RefreshResult>,
+}
+
+/// The instances that share their pools.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Instances {
+    /// Whether the state they share is there.
+    pub is_up: bool,
+    /// Why not.
+    pub trouble: Option<String>,
+    pub instances: Vec<Instance>,
+}
+
+/// One of them, as it was last heard of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Instance {
+    pub id: String,
+    /// The one that was asked.
+    pub is_this: bool,
+    pub version: String,
+    /// Whether it has the same `token_key` (or namespace): else it shares nothing with this one.
+    pub is_named_alike: bool,
+    /// Leases it holds under limits that hold for all, by credential.
+    pub leases: BTreeMap<String, u32>,
 }
 
 /// One provider with its pool.

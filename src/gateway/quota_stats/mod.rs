@@ -76,6 +76,7 @@ pub fn document(snapshot: &Snapshot, costs: &Costs, now: Timestamp) -> Document 
         .collect();
     let summary = Summary::of(providers.values());
     Document {
+        group: None,
         providers,
         summary,
         data_source: "cache".to_owned(),

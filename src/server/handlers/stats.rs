@@ -43,7 +43,11 @@ pub(super) async fn quota_stats(shared: &Shared, query: Option<&str>) -> Answer 
     let document = blocking(&shared.gateway, |gateway| {
         quota_stats::of_gateway(gateway, Timestamp::now())
     });
-    answer(&narrowed(document.await, only.as_deref()))
+    let mut document = narrowed(document.await, only.as_deref());
+    if let Some(group) = &shared.gateway.group {
+        document.group = Some(group.instances_now().await);
+    }
+    answer(&document)
 }
 
 /// `POST /v1/quota-stats`.

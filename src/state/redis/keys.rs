@@ -55,11 +55,6 @@ impl Keys {
         format!("{}:{{clients}}:spent:{day}", self.prefix)
     }
 
-    /// What each instance has counted in an hour, counted from the epoch.
-    pub(super) fn usage(&self, hour: i64) -> String {
-        format!("{}:{{usage}}:{hour}", self.prefix)
-    }
-
     /// The right to refresh an account.
     pub(super) fn lock(&self, account: Fingerprint) -> String {
         format!("{}:{{{account}}}:lock", self.prefix)
@@ -86,6 +81,11 @@ pub(super) fn class_part(class: &str) -> String {
         return class.to_owned();
     }
     hashed(class)
+}
+
+/// What a client is called in the group: its name is its owner's business.
+pub fn client_mark(name: &str) -> String {
+    hashed(name)
 }
 
 /// 16 hex digits of a text's SHA-256.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::ScriptInvocation;
 
 use crate::secret::Fingerprint;
-use crate::state::redis::keys::{class_part, credential_tag, hashed};
+use crate::state::redis::keys::{class_part, client_mark, credential_tag};
 use crate::state::redis::link::Away;
 use crate::state::redis::{BACKGROUND_PATIENCE, COMMAND_PATIENCE, Redis, millis};
 use crate::time::Timestamp;
@@ -34,6 +34,9 @@ pub struct Window {
     slices: u32,
     requests: u64,
     tokens: u64,
+    /// Requests that this instance knows were counted, and when the window ends, by the server's
+    /// clock.
+    known: (u64, Timestamp),
 }
 
 /// When a window ends.
@@ -65,8 +68,8 @@ pub struct Ticket {
     pub lease: String,
     /// When, by the server's clock, in milliseconds; 0 if the group has not counted it.
     pub taken_ms: i64,
-    /// Requests counted in each window, this one included.
-    pub counts: Vec<u64>,
+    /// Of each window the requests counted, this one included, and when it ends by our clock.
+    pub counts: Vec<(u64, Timestamp)>,
 }
 
 /// What a lease that comes back adds to its windows.
@@ -99,7 +102,7 @@ impl Limits {
             Window::new("all", minute, Ends::Rolling).allowing(u64::from(rpm), 0)
         });
         Self {
-            tag: format!("client/{}", hashed(client)),
+            tag: format!("client/{}", client_mark(client)),
             max,
             windows: minute.into_iter().collect(),
         }
@@ -137,6 +140,7 @@ impl Window {
             slices,
             requests: 0,
             tokens: 0,
+            known: (0, Timestamp::default()),
         }
     }
 
@@ -152,6 +156,14 @@ impl Window {
     pub const fn allowing(mut self, requests: u64, tokens: u64) -> Self {
         self.requests = requests;
         self.tokens = tokens;
+        self
+    }
+
+    /// The same, of which it is known how many requests were counted and when it ends, by the
+    /// server's clock.
+    #[must_use]
+    pub const fn knowing(mut self, requests: u64, ends: Timestamp) -> Self {
+        self.known = (requests, ends);
         self
     }
 
@@ -171,6 +183,7 @@ impl Redis {
         for window in &limits.windows {
             call.arg(window.span_ms()).arg(window.slices);
             call.arg(window.requests).arg(window.tokens);
+            call.arg(window.known.0).arg(window.known.1.as_millis());
         }
         let answer: Vec<i64> = self.call(COMMAND_PATIENCE, &call).await?;
         let now_ms = answer.get(1).copied().unwrap_or_default();
@@ -184,8 +197,13 @@ impl Redis {
                 lease,
                 taken_ms: *taken_ms,
                 counts: counts
+                    .as_chunks()
+                    .0
                     .iter()
-                    .map(|count| u64::try_from(*count).unwrap_or_default())
+                    .map(|[count, ends]| {
+                        let count = u64::try_from(*count).unwrap_or_default();
+                        (count, self.to_ours(Timestamp::from_millis(*ends)))
+                    })
                     .collect(),
             }),
             [place, _, room, ..] if *place > 0 => Admission::Full {
@@ -265,10 +283,11 @@ mod tests {
                 room: Timestamp::from_millis(9)
             }
         );
-        let Admission::Taken(ticket) = admission(&[0, 5, 3, 4]) else {
+        let Admission::Taken(ticket) = admission(&[0, 5, 3, 9, 4, 8]) else {
             panic!("it was taken");
         };
-        assert_eq!((ticket.taken_ms, ticket.counts), (5, vec![3, 4]));
+        let counts = [(3, 9), (4, 8)].map(|(count, end)| (count, Timestamp::from_millis(end)));
+        assert_eq!((ticket.taken_ms, ticket.counts), (5, counts.to_vec()));
         assert_eq!(admission(&[]), Admission::Busy);
     }
 

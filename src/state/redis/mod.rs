@@ -33,6 +33,7 @@ use crate::time::Timestamp;
 
 pub use bulletin::{Message, News, Notice, Snapshot};
 pub use handover::{Handed, Handover, Held};
+pub use keys::client_mark;
 pub use limits::{Admission, Ended, Ends, LEASE, Limits, Ticket, Window};
 pub use link::Away;
 pub use roster::Instance;

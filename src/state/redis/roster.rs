@@ -1,5 +1,5 @@
 //! Who is there: each instance says so every few seconds, with what it holds; who is silent for
-//! longer than a lease lives is gone. What clients spend and what is used is summed up here too.
+//! longer than a lease lives is gone. What clients spend is summed up here too.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use crate::state::redis::link::Away;
 use crate::state::redis::{BACKGROUND_PATIENCE, LEASE, Redis, millis};
 use crate::time::Timestamp;
 
-/// Counts of a day or an hour are kept for so long.
-const COUNTS_LAST_MS: i64 = 8 * 24 * 3_600_000;
+/// What clients spent on a day is kept for so long.
+const COUNTS_LAST_MS: i64 = 2 * 24 * 3_600_000;
 
 /// An instance as it was last heard of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl Redis {
         Ok(instances.collect())
     }
 
-    /// Adds what clients have spent on a day (counted from the epoch), in US dollars, and returns
-    /// what everybody together has.
+    /// Adds what clients (by their [`client_mark`](super::client_mark)) have spent on a day (counted
+    /// from the epoch), in US dollars, and returns what everybody together has.
     pub async fn spend(
         &self,
         day: i64,
@@ -79,28 +79,6 @@ impl Redis {
         pipe.cmd("HGETALL").arg(&key);
         let (sums,): (HashMap<String, f64>,) = self.ask(&pipe).await?;
         Ok(sums)
-    }
-
-    /// Keeps what this instance has counted in an hour, in place of what it said of that hour
-    /// before.
-    pub async fn count(&self, hour: i64, counts: &str) -> Result<(), Away> {
-        let key = self.keys.usage(hour);
-        let mut pipe = redis::pipe();
-        pipe.cmd("HSET")
-            .arg(&key)
-            .arg(&self.instance)
-            .arg(counts)
-            .ignore();
-        pipe.cmd("PEXPIRE").arg(&key).arg(COUNTS_LAST_MS).ignore();
-        self.ask(&pipe).await
-    }
-
-    /// What all instances have counted in an hour, each on its own.
-    pub async fn counted(&self, hour: i64) -> Result<HashMap<String, String>, Away> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("HGETALL").arg(self.keys.usage(hour));
-        let (counts,): (HashMap<String, String>,) = self.ask(&pipe).await?;
-        Ok(counts)
     }
 
     pub(super) async fn ask<T: redis::FromRedisValue>(

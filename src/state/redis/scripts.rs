@@ -42,9 +42,11 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 /// A lease, if there is one to be had and every window has room.
 ///
 /// KEYS: leases, windows…. ARGV: lease, most leases (0: any), a lease's life, and for each window its
-/// length, slices (0: it ends as a whole), requests and tokens allowed (0: any).
-/// Answer: {0, now, requests counted in each window…}, {-1, now} if all leases are out, or
-/// {place of the full window, now, when it has room}.
+/// length, slices (0: it ends as a whole), requests and tokens allowed (0: any), and what the caller
+/// knows of it: requests counted, and when it ends. A server that lost its latest counts, or all of
+/// them, has them again from that.
+/// Answer: {0, now, and of each window the requests counted and its end…}, {-1, now} if all leases
+/// are out, or {place of the full window, now, when it has room}.
 const ADMIT: &str = "
 local most = tonumber(ARGV[2])
 local life = tonumber(ARGV[3])
@@ -54,15 +56,27 @@ if most > 0 then
 end
 local answer = {0, now}
 for i = 2, #KEYS do
-  local at = 4 * (i - 1)
+  local at = 6 * i - 8
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local requests, tokens = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local known, ends = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local used, spent, room = 0, 0, now + 1000
   if slices == 0 then
     local counts = redis.call('HMGET', KEYS[i], 'r', 't')
     used, spent = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
     local left = redis.call('PTTL', KEYS[i])
-    if left > 0 then room = now + left end
+    local is_same = math.abs(now + left - ends) < 2000
+    local is_lost = left < 0 and ends > now + 2000
+    if used < known and (is_same or is_lost) then
+      used = known
+      redis.call('HSET', KEYS[i], 'r', known)
+      if is_lost then
+        left = ends - now
+        redis.call('HSET', KEYS[i], 'o', now)
+        redis.call('PEXPIRE', KEYS[i], left)
+      end
+    end
+    if left > 0 then room = now + left else room = now + span end
   else
     local length = math.ceil(span / slices)
     local newest = math.floor(now / length)
@@ -98,14 +112,15 @@ for i = 2, #KEYS do
   if (requests > 0 and used >= requests) or (tokens > 0 and spent >= tokens) then
     return {i - 1, now, room}
   end
-  answer[i + 1] = used + 1
+  answer[2 * i - 1] = used + 1
+  answer[2 * i] = room
 end
 if most > 0 then
   redis.call('ZADD', KEYS[1], now + life, ARGV[1])
   redis.call('PEXPIRE', KEYS[1], 2 * life)
 end
 for i = 2, #KEYS do
-  local at = 4 * (i - 1)
+  local at = 6 * i - 8
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   if slices == 0 then
     redis.call('HINCRBY', KEYS[i], 'r', 1)

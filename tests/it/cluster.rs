@@ -1,0 +1,348 @@
+//! Several gateways that share one pool over a real Redis: limits hold for all of them together, what
+//! one learns the others know, and none needs the server to go on serving.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::client::{Request, Response};
+use crate::fake::google::Google;
+use crate::fake::openai::{completion, rate_limited};
+use crate::fake::reply::Gate;
+use crate::fake::script::Script;
+use crate::fake::upstream::Upstream;
+use crate::fake::{self, CANARY};
+use crate::harness::{Gateway, keys, patiently, provider};
+use crate::oauth_refresh::{all_at_once, import, row};
+use crate::valkey::Server;
+
+const CHAT: &str = r#"{"model":"fake/m1","messages":[{"role":"user","content":"hi"}]}"#;
+const PATIENT: &str = "[routing]\ndeadline = \"60s\"\n";
+
+/// A group of gateways on one upstream whose provider `fake` has so many keys; `lines` go into its
+/// section. All have joined when it returns.
+async fn group(
+    server: &Server,
+    upstream: &Upstream,
+    instances: usize,
+    count: usize,
+    lines: &str,
+) -> Vec<Gateway> {
+    let section = server.section();
+    let config = format!(
+        "{section}{PATIENT}{}{lines}\n",
+        provider("fake", upstream, &keys(count))
+    );
+    let started = join_all((0..instances).map(|_| Gateway::start(&config))).await;
+    joined(&started, instances).await;
+    started
+}
+
+/// Waits until each knows of all.
+async fn joined(gateways: &[Gateway], instances: usize) {
+    let line = format!("llmproxy_group_instances {instances}\n");
+    for gateway in gateways {
+        metric(gateway, &line).await;
+    }
+}
+
+/// Waits until the metrics hold a line.
+async fn metric(gateway: &Gateway, line: &str) {
+    let polling = async {
+        while !gateway.get("/metrics").await.text().contains(line) {
+            // Nothing tells when an instance hears of another.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    patiently(line, polling).await;
+}
+
+/// Sends so many chats at once, to one gateway after the other.
+async fn load(gateways: &[Gateway], requests: usize) -> Vec<Response> {
+    let request = Request::chat(CHAT);
+    let sending = gateways.iter().cycle().take(requests);
+    join_all(sending.map(|gateway| gateway.send(&request))).await
+}
+
+fn served(responses: &[Response]) -> usize {
+    let served = responses.iter().filter(|one| one.status == 200);
+    served.count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_never_exceed_a_keys_concurrency_together() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let gate = Gate::new();
+    let upstream = Upstream::start(Script::always(completion("hi").gated(&gate))).await;
+    let gateways = group(&server, &upstream, 3, 1, "max_concurrent_per_key = 3").await;
+    let all = 15;
+    let opening = async {
+        for answered in 0..all {
+            upstream.asked((answered + 3).min(all)).await;
+            let under_way = upstream.requests().len() - answered;
+            assert!(under_way <= 3, "{under_way} at once");
+            gate.open(1);
+        }
+    };
+    let (responses, ()) = tokio::join!(load(&gateways, all), opening);
+    assert_eq!(served(&responses), all);
+    server.assert_no_canary().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_never_exceed_a_window_together() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    for anchor in ["first_use", "rolling", "utc_midnight"] {
+        let upstream = Upstream::start(Script::always(completion("hi"))).await;
+        let lines = format!(
+            "windows = [{{ requests = 10, every = \"24h\", anchor = \"{anchor}\" }}]\n[providers.fake.headers]\nx-a = \"b\""
+        );
+        let gateways = group(&server, &upstream, 3, 1, &lines).await;
+        let responses = load(&gateways, 30).await;
+        assert_eq!((served(&responses), upstream.requests().len()), (10, 10));
+        let refused = responses.iter().find(|one| one.status != 200);
+        let refused = refused.expect("twenty were too many");
+        assert_eq!(refused.error().1, "all_credentials_cooling");
+        server.assert_no_canary().await;
+        drop(gateways);
+        server.ask(&["FLUSHALL"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_limits_hold_for_all_instances_together() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let client =
+        "[[server.clients]]\nname = \"laptop\"\nkey = \"laptop-key-0123456789\"\nrpm = 6\n";
+    let config = format!(
+        "{}{client}{}",
+        server.section(),
+        provider("fake", &upstream, &keys(1))
+    );
+    let gateways = join_all((0..3).map(|_| Gateway::start(&config))).await;
+    let request = Request::chat(CHAT).header("authorization", "Bearer laptop-key-0123456789");
+    let sending = gateways.iter().cycle().take(12);
+    let responses = join_all(sending.map(|gateway| gateway.send(&request))).await;
+    assert_eq!(served(&responses), 6);
+    let refused = responses.iter().find(|one| one.status != 200);
+    let refused = refused.expect("six were too many");
+    assert_eq!(refused.error().1, "client_rate_limited");
+    assert!(!server.dump().await.contains("laptop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cooldown_seen_by_one_is_respected_by_the_others_within_a_tenth_of_a_second() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    // Each round the key in use is limited and the next one serves.
+    let limited = || rate_limited().header("retry-after", "600");
+    let script = Script::new()
+        .once(&fake::key("1"), [limited()])
+        .once(&fake::key("2"), [completion("hi"), limited()])
+        .once(&fake::key("3"), [completion("hi"), limited()])
+        .once(&fake::key("4"), [completion("hi"), limited()])
+        .once(&fake::key("5"), [completion("hi"), limited()])
+        .once(&fake::key("6"), [completion("hi"), completion("hi")]);
+    let upstream = Upstream::start(script).await;
+    let gateways = group(&server, &upstream, 2, 6, "").await;
+    let mut waits = Vec::new();
+    for round in 1..=5 {
+        assert_eq!(gateways[0].chat(CHAT).await.status, 200);
+        let answered = Instant::now();
+        let seen = async {
+            while gateways[1].provider("fake").await["cooling"] != round {
+                tokio::task::yield_now().await;
+            }
+        };
+        patiently("the other instance to know", seen).await;
+        waits.push(answered.elapsed());
+    }
+    waits.sort_unstable();
+    // A busy machine may be late once or twice.
+    assert!(waits[2] < Duration::from_millis(100), "{waits:?}");
+    let other = gateways[1].chat(CHAT).await;
+    assert_eq!(other.header("x-llmproxy-credential"), Some("fake/6"));
+    server.assert_no_canary().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_killed_frees_its_leases() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let never = Gate::new();
+    let held = completion("hi").gated(&never);
+    let script = Script::new().others_once([held.clone(), held, completion("hi")]);
+    let upstream = Upstream::start(script).await;
+    let mut gateways = group(&server, &upstream, 2, 1, "max_concurrent_per_key = 2").await;
+    let survivor = gateways.pop().expect("two were started");
+    let doomed = gateways.pop().expect("two were started");
+    let mut connections = Vec::new();
+    for _ in 0..2 {
+        let mut connection = doomed.connect().await;
+        connection.send(&Request::chat(CHAT)).await;
+        connections.push(connection);
+    }
+    upstream.asked(2).await;
+    doomed.signal("KILL");
+    // It waits for a slot, which is free once nobody renews the leases: within fifteen seconds.
+    assert_eq!(survivor.chat(CHAT).await.status, 200);
+    joined(&[survivor], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_instances_refresh_an_account_once_and_hand_the_tokens_over() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let google = Google::start("me@example.com").await;
+    google.rotate();
+    let config = google.config("gemini_cli")
+        + &server.section()
+        + "token_key = \"a-secret-of-all-instances-0123456789\"\n";
+    let homes = [(); 3].map(|()| google.home());
+    for home in &homes {
+        home.write_config(&config);
+        import(&google, home);
+    }
+    let gateways = join_all(homes.map(|home| Gateway::start_in(home, &[]))).await;
+    let load = || join_all(gateways.iter().map(|gateway| all_at_once(gateway, 50)));
+    load().await;
+    assert_eq!(google.refreshes(), 1);
+    // Refused in the middle of its life, in all of them.
+    google.revoke_access();
+    load().await;
+    assert_eq!(google.refreshes(), 2);
+    for gateway in &gateways {
+        assert_eq!(row(gateway.home())["state"], "ready");
+    }
+    let dump = server.dump().await;
+    assert!(dump.contains("sealed"), "{dump}");
+    let latest = google.latest().expect("a token was given");
+    assert!(!dump.contains(&latest) && !dump.contains(CANARY) && !dump.contains("me@example.com"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_notices_that_redis_was_killed_frozen_and_flushed() {
+    let Some(mut server) = Server::start().await else {
+        return;
+    };
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let lines = "max_concurrent_per_key = 6\nwindows = [{ requests = 100000, every = \"24h\" }]";
+    let gateways = group(&server, &upstream, 3, 2, lines).await;
+    let mut responses = Vec::new();
+    let mut rounds = 0;
+    for trouble in ["none", "kill", "restart", "STOP", "CONT", "flush"] {
+        match trouble {
+            "kill" => server.kill(),
+            "restart" => server.restart().await,
+            "STOP" | "CONT" => server.signal(trouble),
+            "flush" => drop(server.ask(&["FLUSHALL"]).await),
+            _ => {}
+        }
+        responses.extend(load(&gateways, 30).await);
+        rounds += 30;
+    }
+    let failed = responses.iter().find(|one| one.status != 200);
+    assert!(failed.is_none(), "{:?}", failed.map(Response::text));
+    joined(&gateways, 3).await;
+    // What was decided without the server is told when it is back, and what it forgot as well.
+    let names = server.ask(&["KEYS", "*window*"]).await;
+    let names: Vec<&str> = names
+        .lines()
+        .filter(|line| line.contains("window"))
+        .map(str::trim)
+        .collect();
+    assert!(!names.is_empty());
+    for gateway in &gateways {
+        let said = gateway.stderr().matches("the shared state is away").count();
+        assert_eq!(said, 1, "{}", gateway.stderr());
+    }
+    assert_eq!(upstream.requests().len(), rounds);
+    server.assert_no_canary().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgot_everything_is_told_again() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let limited = rate_limited().header("retry-after", "600");
+    let script = Script::new()
+        .once(&fake::key("1"), [limited])
+        .others([completion("hi")]);
+    let upstream = Upstream::start(script).await;
+    let mut gateways = group(&server, &upstream, 1, 2, "").await;
+    assert_eq!(gateways[0].chat(CHAT).await.status, 200);
+    let states = "llmproxy:v1:{fake}:states";
+    let told = async {
+        while server.number(&["HLEN", states]).await < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    patiently("the cooldown to be told", told).await;
+    server.ask(&["FLUSHALL"]).await;
+    let told = async {
+        while server.number(&["HLEN", states]).await < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    patiently("the cooldown to be told again", told).await;
+    // An instance that begins now knows it from the start.
+    let config = format!(
+        "{}{}",
+        server.section(),
+        provider("fake", &upstream, &keys(2))
+    );
+    gateways.push(Gateway::start(&config).await);
+    joined(&gateways, 2).await;
+    assert_eq!(gateways[1].provider("fake").await["cooling"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_doctor_tell_of_the_group() {
+    let Some(mut server) = Server::start().await else {
+        return;
+    };
+    let gate = Gate::new();
+    let upstream = Upstream::start(Script::always(completion("hi").gated(&gate))).await;
+    let gateways = group(&server, &upstream, 2, 1, "max_concurrent_per_key = 2").await;
+    let mut connection = gateways[0].connect().await;
+    connection.send(&Request::chat(CHAT)).await;
+    upstream.asked(1).await;
+    let held = async {
+        loop {
+            let document = gateways[1].get("/v1/quota-stats").await.json();
+            let instances = document["group"]["instances"].as_array().cloned();
+            let holds = |one: &Value| one["leases"]["fake/1"] == 1 && one["is_this"] == false;
+            if instances.unwrap_or_default().iter().any(holds) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    patiently("the other instance's lease", held).await;
+    let status = gateways[1].home().run_beside(&["status"], "").await;
+    assert!(
+        status.stdout.contains("2 instances share this"),
+        "{status:?}"
+    );
+    assert!(status.stdout.contains("holds fake/1 1"), "{status:?}");
+    let doctor = gateways[1].home().run_beside(&["doctor"], "").await;
+    assert!(doctor.stdout.contains("instances: 2"), "{doctor:?}");
+    gate.open(1);
+    assert_eq!(connection.response().await.status, 200);
+    server.kill();
+    let doctor = gateways[1].home().run_beside(&["doctor"], "").await;
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    assert!(doctor.stdout.contains("it is away"), "{doctor:?}");
+}
