@@ -44,9 +44,9 @@ pub struct WindowTerm {
     pub requests: u64,
     /// Tokens allowed; 0 is any number.
     pub tokens: u64,
-    /// Requests counted here before this one, and when the window ends as it is counted here (by
-    /// our clock); a rolling one has no end.
-    pub known: (u64, Timestamp),
+    /// Requests that all together had counted when they last said so, and when the window ends then
+    /// (by our clock); unknown of a rolling one.
+    pub told: Option<(u64, Timestamp)>,
 }
 
 /// Why the others do not allow a lease.
@@ -108,7 +108,7 @@ impl State {
                 },
                 requests: requests.unwrap_or(0),
                 tokens: spec.tokens,
-                known: (counter.requests.saturating_sub(1), counter.resets),
+                told: counter.told,
             })
         });
         let windows: Vec<WindowTerm> = windows.collect();
@@ -156,6 +156,7 @@ impl State {
             // What others have in which part of a rolling window is not told.
             if let Some((count, ends)) = told.max().filter(|_| spec.anchor != Anchor::Rolling) {
                 counter.requests = counter.requests.max(count);
+                counter.told = Some((count, ends));
                 if ends > now {
                     counter.resets = ends;
                 }
@@ -278,7 +279,7 @@ mod tests {
         let terms = lease(&pool, &mut ask(at(0)), at(0)).terms(at(0));
         let windows = terms.expect("a limit is set").windows;
         assert_eq!((windows[0].requests, windows[0].every), (3, HOUR));
-        assert_eq!(windows[0].known, (0, at(0) + HOUR));
+        assert_eq!(windows[0].told, None, "nobody has said anything");
     }
 
     #[test]

@@ -448,6 +448,7 @@ fn load_counter(saved: &SavedWindow, spec: &WindowSpec) -> Counter {
         stated_limit: saved.stated_limit,
         slices,
         record: saved.record,
+        told: None,
     }
 }
 

@@ -77,6 +77,9 @@ pub(super) struct Counter {
     pub(super) stated_limit: Option<u64>,
     pub(super) slices: Option<Box<Slices>>,
     pub(super) record: Record,
+    /// What all who share the pool had counted when they last said so, and when that ends; not
+    /// written down.
+    pub(super) told: Option<(u64, Timestamp)>,
 }
 
 /// A rolling window's memory: a ring of slices, the newest at `newest`.
@@ -104,6 +107,7 @@ impl Counter {
             stated_limit: None,
             slices: None,
             record: Record::default(),
+            told: None,
         }
     }
 

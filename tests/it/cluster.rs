@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client::{Request, Response};
 use crate::fake::google::Google;
-use crate::fake::openai::{completion, rate_limited};
+use crate::fake::openai::{broken, completion, rate_limited};
 use crate::fake::reply::Gate;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
@@ -127,6 +127,7 @@ async fn a_clients_limits_hold_for_all_instances_together() {
         server.section(),
         provider("fake", &upstream, &keys(1))
     );
+    // Each has joined, or found that it cannot, before it accepts.
     let gateways = join_all((0..3).map(|_| Gateway::start(&config))).await;
     let request = Request::chat(CHAT).header("authorization", "Bearer laptop-key-0123456789");
     let sending = gateways.iter().cycle().take(12);
@@ -345,4 +346,93 @@ async fn status_and_doctor_tell_of_the_group() {
     let doctor = gateways[1].home().run_beside(&["doctor"], "").await;
     assert_eq!(doctor.code, 1, "{doctor:?}");
     assert!(doctor.stdout.contains("it is away"), "{doctor:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_starts_without_redis_and_joins_when_it_comes() {
+    let Some(mut server) = Server::start().await else {
+        return;
+    };
+    server.kill();
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let config = format!(
+        "{}{}max_concurrent_per_key = 1\n",
+        server.section(),
+        provider("fake", &upstream, &keys(1))
+    );
+    let gateway = Gateway::start(&config).await;
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
+    gateway.said("the shared state is away").await;
+    metric(&gateway, "llmproxy_state_backend_up 0\n").await;
+    server.restart().await;
+    metric(&gateway, "llmproxy_state_backend_up 1\n").await;
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_redis_forgot_is_not_opened_again() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let lines = "windows = [{ requests = 6, every = \"24h\", anchor = \"first_use\" }]";
+    let gateways = group(&server, &upstream, 2, 1, lines).await;
+    let before = load(&gateways, 4).await;
+    assert_eq!(served(&before), 4);
+    server.ask(&["FLUSHALL"]).await;
+    let after = load(&gateways, 8).await;
+    // The one that knew of three of the four may let one more through.
+    assert!((2..=3).contains(&served(&after)), "{}", served(&after));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_stays_on_its_credential_whichever_instance_it_comes_to() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let lines = "rotation = \"balanced\"\nrotation_tolerance = 50";
+    let gateways = group(&server, &upstream, 2, 8, lines).await;
+    let mut moved = 0;
+    for number in 0..6 {
+        let request = Request::chat(CHAT).header("x-session-id", &format!("talk {number}"));
+        let first = gateways[0].send(&request).await;
+        let credential = first.header("x-llmproxy-credential").map(str::to_owned);
+        // Conversations are told twice a second; nothing says when one was heard.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let second = gateways[1].send(&request).await;
+        if second.header("x-llmproxy-credential").map(str::to_owned) != credential {
+            moved += 1;
+        }
+    }
+    // By chance nearly all of them would be on another of eight. A message may be late once.
+    assert!(moved <= 1, "{moved} of 6 moved");
+    assert!(!server.dump().await.contains("talk"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_one_finds_down_pauses_for_all() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let upstream = Upstream::start(Script::always(broken())).await;
+    let gateways = group(&server, &upstream, 2, 4, "").await;
+    let failing = async {
+        loop {
+            drop(gateways[0].chat(CHAT).await);
+        }
+    };
+    let told = async {
+        loop {
+            let stats = gateways[1].get("/v1/quota-stats").await.json();
+            if !stats["providers"]["fake"]["backoff_until"].is_null() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = failing => {}
+        () = patiently("the other instance to pause", told) => {}
+    }
 }

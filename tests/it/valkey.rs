@@ -1,7 +1,8 @@
 //! A real `redis-server` of the test's own, on a free port and without a disk. Where none is installed
 //! the tests that want one are skipped, with a word; with `CI=true` that is a failure.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -151,7 +152,8 @@ async fn ask(port: u16, words: &[&str]) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let mut command = format!("*{}\r\n", words.len());
     for word in words {
-        command += &format!("${}\r\n{word}\r\n", word.len());
+        // Writing into a string cannot fail.
+        let _ = write!(command, "${}\r\n{word}\r\n", word.len());
     }
     // It says goodbye and closes once it has answered.
     command += "*1\r\n$4\r\nQUIT\r\n";

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oauth2::HttpResponse;
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use super::*;
 use crate::config::provider::OAuth as Overrides;

@@ -78,9 +78,11 @@ fn counted(redis: &Redis, class: &str, term: &WindowTerm, now: Timestamp) -> Win
         Some(end) => window.lasting(now.until(end)),
         None => window,
     };
-    let (known, ends) = term.known;
     let window = window.allowing(term.requests, term.tokens);
-    window.knowing(known, redis.to_server(ends))
+    match term.told {
+        Some((requests, ends)) => window.knowing(requests, redis.to_server(ends)),
+        None => window,
+    }
 }
 
 #[cfg(test)]

@@ -34,8 +34,7 @@ pub struct Window {
     slices: u32,
     requests: u64,
     tokens: u64,
-    /// Requests that this instance knows were counted, and when the window ends, by the server's
-    /// clock.
+    /// Requests counted when the server last said so, and when the window ends, by its clock.
     known: (u64, Timestamp),
 }
 
@@ -159,8 +158,7 @@ impl Window {
         self
     }
 
-    /// The same, of which it is known how many requests were counted and when it ends, by the
-    /// server's clock.
+    /// The same, of which the server has said how many requests it had counted, and when it ends.
     #[must_use]
     pub const fn knowing(mut self, requests: u64, ends: Timestamp) -> Self {
         self.known = (requests, ends);

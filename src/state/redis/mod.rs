@@ -40,7 +40,7 @@ pub use roster::Instance;
 
 /// No request waits for longer than this for the server's word. One that is late once is taken for
 /// away until it has answered in the background.
-pub const COMMAND_PATIENCE: Duration = Duration::from_millis(100);
+pub const COMMAND_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long whatever no request waits for may take.
 pub const BACKGROUND_PATIENCE: Duration = Duration::from_millis(500);

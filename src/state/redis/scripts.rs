@@ -43,8 +43,8 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 ///
 /// KEYS: leases, windows…. ARGV: lease, most leases (0: any), a lease's life, and for each window its
 /// length, slices (0: it ends as a whole), requests and tokens allowed (0: any), and what the caller
-/// knows of it: requests counted, and when it ends. A server that lost its latest counts, or all of
-/// them, has them again from that.
+/// was told of it last: requests counted, and when it ends. A server that lost it has it again from
+/// that; one that ended in order has not.
 /// Answer: {0, now, and of each window the requests counted and its end…}, {-1, now} if all leases
 /// are out, or {place of the full window, now, when it has room}.
 const ADMIT: &str = "
@@ -65,16 +65,10 @@ for i = 2, #KEYS do
     local counts = redis.call('HMGET', KEYS[i], 'r', 't')
     used, spent = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
     local left = redis.call('PTTL', KEYS[i])
-    local is_same = math.abs(now + left - ends) < 2000
-    local is_lost = left < 0 and ends > now + 2000
-    if used < known and (is_same or is_lost) then
-      used = known
-      redis.call('HSET', KEYS[i], 'r', known)
-      if is_lost then
-        left = ends - now
-        redis.call('HSET', KEYS[i], 'o', now)
-        redis.call('PEXPIRE', KEYS[i], left)
-      end
+    if left < 0 and known > 0 and ends > now + 2000 then
+      used, left = known, ends - now
+      redis.call('HSET', KEYS[i], 'r', known, 'o', now)
+      redis.call('PEXPIRE', KEYS[i], left)
     end
     if left > 0 then room = now + left else room = now + span end
   else
