@@ -38,7 +38,8 @@ const ROLE: &str = "COMPARE_ROLE";
 /// Tells a pass-through where the fake upstream listens.
 const UPSTREAM: &str = "COMPARE_UPSTREAM";
 
-/// Seconds of one measured round; `COMPARE_SECONDS` overrides it.
+/// Seconds of one measured round; `COMPARE_SECONDS` overrides it, and `COMPARE_SECTION` names the
+/// part that is wanted.
 const ROUND_SECONDS: f64 = 1.5;
 
 /// Requests a second where the rate is fixed: far below what any of them can do.
@@ -126,6 +127,8 @@ async fn compare() -> Result<()> {
         loads: vec![(Workload::SMALL, 32, Pace::Closed)],
         cells: Vec::new(),
     });
+    let only = std::env::var("COMPARE_SECTION").unwrap_or_default();
+    sections.retain(|section| section.title.contains(&only));
     for section in &mut sections {
         section.measure(at, round).await?;
     }

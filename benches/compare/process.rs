@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -105,9 +105,43 @@ impl Gateway {
             .env("LLMPROXY_CACHE_DIR", home.path().join("cache"))
             .arg("--config")
             .arg(&config)
-            .args(["serve", "--port", "0"])
-            .args(setup.options);
-        Self::start(name, command, Some(home))
+            .args(["serve", "--port"]);
+        if !setup.options.contains(&"-q") {
+            command.arg("0").args(setup.options);
+            return Self::start(name, command, Some(home));
+        }
+        // It says nothing, not even where it listens.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        command.arg(address.port().to_string()).args(setup.options);
+        Self::start_silent(name, command, address, home)
+    }
+
+    fn start_silent(
+        name: &'static str,
+        mut command: Command,
+        address: SocketAddr,
+        home: TempDir,
+    ) -> Result<Self> {
+        let begun = Instant::now();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let mut gateway = Self {
+            name,
+            address,
+            start_up: Duration::ZERO,
+            idle_kib: 0,
+            child,
+            _home: Some(home),
+        };
+        while TcpStream::connect(address).is_err() {
+            if gateway.child.try_wait()?.is_some() || begun.elapsed() > Duration::from_secs(20) {
+                return Err(format!("{name} does not serve").into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        gateway.start_up = begun.elapsed();
+        std::thread::sleep(Duration::from_millis(300));
+        gateway.idle_kib = gateway.memory_kib("VmRSS:")?;
+        Ok(gateway)
     }
 
     fn start(name: &'static str, mut command: Command, home: Option<TempDir>) -> Result<Self> {
