@@ -129,6 +129,7 @@ impl State {
                 is_budgeted,
             } => {
                 memory.losses = memory.losses.saturating_add(1);
+                self.budget.note_loss(self.now);
                 if memory.losses >= self.settings.retry.max_attempts {
                     return Next::Answer(Stop::AttemptsSpent);
                 }
