@@ -191,11 +191,13 @@ impl Trip<'_> {
             .session
             .as_ref()
             .filter(|_| self.snapshot.affinity);
-        Ask::new(
+        let mut ask = Ask::new(
             target.model.clone(),
             session.map(SessionKeys::newest),
             Timestamp::now() + self.time_left(),
-        )
+        );
+        ask.client = self.scanned.inbound.client_number();
+        ask
     }
 
     /// Makes the request for a target. What the client named by URL is fetched before, if the

@@ -1,5 +1,6 @@
 //! A client's request, scanned once and understood as far as any target needs it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -62,6 +63,13 @@ pub struct Scanned<'a> {
 }
 
 impl Inbound {
+    /// The client as a number, by which the pools serve those who wait in turn.
+    pub fn client_number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.client.hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Scans the body: well-formed, a model named, the stream flag a flag.
     pub fn scan(&self) -> Result<Scanned<'_>, ErrorReply> {
         let head = head::scan(&self.body, self.dialect)?;

@@ -21,6 +21,8 @@ pub struct Ask {
     pub session: Option<u64>,
     /// No wait and no new attempt goes beyond it.
     pub deadline: Timestamp,
+    /// Whose request it is, as a number of the caller's own; those who wait are served in turn.
+    pub client: u64,
     /// Which credentials could not serve when this pool was first asked, and why; of a large pool
     /// the first few only. For whoever tells the request's story.
     pub passed_over: Option<Vec<PassedOver>>,
@@ -36,6 +38,7 @@ impl Ask {
             model: model.into(),
             session,
             deadline,
+            client: 0,
             passed_over: None,
             memory: Memory::default(),
             place: None,

@@ -93,6 +93,7 @@ pub use windows::Report;
 
 use settle::Party;
 use state::{Answer, Grant, Request, State};
+use waiters::Ticket;
 
 /// The credentials of one provider.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ pub struct Pool {
 struct Inner {
     state: State,
     /// Who waits for which ticket.
-    wakers: HashMap<u64, oneshot::Sender<()>>,
+    wakers: HashMap<Ticket, oneshot::Sender<()>>,
 }
 
 /// An answer to [`Pool::acquire`].
@@ -157,6 +158,7 @@ impl Pool {
                 session: ask.session,
                 deadline: ask.deadline,
                 memory: &mut ask.memory,
+                client: ask.client,
                 ticket: own_place,
             },
             now,
@@ -203,6 +205,7 @@ impl Pool {
             session: None,
             deadline: ask.deadline,
             memory: &mut ask.memory,
+            client: ask.client,
             ticket: None,
         };
         let grant = inner.state.hedge(&request, busy, now)?;
@@ -394,7 +397,7 @@ impl Inner {
 #[derive(Debug)]
 struct Place {
     pool: Option<Arc<Pool>>,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 impl Place {
@@ -403,7 +406,7 @@ impl Place {
     }
 
     /// The ticket, without leaving the queue.
-    fn into_ticket(mut self) -> u64 {
+    fn into_ticket(mut self) -> Ticket {
         self.pool = None;
         self.ticket
     }

@@ -22,6 +22,7 @@ use super::select::{self, Order, Wish};
 use super::settings::Settings;
 use super::slot::{Slot, Standing};
 use super::summary::Readiness;
+use super::waiters::{Line, Ticket};
 
 /// A clock that goes back further than this clears all cooldowns: their ends mean nothing now.
 const CLOCK_JUMP: Duration = Duration::from_hours(1);
@@ -50,10 +51,10 @@ pub(super) struct State {
     pub(super) now: Timestamp,
     /// Requests in queues.
     pub(super) waiting: u32,
-    pub(super) next_ticket: u64,
-    pub(super) granted: HashMap<u64, Grant>,
+    pub(super) line: Line,
+    pub(super) granted: HashMap<Ticket, Grant>,
     /// Tickets whose holders are to be woken.
-    pub(super) woken: Vec<u64>,
+    pub(super) woken: Vec<Ticket>,
     pub(super) dirt: Dirt,
     /// Rests begun since the start, for metrics.
     pub(super) rests: BTreeMap<Reason, u64>,
@@ -91,14 +92,16 @@ pub(super) struct Request<'a> {
     pub(super) session: Option<u64>,
     pub(super) deadline: Timestamp,
     pub(super) memory: &'a mut Memory,
-    pub(super) ticket: Option<u64>,
+    /// Who asks.
+    pub(super) client: u64,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// What [`State::acquire`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Granted(Grant),
-    Queued { ticket: u64, until: Timestamp },
+    Queued { ticket: Ticket, until: Timestamp },
     Refused(Refusal),
 }
 
@@ -120,7 +123,7 @@ impl State {
             rng: fastrand::Rng::with_seed(seed),
             now: Timestamp::default(),
             waiting: 0,
-            next_ticket: 0,
+            line: Line::default(),
             granted: HashMap::new(),
             woken: Vec::new(),
             dirt: Dirt::default(),

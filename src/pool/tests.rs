@@ -240,5 +240,6 @@ fn an_empty_pool_says_so() {
 mod excerpt;
 mod failures;
 mod limits;
+mod line;
 mod order;
 mod restart;

@@ -1,6 +1,11 @@
-//! Requests that wait for a credential, in the order in which they came.
+//! Requests that wait for a credential: those of one client in the order in which they came, clients
+//! in turn.
+//!
+//! A request that comes gets the next turn after its client's last one, at the earliest the turn that
+//! is being served. So whoever asks now and then waits for one request of each other client, however
+//! many those have sent before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::time::Timestamp;
 
@@ -9,8 +14,48 @@ use super::class::{Route, TierLane};
 use super::select;
 use super::state::{Request, State};
 
-/// The waiters of one lane by ticket; tickets only grow, so the first is the longest waiting.
-pub(super) type Queue = BTreeMap<u64, Waiter>;
+/// The waiters of one lane; the first is the next.
+pub(super) type Queue = BTreeMap<Ticket, Waiter>;
+
+/// A place in the line: no two are alike, lower ones are served first.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket {
+    turn: u64,
+    number: u64,
+}
+
+/// The line that all lanes of a pool share.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    number: u64,
+    /// The turn that is being served.
+    turn: u64,
+    /// The last turn of each client that waits; of others nothing is known.
+    last: HashMap<u64, u64>,
+}
+
+impl Line {
+    fn draw(&mut self, client: u64) -> Ticket {
+        self.number += 1;
+        let turn = match self.last.get(&client) {
+            Some(last) => self.turn.max(last + 1),
+            None => self.turn,
+        };
+        self.last.insert(client, turn);
+        Ticket {
+            turn,
+            number: self.number,
+        }
+    }
+
+    /// Notes whose turn it is now; `is_over` if nobody waits any longer.
+    fn served(&mut self, ticket: Ticket, is_over: bool) {
+        self.turn = self.turn.max(ticket.turn);
+        if is_over {
+            self.last.clear();
+        }
+    }
+}
 
 /// One waiting request, as far as the choice of its credential needs it.
 #[derive(Clone, Debug)]
@@ -22,7 +67,7 @@ pub(super) struct Waiter {
 }
 
 impl State {
-    /// Gives what has become free to those who wait, longest waiting first.
+    /// Gives what has become free to those who wait.
     pub(super) fn serve(&mut self) {
         while self.waiting > 0 {
             let Some((route, ticket)) = self.next_served() else {
@@ -33,6 +78,7 @@ impl State {
                 return;
             };
             self.waiting -= 1;
+            self.line.served(ticket, self.waiting == 0);
             let Some(slot) = self.pick(route, &waiter.memory, waiter.session) else {
                 return;
             };
@@ -42,9 +88,9 @@ impl State {
         }
     }
 
-    /// The longest waiting request that can be served now.
-    fn next_served(&mut self) -> Option<(Route, u64)> {
-        let mut first: Option<(Route, u64)> = None;
+    /// The first in the line that can be served now.
+    fn next_served(&mut self) -> Option<(Route, Ticket)> {
+        let mut first: Option<(Route, Ticket)> = None;
         for class in 0..u32::try_from(self.classes.len()).unwrap_or(u32::MAX) {
             for lane in 0..self.classes[class as usize].lanes.len() {
                 let route = Route { class, lane };
@@ -70,7 +116,7 @@ impl State {
     }
 
     /// A request leaves the queue; what was granted to it goes to the next.
-    pub(super) fn leave(&mut self, ticket: u64) {
+    pub(super) fn leave(&mut self, ticket: Ticket) {
         self.dequeue(Some(ticket));
         if let Some(grant) = self.granted.remove(&ticket) {
             self.take_back(grant);
@@ -81,7 +127,7 @@ impl State {
     }
 
     /// Queues a request; one that is queued already keeps its place.
-    pub(super) fn enqueue(&mut self, route: Route, request: &Request<'_>) -> u64 {
+    pub(super) fn enqueue(&mut self, route: Route, request: &Request<'_>) -> Ticket {
         let lane = &mut self.classes[route.class as usize].lanes[route.lane];
         if let Some(ticket) = request.ticket
             && let Some(waiter) = lane.queue.get_mut(&ticket)
@@ -91,10 +137,9 @@ impl State {
         }
         self.dequeue(request.ticket);
         // Whoever loses what was set aside for it keeps its place in the line.
-        let ticket = request.ticket.unwrap_or_else(|| {
-            self.next_ticket += 1;
-            self.next_ticket
-        });
+        let ticket = request
+            .ticket
+            .unwrap_or_else(|| self.line.draw(request.client));
         let waiter = Waiter {
             model: request.model.into(),
             session: request.session,
@@ -108,13 +153,16 @@ impl State {
     }
 
     /// Takes a request out of the queue.
-    pub(super) fn dequeue(&mut self, ticket: Option<u64>) {
+    pub(super) fn dequeue(&mut self, ticket: Option<Ticket>) {
         let Some(ticket) = ticket.filter(|_| self.waiting > 0) else {
             return;
         };
         for lane in self.classes.iter_mut().flat_map(|class| &mut class.lanes) {
             if lane.queue.remove(&ticket).is_some() {
                 self.waiting -= 1;
+                if self.waiting == 0 {
+                    self.line.last.clear();
+                }
                 return;
             }
         }

@@ -8,8 +8,12 @@ use crate::dialects::usage::Usage;
 use crate::pool::ask::{Memory, Next, Outcome, Refusal, Stop};
 use crate::pool::settle::Party;
 use crate::pool::state::{Answer, Grant, Request, State};
+use crate::pool::waiters::Ticket;
 use crate::providers::verdict::Failure;
 use crate::time::Timestamp;
+
+/// So many clients ask in turn.
+const CLIENTS: u64 = 3;
 
 /// The traffic of a run.
 #[derive(Clone, Debug)]
@@ -86,7 +90,7 @@ pub(super) struct Engine<U, W> {
     trips: Vec<Trip>,
     free: Vec<usize>,
     /// Whose ticket it is.
-    tickets: HashMap<u64, usize>,
+    tickets: HashMap<Ticket, usize>,
     arrived: u64,
 }
 
@@ -111,7 +115,7 @@ struct Trip {
     session: Option<u64>,
     deadline: Timestamp,
     memory: Memory,
-    ticket: Option<u64>,
+    ticket: Option<Ticket>,
     waiting_since: Option<Timestamp>,
     waited: Duration,
     attempt: Option<(Grant, Reply)>,
@@ -217,6 +221,7 @@ impl<U: Upstream, W: Watch> Engine<U, W> {
                 session: trip.session,
                 deadline: trip.deadline,
                 memory: &mut trip.memory,
+                client: trip.serial % CLIENTS,
                 ticket: trip.ticket.take(),
             },
             now,

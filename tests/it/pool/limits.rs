@@ -367,3 +367,47 @@ async fn a_limit_a_second_that_is_used_up_is_not_the_hours() {
         (&4.into(), &100.into())
     );
 }
+
+#[tokio::test]
+async fn c34_r10_clients_that_wait_are_served_in_turn() {
+    let gate = Gate::new();
+    let script = Script::always(openai::completion("hi").gated(&gate));
+    let clients = "max_concurrent_per_key = 1\n[server]\napi_keys = [\
+        { name = \"big\", key = \"key-of-the-big-one\" }, { name = \"small\", key = \"key-of-the-small-one\" }]\n";
+    let (upstream, gateway) = pair(script, 1, clients).await;
+    let mut connections = Vec::new();
+    for (number, client) in (0_u64..).zip(["big", "big", "big", "big", "small", "big"]) {
+        let key = format!("key-of-the-{client}-one");
+        let body = CHAT.replace("\"hi\"", &format!("\"number {number}\""));
+        let mut connection = gateway.connect().await;
+        let request = Request::chat(&body).header("x-api-key", &key);
+        connection.send(&request).await;
+        let standing = async {
+            loop {
+                let request = Request::get("/v1/quota-stats").header("x-api-key", &key);
+                let document = gateway.send(&request).await.json();
+                let waiting = &document["providers"]["fake"]["waiting_requests"];
+                if waiting.as_u64() == Some(number) {
+                    return;
+                }
+            }
+        };
+        crate::harness::patiently("a place in the line", standing).await;
+        connections.push(connection);
+    }
+    gate.open(6);
+    for mut connection in connections {
+        assert_eq!(connection.response().await.status, 200);
+    }
+    let order: Vec<String> = upstream
+        .requests()
+        .iter()
+        .map(|request| {
+            let text = request.text();
+            let (_, rest) = text.split_once("number ").expect("it is one of ours");
+            rest[..1].to_owned()
+        })
+        .collect();
+    // The first holds the credential; of the rest each client's first comes before any second.
+    assert_eq!(order, ["0", "1", "4", "2", "3", "5"]);
+}
