@@ -1,6 +1,7 @@
 //! The one place that dials vendors: a thin layer over hyper's client, and over reqwest where the way
-//! leads through a proxy, that follows no redirect, retries nothing by itself and puts a deadline on
-//! every await.
+//! leads through a proxy, that follows no redirect and puts a deadline on every await. It retries
+//! nothing that a vendor may have seen: only what an HTTP/2 server says that it has not touched is
+//! sent again. All other retries are the attempt loop's.
 
 mod client;
 mod direct;

@@ -35,6 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("console", &["cli/"]),
     ("directories", &["config/paths.rs"]),
     ("foldhash", &["telemetry/metrics.rs"]),
+    ("h2", &["gateway/upstream/direct.rs"]),
     ("httparse", &["server/"]),
     ("hyper", &["gateway/upstream", "server/"]),
     ("hyper_rustls", &["gateway/upstream/"]),

@@ -120,15 +120,14 @@ pub fn pinned(
     })
 }
 
-/// What all of reqwest's clients have in common.
+/// What all of reqwest's clients have in common. Its own retries stay on: they are those of
+/// [`Direct`].
 fn builder(connect: Duration, mut tls: ClientConfig) -> reqwest::ClientBuilder {
     tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         // A redirect would carry `x-api-key` and the body to a host nobody configured.
         .redirect(reqwest::redirect::Policy::none())
-        // The attempt loop counts retries; hidden ones would break its budget.
-        .retry(reqwest::retry::never())
         .connect_timeout(connect)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .pool_idle_timeout(IDLE_TIME)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
+use http::uri::Scheme;
 use http_body::{Body as _, Frame};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -33,6 +34,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Calls at once over one HTTP/2 connection: what servers allow at the least (RFC 9113 §6.5.2), and
 /// most of them at the most. One more would wait in line for as long as a stream takes.
 const CALLS_A_CONNECTION: usize = 100;
+
+/// How often a request that its server has not touched is sent again, as reqwest has it.
+const MAX_REPEATS: u32 = 2;
 
 /// Connections to one HTTP/2 server; calls beyond them all share the last.
 const MAX_LANES: usize = 256;
@@ -121,11 +125,25 @@ impl Direct {
         request: http::Request<Full<Bytes>>,
     ) -> Result<http::Response<Body>, legacy::Error> {
         let place = self.place();
-        let answer = place.0.client.request(request).await?;
-        Ok(answer.map(|incoming| Body {
-            incoming,
-            _place: place,
-        }))
+        let (mut request, mut times) = (request, 0);
+        loop {
+            // HTTP/2 comes with TLS only.
+            let may_repeat = times < MAX_REPEATS && request.uri().scheme() == Some(&Scheme::HTTPS);
+            let again = may_repeat.then(|| request.clone());
+            let error = match place.0.client.request(request).await {
+                Ok(answer) => {
+                    return Ok(answer.map(|incoming| Body {
+                        incoming,
+                        _place: place,
+                    }));
+                }
+                Err(error) => error,
+            };
+            let Some(again) = again.filter(|_| is_untouched(&error)) else {
+                return Err(error);
+            };
+            (request, times) = (again, times + 1);
+        }
     }
 
     /// A place on the first lane that has one: few lanes with warm connections are better than many.
@@ -142,6 +160,21 @@ impl Direct {
         lane.calls.fetch_add(1, Ordering::Relaxed);
         Place(lane)
     }
+}
+
+/// Whether the server says that it has done nothing of the request: `REFUSED_STREAM`, or a `GOAWAY`
+/// without an error, which leaves out streams it has begun (RFC 9113 §8.7).
+fn is_untouched(error: &legacy::Error) -> bool {
+    let first: &dyn std::error::Error = error;
+    let mut chain = std::iter::successors(Some(first), |error| error.source());
+    chain
+        .find_map(|cause| cause.downcast_ref::<h2::Error>())
+        .is_some_and(|cause| {
+            let reason = cause.reason();
+            cause.is_remote()
+                && ((cause.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+                    || (cause.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
+        })
 }
 
 impl Lane {

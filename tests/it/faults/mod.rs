@@ -4,6 +4,7 @@
 mod abuse;
 mod disk;
 mod files;
+mod h2;
 mod matrix;
 mod reading;
 mod smuggling;
