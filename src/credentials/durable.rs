@@ -291,11 +291,22 @@ fn restrict(_: &File, _: u32) -> io::Result<()> {
 #[cfg(unix)]
 fn create_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    let above = path.parent().filter(|above| *above != Path::new(""));
+    if let Some(above) = above.filter(|above| !above.is_dir()) {
+        create_directory(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        // Another process was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        created => created?,
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    // Its name stands in the directory above it: without this what is in it may not be found again.
+    match above.map_or(Ok(()), sync_directory) {
+        // One that we may not read is not ours to sync.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 #[cfg(not(unix))]

@@ -156,6 +156,12 @@ impl Home {
         )
     }
 
+    /// Runs any command to its end with this on stdin; the error is why it cannot be started.
+    pub(crate) fn finish(&self, command: Command, input: &str) -> io::Result<Finished> {
+        let child = self.dressed(command).stdin(Stdio::piped()).spawn()?;
+        Ok(finish(child, input.to_owned(), &self.roots()))
+    }
+
     /// Runs the binary to its end while the test's own servers go on.
     pub(crate) async fn run_beside(&self, arguments: &[&str], input: &str) -> Finished {
         self.finish_beside(self.command(arguments), input).await

@@ -6,6 +6,8 @@ mod disk;
 mod files;
 mod h2;
 mod matrix;
+#[cfg(target_os = "linux")]
+mod power;
 mod reading;
 mod smuggling;
 mod transport;
