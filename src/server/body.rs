@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::gateway::relay::Relay;
 use crate::server::limits::Permit;
+use crate::server::stalls::{Endable, Held, Streams};
 
 /// The longest silence while a client sends its body.
 const BODY_IDLE: Duration = Duration::from_secs(30);
@@ -32,6 +34,8 @@ pub enum AnswerBody {
     Pieces(mpsc::Receiver<Bytes>),
     /// A stream from upstream.
     Relay(RelayBody),
+    /// One among others on its connection.
+    Shared(SharedBody),
 }
 
 /// A stream from upstream, ended early when the server goes down.
@@ -39,8 +43,11 @@ pub struct RelayBody {
     relay: Box<Relay>,
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The client's place, held until the stream has ended.
-    _permit: Permit,
+    permit: Option<Permit>,
 }
+
+/// A stream from upstream that is given up if its client takes nothing of it.
+pub struct SharedBody(Arc<Held<RelayBody>>);
 
 /// Why a client's body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +137,25 @@ impl AnswerBody {
         Self::Relay(RelayBody {
             relay,
             abort: Box::pin(abort.cancelled_owned()),
-            _permit: permit,
+            permit: Some(permit),
         })
+    }
+
+    /// The same as one of several streams on a connection.
+    pub(super) fn shared(self, streams: &Streams<RelayBody>) -> Self {
+        match self {
+            Self::Relay(relay) => Self::Shared(SharedBody(streams.hold(relay))),
+            other => other,
+        }
+    }
+}
+
+impl Endable for RelayBody {
+    fn end(&mut self) {
+        let message = "the client takes nothing of its answer";
+        let error = ErrorReply::new(408, ErrorKind::InvalidRequest, "client_stalled", message);
+        self.relay.abort(&error);
+        self.permit = None;
     }
 }
 
@@ -168,20 +192,23 @@ impl Body for AnswerBody {
             Self::Relay(relay) => relay
                 .poll_piece(context)
                 .map(|piece| Some(Ok(Frame::data(piece?)))),
+            Self::Shared(SharedBody(held)) => held
+                .poll(|relay| relay.poll_piece(context))
+                .map(|piece| Some(Ok(Frame::data(piece?)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Pieces(_) | Self::Relay(_) => false,
+            Self::Pieces(_) | Self::Relay(_) | Self::Shared(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Pieces(_) | Self::Relay(_) => SizeHint::default(),
+            Self::Pieces(_) | Self::Relay(_) | Self::Shared(_) => SizeHint::default(),
         }
     }
 }

@@ -19,9 +19,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
+use crate::server::body::RelayBody;
 use crate::server::patience::Patient;
 use crate::server::raw_head::{Refused, Watched};
 use crate::server::respond::Answer;
+use crate::server::stalls::Streams;
 use crate::server::{Shared, Shutdown, handlers, tls};
 
 /// The whole header phase of a request, and of a connection before it has said anything; an idle
@@ -83,13 +85,14 @@ async fn begins_as_http1(stream: &TcpStream, shutdown: &Shutdown) -> Option<bool
 /// HTTP/1 on one connection.
 async fn speak_http1(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, shutdown: Shutdown) {
     let (stream, refused) = Watched::new(Patient::new(stream, HEADER_TIMEOUT));
-    let service = service(peer, shared, shutdown.clone());
+    let streams = Arc::default();
+    let service = service(peer, shared, shutdown.clone(), Arc::clone(&streams));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    until_over(connection, &shutdown, peer, refused).await;
+    until_over(connection, &streams, &shutdown, peer, refused).await;
 }
 
 /// HTTP of any version on one connection. TLS, if any, is over it already.
@@ -113,9 +116,10 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .keep_alive_interval(Duration::from_mins(1))
         .keep_alive_timeout(Duration::from_secs(20));
     let (stream, refused) = Watched::new(Patient::new(stream, HEADER_TIMEOUT));
-    let service = service(peer, shared, shutdown.clone());
+    let streams = Arc::default();
+    let service = service(peer, shared, shutdown.clone(), Arc::clone(&streams));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    until_over(connection, &shutdown, peer, refused).await;
+    until_over(connection, &streams, &shutdown, peer, refused).await;
 }
 
 /// What answers the requests of one connection.
@@ -123,17 +127,24 @@ fn service(
     peer: SocketAddr,
     shared: Arc<Shared>,
     ending: Shutdown,
+    streams: Arc<Streams<RelayBody>>,
 ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future: Send + 'static>
 {
+    let with = handlers::Connection {
+        peer,
+        ending,
+        streams,
+    };
     service_fn(move |request| {
-        let (shared, ending) = (Arc::clone(&shared), ending.clone());
-        async move { handlers::handle(&shared, request, peer, ending).await }
+        let (shared, with) = (Arc::clone(&shared), with.clone());
+        async move { handlers::handle(&shared, request, with).await }
     })
 }
 
 /// Lets a connection run until it ends; when the server drains, until it has said its last.
 async fn until_over<C, S>(
     connection: C,
+    streams: &Streams<RelayBody>,
     shutdown: &Shutdown,
     peer: SocketAddr,
     mut refused: oneshot::Receiver<Refused<S>>,
@@ -144,6 +155,7 @@ async fn until_over<C, S>(
     let mut connection = Box::pin(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = streams.mind() => Ok(()),
         () = shutdown.drain.cancelled() => {
             let said = timeout(LAST_WORDS, connection.as_mut()).await;
             if let Ok(result) = said {

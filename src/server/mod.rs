@@ -14,6 +14,7 @@ mod raw_chunks;
 mod raw_head;
 mod respond;
 pub mod router;
+mod stalls;
 pub mod tls;
 
 use std::io;

@@ -1,6 +1,7 @@
 //! One request in, one answer out: guard, route, authenticate, limit, hand over.
 
 mod board;
+mod contain;
 mod estimate;
 mod inference;
 mod listing;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_rustls::TlsAcceptor;
 
@@ -25,12 +26,14 @@ use crate::gateway::group::ClientAdmission;
 use crate::ids::RequestId;
 use crate::server::Shutdown;
 use crate::server::auth::{self, Proof};
+use crate::server::body::RelayBody;
 use crate::server::clients::{Client, Clients};
 use crate::server::dashboard::{self, Live};
 use crate::server::guard::{self, HostRule, Refused};
 use crate::server::limits::{ClientLimits, Limiter, Permit};
 use crate::server::respond::{self, Answer, REQUEST_ID};
 use crate::server::router::{self, Route, RouteError};
+use crate::server::stalls::Streams;
 use crate::telemetry::spending;
 use crate::time::Timestamp;
 
@@ -64,12 +67,20 @@ pub struct Settings {
     pub tls: Option<TlsAcceptor>,
 }
 
+/// The connection that a request came on.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) ending: Shutdown,
+    /// Its streams, if it has several at once.
+    pub(super) streams: Arc<Streams<RelayBody>>,
+}
+
 /// Answers one request. Never fails: every failure is an answer.
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
-    peer: SocketAddr,
-    ending: Shutdown,
+    with: Connection,
 ) -> Result<Answer, Infallible> {
     let id = RequestId::random();
     let settings = shared.settings.load_full();
@@ -77,7 +88,11 @@ pub(super) async fn handle(
     let is_board = router::is_board_path(request.uri().path());
     let mut answer = match preflight(&settings, &request) {
         Some(answer) if !is_board => answer,
-        _ => Box::pin(answer(shared, &settings, request, id, ending)).await,
+        _ => {
+            let dialect = router::dialect_of_path(request.uri().path());
+            let answer = Box::pin(answer(shared, &settings, request, id, &with));
+            contain::contained(dialect, answer).await
+        }
     };
     if is_board {
         dashboard::seal(answer.headers_mut());
@@ -88,7 +103,7 @@ pub(super) async fn handle(
     if let Ok(value) = HeaderValue::from_str(&id_text) {
         answer.headers_mut().insert(REQUEST_ID, value);
     }
-    let status = answer.status().as_u16();
+    let (status, peer) = (answer.status().as_u16(), with.peer);
     tracing::debug!(request = %id_text, %peer, status, "request {id_text} answered with {status}");
     Ok(answer)
 }
@@ -98,7 +113,7 @@ async fn answer(
     settings: &Settings,
     request: Request<Incoming>,
     id: RequestId,
-    ending: Shutdown,
+    with: &Connection,
 ) -> Answer {
     let path = request.uri().path().to_owned();
     let checked = guard::check(
@@ -149,15 +164,21 @@ async fn answer(
                 client: &client,
                 permit,
                 id,
-                abort: ending.abort,
+                abort: with.ending.abort.clone(),
             };
-            inference::handle(call, request, inference).await
+            let is_shared = request.version() == Version::HTTP_2;
+            let answer = inference::handle(call, request, inference).await;
+            if is_shared {
+                answer.map(|body| body.shared(&with.streams))
+            } else {
+                answer
+            }
         }
         Route::Board(board) => {
             let visit = board::Visit {
                 shared,
                 client: &client,
-                closing: ending.drain,
+                closing: with.ending.drain.clone(),
             };
             board::handle(visit, request, board).await
         }
