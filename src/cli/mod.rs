@@ -10,6 +10,7 @@ mod chat;
 mod client_key;
 mod completions;
 mod config;
+mod core_dumps;
 mod creds;
 mod doctor;
 pub mod exit;
@@ -22,6 +23,7 @@ mod man;
 mod models;
 mod notify;
 pub mod output;
+mod panics;
 mod pick;
 mod presence;
 pub mod prompt;
@@ -244,6 +246,7 @@ pub fn main() -> ExitCode {
         _ => logging::Role::Command,
     };
     logging::install(&context, role);
+    panics::name_places_only();
     let result = root.command.run(&context);
     log_queue::flush();
     ended(&context.printer, result)

@@ -11,8 +11,10 @@ use tokio::net::TcpListener;
 
 use crate::cli::activation;
 use crate::cli::boot::{self, Boot};
+use crate::cli::core_dumps;
 use crate::cli::exit::Failure;
 use crate::cli::notify;
+use crate::cli::panics;
 use crate::cli::presence::Presence;
 use crate::cli::reload::{Reloader, Stamps};
 use crate::cli::signals::{self, Hangups, Stops};
@@ -83,6 +85,7 @@ pub(super) struct ServeArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
+    core_dumps::forbid();
     let handed = activation::listener()?;
     let args = &args.at(handed.as_ref())?;
     let boot = Boot::read(context, args.flags())?;
@@ -143,9 +146,16 @@ async fn serve(
 
     let shutdown = Shutdown::default();
     tokio::spawn(watch_signals(shutdown.clone(), stops));
-    tokio::spawn(refresh_models(Arc::clone(&gateway)));
-    tokio::spawn(persist::run(Arc::clone(&gateway)));
-    tokio::spawn(upkeep::run(Arc::clone(&gateway)));
+    let own = Arc::clone(&gateway);
+    panics::keep("the look at model lists", move || {
+        refresh_models(Arc::clone(&own))
+    });
+    let own = Arc::clone(&gateway);
+    panics::keep("the state's writer", move || persist::run(Arc::clone(&own)));
+    let own = Arc::clone(&gateway);
+    panics::keep("the accounts' upkeep", move || {
+        upkeep::run(Arc::clone(&own))
+    });
     let (charted, began) = (Arc::clone(&gateway), Timestamp::now());
     tokio::task::spawn_blocking(move || charted.telemetry.restore_minutes(began));
     #[cfg(feature = "otlp")]

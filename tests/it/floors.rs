@@ -48,7 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("reqwest", &["gateway/upstream", "credentials/oauth/"]),
     ("rusqlite", &["state/sqlite"]),
     ("rustyline", &["cli/chat/"]),
-    ("rustix", &["cli/signals.rs"]),
+    ("rustix", &["cli/core_dumps.rs", "cli/signals.rs"]),
     ("rustls_platform_verifier", &["gateway/upstream/"]),
     ("tokio_rustls", &["server/"]),
     ("toml", &["config/"]),

@@ -254,3 +254,16 @@ async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
     connection.send(&Request::chat(CHAT)).await;
     assert_eq!(connection.response().await.status, 200);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn b3_the_server_leaves_no_core_dump() {
+    let gateway = Gateway::start_in(Home::new(), &[]).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid()));
+    let limits = limits.expect("the platform lists them");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let numbers = core.map(|line| line.split_whitespace().skip(4).take(2).collect::<Vec<_>>());
+    assert_eq!(numbers, Some(vec!["0", "0"]), "{limits}");
+}
