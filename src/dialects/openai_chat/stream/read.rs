@@ -157,7 +157,8 @@ impl Reader {
 impl StreamReader for Reader {
     fn read(&mut self, _name: &str, data: &[u8], out: &mut Vec<Event>) -> Result<(), ReadError> {
         let data = data.trim_ascii();
-        if self.phase == Phase::Failed || data.is_empty() {
+        // Behind the end stands nothing that belongs to the answer.
+        if self.phase != Phase::Running || data.is_empty() {
             return Ok(());
         }
         if data.starts_with(b"[DONE]") {
