@@ -20,7 +20,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// before they write it anew, and what is read between would count.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How often [`QUIET`] is waited for; a file that changes all the time is read as it is.
+/// How often [`QUIET`] is waited for in one go.
 const MAX_QUIET_LOOKS: usize = 10;
 
 /// What tells that something changed on disk.
@@ -48,18 +48,18 @@ impl Stamps {
         }
     }
 
-    /// As the disk is once nobody writes to the files.
-    fn settled(self, store: &Store) -> Self {
+    /// As the disk is once nobody writes to the files; `None` if somebody goes on writing.
+    fn settled(self, store: &Store) -> Option<Self> {
         let mut seen = self;
         for _ in 0..MAX_QUIET_LOOKS {
             std::thread::sleep(QUIET);
             let now = seen.now(store);
             if now.files == seen.files {
-                return now;
+                return Some(now);
             }
             seen = now;
         }
-        seen
+        None
     }
 
     /// These, for files that were not looked at before; what changed since it was looked at is to
@@ -131,11 +131,19 @@ impl Reloader {
             return before;
         }
         let now = if files_changed {
-            now.settled(&store)
+            let Some(settled) = now.settled(&store) else {
+                return before;
+            };
+            settled
         } else {
             now
         };
-        match self.reload() {
+        let read = (self.read)();
+        if self.watches_files && now.now(&store).files != now.files {
+            // Somebody has begun to write meanwhile: what was read may be half of it.
+            return before;
+        }
+        match read.and_then(|boot| self.put_in_force(&boot)) {
             Ok(stamps) => {
                 tracing::info!("reloaded");
                 stamps.not_newer_than(&now)
@@ -150,11 +158,10 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<Stamps, Failure> {
-        let boot = (self.read)()?;
-        let stamps = Stamps::of(&boot);
+    fn put_in_force(&self, boot: &Boot) -> Result<Stamps, Failure> {
+        let stamps = Stamps::of(boot);
         let previous = self.shared.gateway.snapshot();
-        let settings = settings(&boot)?;
+        let settings = settings(boot)?;
         self.shared.gateway.replace(boot.snapshot(Some(&previous))?);
         boot.switch_request_log(&self.shared.gateway);
         self.shared.settings.store(Arc::new(settings));
