@@ -9,15 +9,7 @@ use crate::fake::openai;
 use crate::fake::reply::Reply;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Home, keys, pair, patiently, provider};
-
-/// How often a server is killed; a long run by hand sets more.
-fn kills() -> usize {
-    std::env::var("LLMPROXY_KILLS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(10)
-}
+use crate::harness::{Home, keys, pair, patiently, provider, size};
 
 #[tokio::test]
 async fn two_thousand_requests_over_fifty_keys_of_which_twenty_fail_all_succeed() {
@@ -100,7 +92,7 @@ async fn a_killed_server_loses_no_credential_and_at_most_a_second_of_counts() {
         "sk-kept-0123456789abcdefghijklmnop\n",
     );
     assert_eq!(stored.code, 0, "{}", stored.stderr);
-    for round in 0..kills() {
+    for round in 0..size("LLMPROXY_KILLS", 10) {
         let (mut child, address) = start(&home);
         let load = (0..20).map(|_| async {
             let address = address.parse().expect("an address");

@@ -22,6 +22,12 @@ use crate::fake::{self, CANARY};
 /// the machine may be busy with other tests; no passing test waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How large a test is: what `variable` says, which long runs by hand set, or its `usual` size.
+pub(crate) fn size(variable: &str, usual: usize) -> usize {
+    let set = std::env::var(variable).ok();
+    set.and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// Waits for what must happen; the test fails if it does not.
 pub(crate) async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patient = tokio::time::timeout(PATIENCE, future).await;

@@ -283,3 +283,41 @@ async fn an_account_of_the_environment_serves_and_is_refreshed_in_memory() {
     assert!(!stored.exists(), "nothing is written: {stored:?}");
     assert!(text("refresh_token").contains(CANARY));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn l11_killed_between_a_rotation_and_its_save_the_account_wants_a_new_log_in() {
+    let (google, home) = account().await;
+    google.rotate();
+    let mut command = std::process::Command::new("strace");
+    command
+        .args([
+            "-f",
+            "-o",
+            "record",
+            "-e",
+            "trace=rename,renameat,renameat2",
+        ])
+        .args(["-e", "inject=rename,renameat,renameat2:signal=KILL"])
+        .arg(env!("CARGO_BIN_EXE_llmproxy"))
+        .args(["creds", "refresh"]);
+    let killed = tokio::task::block_in_place(|| home.finish(command, ""));
+    let record = std::fs::read_to_string(home.path("record")).unwrap_or_default();
+    if !record.contains("SIGKILL") {
+        let words = "skipped: strace is not installed, or may not trace";
+        std::io::Write::write_all(&mut std::io::stdout(), words.as_bytes()).expect("written");
+        return;
+    }
+    drop(killed);
+    assert_eq!(google.refreshes(), 1, "the vendor has given out new tokens");
+    // The old ones are still there, and refused: their owner is told what to do.
+    google.refuse(revoked());
+    let refreshed = home.run_beside(&["creds", "refresh"], "").await;
+    assert_eq!(refreshed.code, 1, "{refreshed:?}");
+    assert!(
+        refreshed.stderr.contains("creds add gemini_cli"),
+        "{refreshed:?}"
+    );
+    let row = tokio::task::block_in_place(|| row(&home));
+    assert_eq!(row["state"], "expired", "{row}");
+}

@@ -29,8 +29,11 @@ struct Server {
 
 impl Server {
     fn start(home: &Home, limit: &str) -> Self {
+        Self::run(limited(home, limit, &["serve", "--port", "0"]))
+    }
+
+    fn run(mut command: Command) -> Self {
         use std::io::BufRead;
-        let mut command = limited(home, limit, &["serve", "--port", "0"]);
         let spawned = command.stdout(Stdio::null()).process_group(0).spawn();
         let mut child = spawned.expect("the binary runs");
         let log = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
@@ -106,6 +109,33 @@ async fn l01_with_a_full_disk_requests_are_served_and_what_was_stored_stays() {
         listed.stdout.contains("groq/kept") && !listed.stdout.contains("groq/more"),
         "{listed:?}"
     );
+}
+
+#[tokio::test]
+async fn l34_without_a_home_it_serves_and_says_what_it_cannot_keep() {
+    let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
+    let home = Home::with_config(&provider("fake", &upstream, &keys(1)));
+    let config = home.config_file().display().to_string();
+    // A place where nobody can make anything, root neither.
+    let homeless = |arguments: &[&str]| {
+        let mut command = home.command(&[&["--config", &config], arguments].concat());
+        for place in ["HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
+            command.env(place, "/proc/nowhere");
+        }
+        command
+    };
+    let add = ["creds", "add", "groq", "--label", "one", "--no-verify"];
+    let input = "gsk_more0123456789abcdefghijklmnopqrstuv\n";
+    let refused = home.finish_beside(homeless(&add), input).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("/proc/nowhere") && refused.stderr.contains("\nhint: "),
+        "{refused:?}"
+    );
+    let server = Server::run(homeless(&["serve", "--port", "0"]));
+    for _ in 0..3 {
+        assert_eq!(server.ask().await, 200);
+    }
 }
 
 #[tokio::test]

@@ -11,13 +11,14 @@ use crate::fake::openai;
 use crate::fake::reply::Gate;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Gateway, keys, pair, patiently, provider};
+use crate::harness::{Gateway, keys, pair, patiently, provider, size};
 
-/// Forty edits, of which each bad one is put right; the last text is in force at the end.
+/// Edits, forty if nobody wants more, of which each bad one is put right; the last text is in force at
+/// the end.
 fn rewrite(file: &Path, texts: &[String], process: &str) {
     let pause = |milliseconds| std::thread::sleep(Duration::from_millis(milliseconds));
     let write = |text: &str| fs::write(file, text).expect("the config is written");
-    for number in 0..40 {
+    for number in 0..size("LLMPROXY_EDITS", 40) {
         let text = &texts[number % texts.len()];
         match number % 5 {
             // Emptied first and filled a moment later, as editors and scripts do.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use fastrand::Rng;
 
-use crate::harness::{Finished, Home};
+use crate::harness::{Finished, Home, size};
 
 /// What is recorded: everything that changes a disk, or makes it keep a change.
 const CALLS: [&str; 11] = [
@@ -24,12 +24,6 @@ const CALLS: [&str; 11] = [
     "renameat2",
     "unlink",
 ];
-
-/// Disks that are thought up for every step of a save; a long run by hand sets more.
-fn images() -> usize {
-    let set = std::env::var("LLMPROXY_IMAGES").ok();
-    set.and_then(|text| text.parse().ok()).unwrap_or(5000)
-}
 
 /// Runs a command under `strace` and returns its record; `None` where there is no `strace`.
 fn recorded(
@@ -336,13 +330,14 @@ fn cut_everywhere(record: &str, root: &Path, before: &Disk, file: &Path) {
         Found::Nothing
     };
     let mut rng = Rng::with_seed(1);
+    let images = size("LLMPROXY_IMAGES", 5000);
     for cut in 0..=steps.len() {
         let mut disk = Disk {
             nodes: before.nodes.clone(),
             names: before.names.clone(),
         };
         steps[..cut].iter().for_each(|step| disk.take(step));
-        for _ in 0..images() {
+        for _ in 0..images {
             let found = disk.after_a_cut(file, &mut rng);
             let is_fine = found == Found::New || (found == old && cut < steps.len());
             assert!(is_fine, "{found:?} after {cut} of {steps:#?}");

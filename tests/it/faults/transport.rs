@@ -45,6 +45,71 @@ async fn u03_a_name_nobody_knows_is_the_providers_trouble() {
     assert_unreachable("an unknown name", &gateway).await;
 }
 
+/// A port on which a connection is never made: the line before it is full, and nobody is let in.
+async fn black_hole() -> (
+    std::net::SocketAddr,
+    Vec<tokio::net::TcpStream>,
+    TcpListener,
+) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("a free port");
+    let listener = socket.listen(1).expect("it listens");
+    let address = listener.local_addr().expect("an address");
+    let mut line = Vec::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await
+    {
+        line.push(stream);
+    }
+    (address, line, listener)
+}
+
+#[tokio::test]
+async fn u02_a_connection_that_is_never_made_is_given_up_and_the_next_address_serves() {
+    let (hole, _line, _listener) = black_hole().await;
+    let gateway = Gateway::start(&at(&format!("http://{hole}/v1"))).await;
+    assert_unreachable("a black hole", &gateway).await;
+
+    let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
+    let gateway = Gateway::start(&format!(
+        "[providers.fake]\nkind = \"openai\"\nbase_url = [\"http://{hole}/v1\", \"{}\"]\napi_keys = {:?}\n\
+         [timeouts]\nconnect = \"300ms\"\n",
+        upstream.base_url(),
+        keys(1)
+    ))
+    .await;
+    let answer = gateway.chat(CHAT).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(gateway.provider("fake").await["ready"], 1);
+}
+
+#[tokio::test]
+async fn u69_what_comes_after_the_end_of_a_stream_reaches_nobody() {
+    let done = openai::DONE.to_owned();
+    let late = openai::content("late");
+    let frames = [
+        openai::role(),
+        openai::content("hi"),
+        openai::stop(),
+        openai::stop(),
+    ];
+    let frames = frames.into_iter().chain([done.clone(), late, done]);
+    let (_upstream, gateway) = pair(Script::always(Reply::sse(frames)), 1, "").await;
+    let text = gateway.chat(STREAM).await.text();
+    assert!(text.contains("hi") && !text.contains("late"), "{text}");
+    assert_eq!(text.matches("[DONE]").count(), 1, "{text}");
+    let body = STREAM.replacen('{', "{\"max_tokens\":9,", 1);
+    let text = gateway
+        .send(&Request::post("/v1/messages", body))
+        .await
+        .text();
+    assert!(text.contains("hi") && !text.contains("late"), "{text}");
+    let ends = "\"type\":\"message_stop\"";
+    assert_eq!(text.matches(ends).count(), 1, "{text}");
+}
+
 #[tokio::test]
 async fn u07_plain_http_where_tls_is_due_is_refused_and_nothing_is_sent() {
     let upstream = Upstream::start(Script::new()).await;

@@ -13,7 +13,7 @@ use crate::fake::openai;
 use crate::fake::reply::{Gate, Reply};
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Home, keys, pair, patiently, provider};
+use crate::harness::{Home, keys, pair, patiently, provider, size};
 
 /// Streams under way when the end comes.
 const STREAMS: usize = 500;
@@ -88,7 +88,13 @@ async fn l30_a_log_that_nobody_reads_holds_up_no_request() {
 }
 
 #[tokio::test]
-async fn l24_on_sigterm_five_hundred_streams_are_finished_and_none_is_cut() {
+async fn l24_dr1_on_sigterm_five_hundred_streams_are_finished_and_none_is_cut() {
+    for _ in 0..size("LLMPROXY_RESTARTS", 1) {
+        drained_with_streams().await;
+    }
+}
+
+async fn drained_with_streams() {
     let gate = Gate::new();
     let script = Script::always(openai::stream(&["one", "two"]).gated(&gate));
     let (upstream, mut gateway) = pair(script, 1, "").await;
@@ -178,7 +184,7 @@ stop(child)
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l27_a_socket_handed_over_loses_no_connection_between_two_servers() {
+async fn l27_dr2_a_socket_handed_over_loses_no_connection_between_two_servers() {
     let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
     let home = Home::with_config(&provider("fake", &upstream, &keys(1)));
     let mut manager = std::process::Command::new("python3");
@@ -207,7 +213,7 @@ async fn l27_a_socket_handed_over_loses_no_connection_between_two_servers() {
         }
     });
     let restarting = async {
-        for _ in 0..5 {
+        for _ in 0..size("LLMPROXY_RESTARTS", 5) {
             let before = answered.load(Ordering::Relaxed);
             orders.write_all(b"start\n").expect("a pipe");
             while answered.load(Ordering::Relaxed) < before + 20 {
