@@ -29,10 +29,9 @@ const SHARED_WITH_CHAT: [&str; 7] = [
 ];
 
 /// Members without effect on the answer: leaving them out loses nothing that a client could see.
-const WITHOUT_EFFECT: [&str; 5] = [
+const WITHOUT_EFFECT: [&str; 4] = [
     "metadata",
     "safety_identifier",
-    "safetySettings",
     "service_tier",
     "stream_options",
 ];

@@ -93,7 +93,7 @@ fn write_message(o: &mut Object<'_>, choice: &Choice, is_legacy: bool, losses: &
         Part::Refusal(refusal) => Some(refusal),
         _ => None,
     });
-    let (text, annotations) = joined(parts);
+    let (text, annotations) = joined(parts, losses);
     o.put("role", "assistant");
     match text {
         Some(text) => o.put("content", &text),
@@ -172,7 +172,7 @@ fn whole(arguments: &str) -> &str {
 }
 
 /// All answer text, and its citations with their places in it (in characters).
-fn joined(parts: &[Part]) -> (Option<String>, Vec<Raw>) {
+fn joined(parts: &[Part], losses: &mut Losses) -> (Option<String>, Vec<Raw>) {
     let mut all: Option<String> = None;
     let mut annotations = Vec::new();
     let mut start = 0;
@@ -184,12 +184,12 @@ fn joined(parts: &[Part]) -> (Option<String>, Vec<Raw>) {
                 let end = start + text.text.chars().count();
                 if let Some(cited) = &text.citations {
                     let place = Some((start, end));
-                    let cited = citation::list(cited);
-                    annotations.extend(
-                        cited
-                            .iter()
-                            .filter_map(|raw| citation::to_openai(raw, place)),
-                    );
+                    for raw in citation::list(cited) {
+                        match citation::to_openai(&raw, place) {
+                            Some(annotation) => annotations.push(annotation),
+                            None => losses.drop_field("message.citations"),
+                        }
+                    }
                 }
                 start = end;
             }

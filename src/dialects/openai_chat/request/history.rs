@@ -254,6 +254,11 @@ impl History<'_> {
         let text = self.assistant_text(turn);
         let thoughts = reasoning::plain(parts());
         let keeps_thoughts = self.is_native() || self.vendor.replay != Replay::Drop;
+        if !keeps_thoughts
+            && (thoughts.is_some() || turn.parts.iter().any(|part| reasoning::needs_detail(part)))
+        {
+            self.losses.drop_field("messages[].thinking");
+        }
         if text.is_none() && calls.is_empty() && refusal.is_none() {
             let says = thoughts.is_some() && keeps_thoughts;
             if !says && turn.source.is_none_or(|message| message.extra.is_empty()) {
