@@ -448,7 +448,7 @@ async fn each_key_is_tested_by_its_vendors_own_cheapest_check() {
         ("openrouter", "openrouter/v1", "broke", "no_quota"),
         ("deepseek", "deepseek/v1", "broke", "no_quota"),
         ("cohere", "cohere/compatibility/v1", "bad", "invalid"),
-        ("xai", "xai/v1", "bad", "invalid"),
+        ("xai", "xai/v1", "bad", "forbidden"),
         ("minimax", "minimax/v1", "broke", "no_quota"),
     ] {
         let config = format!(
