@@ -11,6 +11,9 @@ use crate::{Result, Section};
 /// llmproxy without a line a request and without a request log: what seeing is compared with.
 pub(crate) const QUIET: &str = "llmproxy, quiet";
 
+/// The section whose gateways are compared with the quiet one.
+pub(crate) const SEEING: &str = "What seeing costs";
+
 /// One workload at one number of connections.
 pub(crate) struct Cell {
     pub workload: Workload,
@@ -36,11 +39,12 @@ impl Cell {
 pub(crate) fn print(sections: &[Section<'_>]) -> Result<()> {
     let out = &mut std::io::stdout().lock();
     for section in sections {
-        writeln!(out, "### {}\n", section.title)?;
-        ratios(out, section)?;
-    }
-    if let Some(first) = sections.first() {
-        seeing(out, first)?;
+        if section.title == SEEING {
+            seeing(out, section)?;
+        } else {
+            writeln!(out, "### {}\n", section.title)?;
+            ratios(out, section)?;
+        }
     }
     writeln!(out, "### Absolute, on this machine\n")?;
     writeln!(
@@ -112,7 +116,7 @@ fn seeing(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
     let Some(quiet) = gateways.iter().position(|gateway| gateway.name == QUIET) else {
         return Ok(());
     };
-    writeln!(out, "### What seeing costs: ratios to `{QUIET}`\n")?;
+    writeln!(out, "### {SEEING}: ratios to `{QUIET}`\n")?;
     writeln!(
         out,
         "| workload | connections | gateway | requests/s | CPU per request |"
