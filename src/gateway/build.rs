@@ -455,6 +455,12 @@ fn pool_settings(
             multipliers: settings.priority_multipliers.clone(),
         },
         quota_groups,
+        shared_quotas: adapter
+            .spec()
+            .shared_quotas
+            .iter()
+            .map(|&pattern| pattern.to_owned())
+            .collect(),
         windows: settings.windows.iter().map(window).collect(),
         caps: settings.caps.iter().map(cap).collect(),
         fair_cycle: pool::FairCycle {

@@ -70,6 +70,7 @@ impl State {
             Verdict::Quota => {
                 let until = hint.unwrap_or_else(|| self.quota_end(grant));
                 let probe = self.settings.cooldown.probe(now.until(until), now);
+                self.rest_alike(grant, until, probe, failure);
                 self.rest_class(grant, Reason::Quota, until, probe, failure)
             }
             Verdict::RateLimit => self.limit(grant, failure, hint, may_step),
@@ -327,7 +328,7 @@ impl State {
     }
 
     /// Puts (credential, class) to rest, never for less than it rests already.
-    fn rest_class(
+    pub(super) fn rest_class(
         &mut self,
         grant: Grant,
         reason: Reason,

@@ -39,6 +39,7 @@ use crate::secret::Fingerprint;
 use crate::time::Timestamp;
 
 mod affinity;
+mod alike;
 mod ask;
 mod blame;
 mod blast;

@@ -72,6 +72,7 @@ impl State {
         };
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         self.routes.add_class(name, at);
+        self.learn_quota(at);
         at
     }
 

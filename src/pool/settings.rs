@@ -23,6 +23,8 @@ pub struct Settings {
     pub concurrency: Concurrency,
     /// Models that share one quota. A model named in two groups belongs to the first.
     pub quota_groups: Vec<QuotaGroup>,
+    /// Patterns of models that are limited each by itself and share one quota all the same.
+    pub shared_quotas: Vec<String>,
     /// Known limits, counted here before the provider refuses.
     pub windows: Vec<WindowSpec>,
     /// Own limits below the provider's.
@@ -46,6 +48,7 @@ impl Default for Settings {
             rotation_tolerance: 3.0,
             concurrency: Concurrency::default(),
             quota_groups: Vec::new(),
+            shared_quotas: Vec::new(),
             windows: Vec::new(),
             caps: Vec::new(),
             fair_cycle: FairCycle::default(),

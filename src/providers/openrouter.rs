@@ -23,6 +23,9 @@ impl OpenRouter {
         key_test: KeyTest::Get("/key"),
         key_signs: &[KeySign::BrokeIfNotPositive("/data/limit_remaining")],
         signals: SIGNALS,
+        // "Making additional accounts or API keys will not affect your rate limits", which are of all
+        // `:free` variants together (<https://openrouter.ai/docs/api-reference/limits>, read 2026-11-22).
+        shared_quotas: &["*:free"],
         ..Spec::compatible("openrouter", "OpenRouter")
     });
 }

@@ -38,6 +38,8 @@ pub struct Spec {
     pub models: &'static [&'static str],
     /// Models that share one quota: (group, models).
     pub quota_groups: &'static [(&'static str, &'static [&'static str])],
+    /// Patterns of models that are limited each by itself and share one quota all the same.
+    pub shared_quotas: &'static [&'static str],
     /// What the tiers of its accounts mean; empty where all accounts are alike.
     pub tiers: &'static [Tier],
     /// `true` for accounts (log-in), `false` for API keys.
@@ -244,6 +246,7 @@ impl Spec {
             closed: None,
             models: &[],
             quota_groups: &[],
+            shared_quotas: &[],
             tiers: &[],
             is_oauth: false,
             oauth: None,

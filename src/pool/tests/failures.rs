@@ -52,6 +52,51 @@ fn each_class_of_failure_leaves_the_state_the_table_says() {
 }
 
 #[test]
+fn models_that_share_a_quota_rest_together_known_or_new_and_others_do_not() {
+    let settings = Settings {
+        shared_quotas: vec!["*:free".to_owned()],
+        ..Settings::default()
+    };
+    let pool = pool(1, settings);
+    let mut asks = ["a:free", "b:free", "paid"].map(|model| Ask::new(model, None, at(30)));
+    for ask in &mut asks {
+        succeed(lease(&pool, ask, at(0)), at(0));
+    }
+    let mut spent = Ask::new("a:free", None, at(30));
+    let held = lease(&pool, &mut spent, at(1));
+    // One that is merely busy leaves the others alone.
+    fail(
+        held,
+        &mut spent,
+        &failure(Verdict::RateLimit, 429, Some(5)),
+        at(1),
+    );
+    let mut other = Ask::new("b:free", None, at(30));
+    succeed(lease(&pool, &mut other, at(1)), at(1));
+
+    let held = lease(&pool, &mut spent, at(10));
+    fail(
+        held,
+        &mut spent,
+        &failure(Verdict::Quota, 429, Some(7200)),
+        at(10),
+    );
+    for model in ["a:free", "b:free", "new:free"] {
+        let mut ask = Ask::new(model, None, at(40));
+        assert!(
+            matches!(pool.acquire(&mut ask, at(11)), Acquire::Refused(_)),
+            "{model}"
+        );
+    }
+    let mut paid = Ask::new("paid", None, at(40));
+    succeed(lease(&pool, &mut paid, at(11)), at(11));
+    for model in ["a:free", "new:free"] {
+        let mut ask = Ask::new(model, None, at(7300));
+        succeed(lease(&pool, &mut ask, at(7211)), at(7211));
+    }
+}
+
+#[test]
 fn each_class_of_failure_leads_on_as_the_table_says() {
     for verdict in [
         Verdict::ActionNeeded,
