@@ -161,6 +161,51 @@ impl IdSource {
     }
 }
 
+impl IdSource {
+    /// An id for a call that the upstream gave none: `call_` and 24 base62 digits, the last of which
+    /// tell that it was made here.
+    pub fn make_call(&mut self) -> String {
+        let mut id = self.make(MADE_CALL);
+        id.truncate(MADE_CALL.len() + MADE_DIGITS);
+        let sign = sign_of(id.get(MADE_CALL.len()..).unwrap_or_default());
+        id + &sign
+    }
+}
+
+/// The beginning of ids that were made here, and of those that Anthropic makes.
+const MADE_CALL: &str = "call_";
+const ANTHROPIC_CALL: &str = "toolu_";
+
+/// Random digits of an id that was made here, and how many follow that tell so.
+const MADE_DIGITS: usize = 20;
+const SIGN_DIGITS: usize = 4;
+
+fn sign_of(digits: &str) -> String {
+    base62(&sha256(digits), SIGN_DIGITS)
+}
+
+/// What an id made here has after its beginning, whichever that is; `None` for any other id.
+fn made_digits(id: &str) -> Option<&str> {
+    let digits = id
+        .strip_prefix(MADE_CALL)
+        .or_else(|| id.strip_prefix(ANTHROPIC_CALL))?;
+    let (random, sign) = digits.split_at_checked(MADE_DIGITS)?;
+    (sign == sign_of(random)).then_some(digits)
+}
+
+/// A call's id for an Anthropic client: legal, and like one of Anthropic's if it was made here.
+pub fn call_id_for_anthropic(id: &str) -> Cow<'_, str> {
+    match made_digits(id) {
+        Some(digits) => Cow::Owned(format!("{ANTHROPIC_CALL}{digits}")),
+        None => call_id(id, IdRule::Anthropic),
+    }
+}
+
+/// What tells a call from others, whichever dialect its id went through.
+pub fn call_identity(id: &str) -> &str {
+    made_digits(id).unwrap_or(id)
+}
+
 /// Eight hex digits of the text's SHA-256.
 pub fn hash8(text: &str) -> String {
     let mut hex = String::with_capacity(8);
@@ -221,6 +266,24 @@ fn base62(bytes: &[u8], length: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn case_74_an_id_made_here_is_anthropics_for_its_clients_and_others_stay() {
+        let mut ids = IdSource::new(7);
+        let (first, second) = (ids.make_call(), ids.make_call());
+        assert_ne!(first, second);
+        assert!(first.starts_with("call_") && first.len() == 29, "{first}");
+        let told = call_id_for_anthropic(&first).into_owned();
+        assert!(told.starts_with("toolu_") && told.len() == 30, "{told}");
+        assert_eq!(call_id_for_anthropic(&told), told);
+        assert_eq!(call_identity(&told), call_identity(&first));
+        assert_ne!(call_identity(&told), call_identity(&second));
+        let vendors = IdSource::new(7).make("call_");
+        for id in [vendors.as_str(), "call_1", "toolu_01AbC", "call_é", ""] {
+            assert_eq!(call_identity(id), id);
+        }
+        assert_eq!(call_id_for_anthropic(&vendors), vendors);
+    }
 
     #[test]
     fn legal_ids_pass_untouched() {

@@ -70,6 +70,34 @@ async fn case_70_claude_code_is_let_in_with_either_key_header_and_any_version() 
 }
 
 #[tokio::test]
+async fn case_74_a_call_without_an_id_is_answered_by_the_id_that_was_made() {
+    let signed = json!({"candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model",
+        "parts": [{"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "U0lHMQ=="}]}}]});
+    let script =
+        Script::new().others_once([Reply::json(200, signed.to_string()), gemini::answer("done")]);
+    let (upstream, gateway) = on_gemini(script, 1).await;
+    let ask = |messages: &Value| {
+        let body = json!({"model": "fake/gemini-3-pro-preview", "max_tokens": 99, "messages": messages,
+            "tools": [{"name": "f", "input_schema": {"type": "object"}}]});
+        Request::post("/v1/messages", body.to_string())
+    };
+    let user = json!({"role": "user", "content": "go"});
+    let first = gateway.send(&ask(&json!([user]))).await.json();
+    let calls = first["content"].as_array().expect("content").iter();
+    let mut calls = calls.filter(|block| block["type"] == "tool_use");
+    let call = calls.next().expect("a call");
+    let id = call["id"].as_str().expect("an id");
+    assert!(id.starts_with("toolu_"), "{id}");
+    // Sent back by a client that keeps nothing of the signature.
+    let answer = ask(&json!([user,
+        {"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "f", "input": {"a": 1}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "7"}]}]));
+    assert_eq!(gateway.send(&answer).await.status, 200);
+    let sent = upstream.requests().pop().expect("a request").text();
+    assert!(sent.contains("U0lHMQ=="), "{sent}");
+}
+
+#[tokio::test]
 async fn case_95_a_character_cut_between_two_reads_arrives_whole() {
     let frames = gemini::frames(&["a 🦀", "é 🌍"]);
     let script = Script::always(Reply::sse(frames).sliced(1));

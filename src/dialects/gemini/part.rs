@@ -50,7 +50,7 @@ impl Calls {
     fn called(&mut self, id: Option<String>, name: &str) -> String {
         let id = id
             .filter(|id| !id.is_empty())
-            .unwrap_or_else(|| self.ids.make("call_"));
+            .unwrap_or_else(|| self.ids.make_call());
         self.waiting.push_back((id.clone(), name.to_owned()));
         id
     }
@@ -69,7 +69,7 @@ impl Calls {
         };
         let known = at.and_then(|at| self.waiting.remove(at));
         id.or(known.map(|(id, _)| id))
-            .unwrap_or_else(|| self.ids.make("call_"))
+            .unwrap_or_else(|| self.ids.make_call())
     }
 }
 

@@ -216,7 +216,7 @@ impl Call {
     fn name_it(&mut self, members: &mut Members<'_>, mending: Mending, ids: &mut IdSource) {
         self.id.clone_from(&self.given_id);
         if self.id.is_none() && mending.tidies {
-            let id = ids.make("call_");
+            let id = ids.make_call();
             members.set("id", Value::from(id.as_str()).to_string());
             self.id = Some(id);
         }

@@ -127,7 +127,7 @@ impl Reader {
         let index = self.tools;
         self.tools = self.tools.saturating_add(1);
         let id = if call.id.is_empty() {
-            crate::dialects::ids::IdSource::random().make("call_")
+            crate::dialects::ids::IdSource::random().make_call()
         } else {
             call.id
         };

@@ -24,7 +24,13 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-llmproxy-provider");
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-llmproxy-credential");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmproxy-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-llmproxy-dropped");
-const STRICT: HeaderName = HeaderName::from_static("x-llmproxy-strict");
+
+/// What a client says for one request in place of `[routing] strict_translation`; the shorter name is
+/// the older one.
+const STRICT: [HeaderName; 2] = [
+    HeaderName::from_static("x-llmproxy-strict-translation"),
+    HeaderName::from_static("x-llmproxy-strict"),
+];
 
 /// What an inference handler gets beside the request.
 pub(super) struct Call<'a> {
@@ -34,6 +40,14 @@ pub(super) struct Call<'a> {
     pub(super) permit: Permit,
     pub(super) id: RequestId,
     pub(super) abort: CancellationToken,
+}
+
+/// Whether a loss in translation is to be an error: as the client says, or else as configured.
+fn is_strict(headers: &HeaderMap, configured: bool) -> bool {
+    let said = STRICT.iter().find_map(|name| headers.get(name));
+    said.map_or(configured, |value| {
+        !["0", "false"].contains(&value.to_str().unwrap_or_default())
+    })
 }
 
 /// Serves one inference request.
@@ -51,7 +65,7 @@ pub(super) async fn handle(
         }
     };
     let array_stream = route.stream == Some(true) && !wants_events(head.uri.query());
-    let strict = call.settings.strict_translation || head.headers.contains_key(STRICT);
+    let strict = is_strict(&head.headers, call.settings.strict_translation);
     let inbound = Inbound {
         id: call.id,
         client: Arc::clone(&call.client.name),

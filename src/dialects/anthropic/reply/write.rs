@@ -5,7 +5,7 @@ use crate::dialects::anthropic::usage;
 use crate::dialects::chat::{ChatReply, Part, Text, Thinking, ToolCall, ToolKind};
 use crate::dialects::event::StopReason;
 use crate::dialects::fields::Raw;
-use crate::dialects::ids::{IdRule, IdSource, call_id};
+use crate::dialects::ids::{IdSource, call_id_for_anthropic};
 use crate::dialects::json::{self, Array, Object};
 use crate::dialects::loss::Losses;
 use crate::dialects::restore::{CUSTOM_INPUT, Restore};
@@ -146,7 +146,7 @@ fn write_call(list: &mut Array<'_>, call: &ToolCall) {
     }
     list.object(|o| {
         o.put("type", "tool_use");
-        o.put("id", &call_id(&call.id, IdRule::Anthropic));
+        o.put("id", &call_id_for_anthropic(&call.id));
         o.put("name", &call.name);
         match call.kind {
             ToolKind::Custom => o.object("input", |o| o.put(CUSTOM_INPUT, &call.arguments)),

@@ -6,7 +6,7 @@ use crate::dialects::anthropic::{error, usage};
 use crate::dialects::chat::ToolKind;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
-use crate::dialects::ids::{IdRule, call_id};
+use crate::dialects::ids::call_id_for_anthropic;
 use crate::dialects::json;
 use crate::dialects::loss::Losses;
 use crate::dialects::restore::{CUSTOM_INPUT, Restore};
@@ -135,7 +135,7 @@ impl Message {
                 }
                 let call = Call {
                     index: *index,
-                    id: call_id(id, IdRule::Anthropic).into_owned(),
+                    id: call_id_for_anthropic(id).into_owned(),
                     name: name.clone(),
                     arguments: String::new(),
                     has_ended: false,

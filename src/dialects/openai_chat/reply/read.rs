@@ -6,6 +6,7 @@ use crate::dialects::chat::{ChatReply, Choice, Media, MediaKind, MediaSource, Pa
 use crate::dialects::error::{ReadError, UpstreamError};
 use crate::dialects::event::StopReason;
 use crate::dialects::fields::{FieldError, Fields};
+use crate::dialects::ids::IdSource;
 use crate::dialects::openai_chat::request::messages;
 use crate::dialects::openai_chat::{content, reasoning, usage};
 
@@ -114,9 +115,8 @@ fn read_message(mut fields: Fields<'_>) -> Result<Vec<Part>, FieldError> {
     if let Some(audio) = fields.take("audio").and_then(read_audio) {
         parts.push(Part::Media(audio));
     }
-    // Ids made up here need only differ within a conversation: the seed is the time of reading.
-    let seed = fastrand::usize(..);
-    let calls = messages::read_calls(fields.take("tool_calls"), seed)?;
+    let mut ids = IdSource::random();
+    let calls = messages::read_calls(fields.take("tool_calls"), |_| ids.make_call())?;
     parts.extend(calls.into_iter().map(Part::ToolCall));
     if let Some(legacy) = fields
         .take("function_call")
@@ -125,7 +125,7 @@ fn read_message(mut fields: Fields<'_>) -> Result<Vec<Part>, FieldError> {
         let wrapped = format!("[{{\"function\":{}}}]", legacy.get());
         let raw: &RawValue = serde_json::from_str(&wrapped)
             .map_err(|error| FieldError::new("function_call", error.to_string()))?;
-        let calls = messages::read_calls(Some(raw), seed)?;
+        let calls = messages::read_calls(Some(raw), |_| ids.make_call())?;
         parts.extend(calls.into_iter().map(Part::ToolCall));
     }
     Ok(parts)

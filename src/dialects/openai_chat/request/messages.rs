@@ -133,7 +133,9 @@ fn read_assistant(
             })),
         }
     }
-    let mut calls = read_calls(fields.take("tool_calls"), at)?;
+    let mut calls = read_calls(fields.take("tool_calls"), |place| {
+        format!("call_{at}_{place}")
+    })?;
     if let Some(legacy) = fields
         .take("function_call")
         .filter(|raw| raw.get() != "null")
@@ -160,10 +162,10 @@ fn as_text(part: &mut Part) -> Option<&mut Text> {
     }
 }
 
-/// Reads `tool_calls`; `at` seeds the ids of calls that have none.
+/// Reads `tool_calls`; `make_id` makes the ids of calls that have none, by their places.
 pub(in crate::dialects::openai_chat) fn read_calls(
     raw: Option<&RawValue>,
-    at: usize,
+    mut make_id: impl FnMut(usize) -> String,
 ) -> Result<Vec<ToolCall>, FieldError> {
     let Some(raw) = raw else {
         return Ok(Vec::new());
@@ -189,11 +191,7 @@ pub(in crate::dialects::openai_chat) fn read_calls(
             let function = fields.take("function").unwrap_or(RawValue::NULL);
             read_function(function, fields)?
         };
-        call.id = if id.is_empty() {
-            format!("call_{at}_{place}")
-        } else {
-            id
-        };
+        call.id = if id.is_empty() { make_id(place) } else { id };
         calls.push(call);
     }
     Ok(calls)

@@ -194,7 +194,7 @@ impl Calls {
 impl Call {
     fn start(&mut self, started: &mut u32, choice: u32, ids: &mut IdSource, out: &mut Vec<Event>) {
         if self.id.is_empty() {
-            self.id = ids.make("call_");
+            self.id = ids.make_call();
         }
         let index = *started;
         *started = started.saturating_add(1);
