@@ -28,6 +28,7 @@ use crate::ids::{CredentialId, ProviderId};
 use crate::providers;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::demo::{self, Demo};
+use crate::state::kept::{self, Kept};
 use crate::state::redis::{Redis, Settings as SharedSettings};
 use crate::state::{Backend, State};
 use crate::telemetry::request_log::{self, Known, is_secret_header};
@@ -145,19 +146,32 @@ impl Boot {
 
     /// The gateway over all this, its pools as the state knows them.
     pub fn gateway(&self) -> Result<Arc<Gateway>, Failure> {
-        self.gateway_in(None)
+        self.gateway_in(None, None)
     }
 
     /// The same, as one instance of the group that the config names, if it names one.
     pub fn gateway_in_group(&self) -> Result<Arc<Gateway>, Failure> {
-        let group = self.shared()?.map(|redis| Arc::new(Group::new(redis)));
-        self.gateway_in(group)
+        self.gateway_in(self.group()?, None)
     }
 
-    fn gateway_in(&self, group: Option<Arc<Group>>) -> Result<Arc<Gateway>, Failure> {
-        let gateway = Gateway::in_group(self.snapshot(None)?, Some(self.state()), group);
-        self.switch_request_log(&gateway);
+    /// The same, with the conversations that clients may go on from.
+    pub fn gateway_to_serve(&self) -> Result<Arc<Gateway>, Failure> {
+        self.gateway_in(self.group()?, self.kept())
+    }
+
+    fn gateway_in(
+        &self,
+        group: Option<Arc<Group>>,
+        kept: Option<Kept>,
+    ) -> Result<Arc<Gateway>, Failure> {
+        let gateway = Gateway::in_group(self.snapshot(None)?, Some(self.state()), group, kept);
+        self.switch_logs(&gateway);
         Ok(gateway)
+    }
+
+    fn group(&self) -> Result<Option<Arc<Group>>, Failure> {
+        let redis = self.shared()?;
+        Ok(redis.map(|redis| Arc::new(Group::new(redis))))
     }
 
     /// The shared state that the config names, if it names one; nothing is sent yet.
@@ -174,8 +188,15 @@ impl Boot {
         Ok(Some(Arc::new(redis)))
     }
 
-    /// Has the gateway log requests as the config says, without any secret that is known here.
-    pub fn switch_request_log(&self, gateway: &Gateway) {
+    /// Has the gateway write down of requests what the config says, without any secret that is
+    /// known here.
+    pub fn switch_logs(&self, gateway: &Gateway) {
+        if let Some(kept) = &gateway.kept {
+            let known = Known::new(&self.secrets());
+            kept.screen(move |value| {
+                std::str::from_utf8(value).is_ok_and(|text| !known.is_in(text))
+            });
+        }
         let log = &self.loaded.config.log;
         let wanted = log.requests.then(|| {
             let settings = request_log::Settings {
@@ -244,6 +265,27 @@ impl Boot {
             tracing::warn!("{} ({})", notice.text, notice.hint);
         }
         state
+    }
+
+    /// What is kept for clients to go on from, if it is to outlive the process. What an earlier
+    /// configuration kept is deleted where this one wants nothing kept.
+    fn kept(&self) -> Option<Kept> {
+        let state = &self.loaded.config.state;
+        let file = self.paths.conversations_file();
+        if !state.keep_conversations {
+            if let Err(error) = kept::delete(&file) {
+                tracing::warn!("cannot delete {}: {error}", file.display());
+            }
+            return None;
+        }
+        if state.backend == storage::Backend::Memory {
+            return None;
+        }
+        let (kept, notice) = Kept::open(&file, Timestamp::now());
+        if let Some(notice) = notice {
+            tracing::warn!("{} ({})", notice.text, notice.hint);
+        }
+        kept
     }
 
     /// The snapshot to serve by; pools of the one before go on.

@@ -163,7 +163,7 @@ impl Reloader {
         let previous = self.shared.gateway.snapshot();
         let settings = settings(boot)?;
         self.shared.gateway.replace(boot.snapshot(Some(&previous))?);
-        boot.switch_request_log(&self.shared.gateway);
+        boot.switch_logs(&self.shared.gateway);
         self.shared.settings.store(Arc::new(settings));
         Ok(stamps)
     }

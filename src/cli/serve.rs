@@ -117,7 +117,7 @@ async fn serve(
     if let Some(demo) = &demo {
         boot.add_demo(demo);
     }
-    let gateway = boot.gateway_in_group()?;
+    let gateway = boot.gateway_to_serve()?;
     if let Some(group) = &gateway.group {
         tokio::spawn(group::run(Arc::clone(&gateway)));
         group.settled(JOIN_PATIENCE).await;
@@ -261,7 +261,7 @@ pub(super) fn settings(boot: &Boot) -> Result<Settings, Failure> {
         })
     });
     Ok(Settings {
-        clients: Clients::new(server),
+        clients: Clients::new(server, &boot.fingerprint_key),
         host_rule: HostRule::new(&server.host, &server.allowed_hosts),
         cors_origins: server.cors_origins.clone(),
         max_body: server.max_body,

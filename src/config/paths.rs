@@ -67,6 +67,11 @@ impl Paths {
         self.state_dir.join("state.db")
     }
 
+    /// The database of what clients may go on from: their conversations.
+    pub fn conversations_file(&self) -> PathBuf {
+        self.state_dir.join("conversations.db")
+    }
+
     /// Where request logs go: `[log] dir`, or `requests/` in the state directory.
     pub fn requests_dir(&self, log: &Log) -> PathBuf {
         log.dir

@@ -14,6 +14,8 @@ use crate::config::{duration, size};
 pub struct State {
     /// Where state is kept.
     pub backend: Backend,
+    /// Whether what clients go on from (responses, thinking) outlives the process.
+    pub keep_conversations: bool,
     /// The address of a Redis or Valkey; it may hold a password.
     pub url: SecretRef,
     /// The prefix of all keys in Redis.
@@ -26,6 +28,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             backend: Backend::Sqlite,
+            keep_conversations: true,
             url: SecretRef::literal("redis://127.0.0.1:6379/0"),
             namespace: "llmproxy".to_owned(),
             token_key: None,

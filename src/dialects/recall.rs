@@ -6,7 +6,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::dialects::chat::{ChatRequest, Message, Part, Role, Text};
+use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
+
+use crate::dialects::chat::{ChatRequest, Message, Part, Role, Text, Thinking};
+use crate::dialects::fields::{Extra, Raw};
+use crate::dialects::ids::call_identity;
 
 /// The signatures of one turn, with the thinking that they sign.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +76,7 @@ impl TurnThoughts {
         }
         for part in parts.iter_mut() {
             if let Part::ToolCall(call) = part
-                && let Some((_, signed)) = self.calls.iter().find(|(id, _)| *id == call.id)
+                && let Some((_, signed)) = self.calls.iter().find(|(id, _)| is_same(id, &call.id))
             {
                 call.signature = Some(signed.clone());
             }
@@ -115,11 +120,85 @@ impl TurnThoughts {
     }
 }
 
+/// [`TurnThoughts`] as they are written down.
+#[derive(Deserialize, Serialize)]
+struct Written {
+    thoughts: Vec<WrittenThought>,
+    calls: Vec<(String, String)>,
+    text: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct WrittenThought {
+    before: Option<String>,
+    /// Redacted thinking; `text` and `signature` are another's.
+    data: Option<String>,
+    text: Option<String>,
+    signature: Option<String>,
+    extra: Vec<(String, Raw)>,
+}
+
+impl TurnThoughts {
+    /// As JSON, for [`Self::from_json`].
+    pub fn to_json(&self) -> Option<Raw> {
+        let thoughts = self.thoughts.iter().map(|(before, part)| {
+            let mut written = WrittenThought {
+                before: before.clone(),
+                data: None,
+                text: None,
+                signature: None,
+                extra: Vec::new(),
+            };
+            match part {
+                Part::RedactedThinking { data } => written.data = Some(data.clone()),
+                Part::Thinking(thinking) => {
+                    written.text = Some(thinking.text.clone());
+                    written.signature.clone_from(&thinking.signature);
+                    written.extra.clone_from(&thinking.extra.0);
+                }
+                _ => {}
+            }
+            written
+        });
+        let written = Written {
+            thoughts: thoughts.collect(),
+            calls: self.calls.clone(),
+            text: self.text.clone(),
+        };
+        to_raw_value(&written).ok()
+    }
+
+    /// What [`Self::to_json`] wrote; `None` for anything else.
+    pub fn from_json(json: &str) -> Option<Self> {
+        let written: Written = serde_json::from_str(json).ok()?;
+        let thoughts = written.thoughts.into_iter().map(|thought| {
+            let part = match (thought.data, thought.text) {
+                (Some(data), _) => Part::RedactedThinking { data },
+                (None, text) => Part::Thinking(Thinking {
+                    text: text.unwrap_or_default(),
+                    signature: thought.signature,
+                    extra: Extra(thought.extra),
+                }),
+            };
+            (thought.before, part)
+        });
+        Some(Self {
+            thoughts: thoughts.collect(),
+            calls: written.calls,
+            text: written.text,
+        })
+    }
+}
+
 /// Where a call stands.
 fn position(parts: &[Part], id: &str) -> Option<usize> {
     parts
         .iter()
-        .position(|part| matches!(part, Part::ToolCall(call) if call.id == id))
+        .position(|part| matches!(part, Part::ToolCall(call) if is_same(&call.id, id)))
+}
+
+fn is_same(id: &str, other: &str) -> bool {
+    call_identity(id) == call_identity(other)
 }
 
 fn follows_call(parts: &[Part], at: usize) -> bool {
@@ -191,7 +270,7 @@ impl Names {
         let calls: Vec<u64> = parts
             .iter()
             .filter_map(|part| match part {
-                Part::ToolCall(call) => Some(hashed("call", &call.id)),
+                Part::ToolCall(call) => Some(hashed("call", call_identity(&call.id))),
                 _ => None,
             })
             .collect();
@@ -220,7 +299,13 @@ fn said(parts: &[Part]) -> String {
     texts.collect::<String>().trim().to_owned()
 }
 
-/// Only to find things again in memory: never stored, never shared.
+/// Changes when names are made otherwise, as another compiler's library may: those that were
+/// written down with another mark name nothing.
+pub fn naming() -> u64 {
+    hashed("naming", "1")
+}
+
+/// Only to find things again: in memory, and in a file beside [`naming`].
 fn hashed(kind: &str, text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (kind, text).hash(&mut hasher);
@@ -296,8 +381,14 @@ mod tests {
             vec![redacted, thought("a", Some("S")), signed_text],
         ] {
             let mut back = forgotten(&turn);
-            TurnThoughts::of(&turn).expect("signed").put_back(&mut back);
+            let thoughts = TurnThoughts::of(&turn).expect("signed");
+            thoughts.put_back(&mut back);
             assert_eq!(sketch(&back), sketch(&turn));
+            let written = thoughts.to_json().expect("JSON");
+            let read = TurnThoughts::from_json(written.get()).expect("our own");
+            let mut back = forgotten(&turn);
+            read.put_back(&mut back);
+            assert_eq!(sketch(&back), sketch(&turn), "from {written}");
         }
     }
 

@@ -342,8 +342,8 @@ impl Circumstances<'_> {
         (is_chat && !mending.is_none()).then(|| Repair {
             mender: Mender::new(mending),
             keeper: mending.keeps_thoughts.then(|| {
-                let owner = &self.scanned.inbound.owner;
-                self.gateway.reasoning.keeper(owner)
+                let inbound = self.scanned.inbound;
+                self.gateway.reasoning.keeper(&inbound.owner, &inbound.body)
             }),
         })
     }
@@ -406,10 +406,14 @@ impl Circumstances<'_> {
     fn asked(self, context: &ReplyContext) -> Option<Asked> {
         let inbound = self.scanned.inbound;
         let request = context.request.as_ref()?;
-        (self.exchange.dialect != inbound.dialect).then(|| Asked {
+        if self.exchange.dialect == inbound.dialect {
+            return None;
+        }
+        let fingerprint = self.target.runtime.pool.fingerprint(self.credential)?;
+        Some(Asked {
             owner: Arc::clone(&inbound.owner),
             request: Arc::clone(request),
-            maker: Maker::new(self.credential.clone(), &self.target.model),
+            maker: Maker::new(self.credential.clone(), fingerprint, &self.target.model),
         })
     }
 

@@ -67,7 +67,10 @@ pub async fn serve(
     let resumed;
     let mut scanned = inbound.scan().map_err(unread)?;
     let kept = gateway.responses.resumed(&scanned, Timestamp::now());
-    if let Some(body) = kept.map_err(|error| refused(error, Trail::new(&scanned)))? {
+    if let Some(body) = kept
+        .await
+        .map_err(|error| refused(error, Trail::new(&scanned)))?
+    {
         let previous = scanned.head.previous_response.clone();
         resumed = inbound.with_body(body);
         scanned = resumed.scan().map_err(unread)?;

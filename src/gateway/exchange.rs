@@ -19,7 +19,7 @@ use crate::gateway::inbound::Scanned;
 use crate::gateway::overrides;
 use crate::gateway::plan::Target;
 use crate::gateway::reasoning::Reasoning;
-use crate::gateway::thoughts::{Recalled, Thoughts};
+use crate::gateway::thoughts::{Recalled, Server, Thoughts};
 use crate::ids::CredentialId;
 use crate::providers::Outgoing;
 use crate::time::Timestamp;
@@ -271,7 +271,12 @@ fn translate(
         (write(&bare, losses)?, None)
     } else {
         let thoughts = wish.thoughts;
-        match thoughts.recall(&inbound.owner, &request, provider, &target.model, now) {
+        let server = Server {
+            provider,
+            model: &target.model,
+            fingerprint: &|credential| target.runtime.pool.fingerprint(credential),
+        };
+        match thoughts.recall(&inbound.owner, &request, server, now) {
             None => (write(&request, losses)?, None),
             Some(Recalled { own, plain }) => {
                 let own = match own {

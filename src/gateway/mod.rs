@@ -64,6 +64,7 @@ use crate::gateway::snapshot::Snapshot;
 use crate::gateway::thoughts::Thoughts;
 use crate::gateway::under_way::UnderWay;
 use crate::state::State;
+use crate::state::kept::Kept;
 use crate::telemetry::Telemetry;
 use crate::time::Timestamp;
 
@@ -77,6 +78,8 @@ pub struct Gateway {
     pub thoughts: Thoughts,
     /// Reasoning before tool calls, for models that want it back.
     pub reasoning: Reasoning,
+    /// The file that keeps those three; `None` keeps them in memory only.
+    pub kept: Option<Kept>,
     /// Requests that are not over.
     pub under_way: Arc<UnderWay>,
     /// `None` keeps everything in memory.
@@ -88,20 +91,22 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over a first snapshot, its pools as the state knows them.
     pub fn new(snapshot: Snapshot, state: Option<State>) -> Arc<Self> {
-        Self::in_group(snapshot, state, None)
+        Self::in_group(snapshot, state, None, None)
     }
 
-    /// The same, as one instance of a group.
+    /// The same, as one instance of a group, and with what is kept for clients.
     pub fn in_group(
         snapshot: Snapshot,
         state: Option<State>,
         group: Option<Arc<Group>>,
+        kept: Option<Kept>,
     ) -> Arc<Self> {
+        let now = Timestamp::now();
         let telemetry = Telemetry::new(state.clone());
         let persistence = state.map(|state| Persistence::new(state, group.clone()));
         let persistence = persistence.map(Arc::new);
         if let Some(persistence) = &persistence {
-            persistence.restore(&snapshot, Timestamp::now());
+            persistence.restore(&snapshot, now);
         }
         if let Some(group) = &group {
             group.share_accounts(&snapshot);
@@ -109,9 +114,10 @@ impl Gateway {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             telemetry,
-            responses: Responses::default(),
-            thoughts: Thoughts::default(),
-            reasoning: Reasoning::default(),
+            responses: Responses::kept_in(kept.clone()),
+            thoughts: Thoughts::kept_in(kept.clone(), now),
+            reasoning: Reasoning::kept_in(kept.clone(), now),
+            kept,
             under_way: Arc::default(),
             persistence,
             group,
@@ -139,6 +145,9 @@ impl Gateway {
     /// Writes down what is not on disk yet; waits at most `patience`.
     pub fn flush(&self, patience: Duration) {
         self.telemetry.request_log.flush(patience);
+        if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.flush(patience)) {
+            tracing::warn!("{error}");
+        }
         let Some(persistence) = &self.persistence else {
             return;
         };

@@ -2,11 +2,11 @@
 //! clients that drop it (iFlow's GLM and MiniMax): by the client and the id of the call.
 //!
 //! Plain text, unlike the signed [`thoughts`](crate::gateway::thoughts) of other vendors, so any
-//! credential may send it. Kept in memory only, within bounds.
+//! credential may send it. Within the limits of [`Kind::Reasoning`], in memory and, unless the client
+//! said `store: false`, in the file of what is kept.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -14,15 +14,10 @@ use serde_json::value::RawValue;
 
 use crate::dialects::edit::Members;
 use crate::dialects::mend::Thoughts;
-use crate::gateway::shelf::{Limits, Shelf};
+use crate::dialects::openai_responses::store::wants_store;
+use crate::gateway::shelf::{Noted, Shelf};
+use crate::state::kept::{self, Kept, Kind};
 use crate::time::Timestamp;
-
-/// Some hundred long conversations; a day is longer than anybody pauses.
-const LIMITS: Limits = Limits {
-    entries: 20_000,
-    bytes: 32 << 20,
-    idle: Duration::from_hours(24),
-};
 
 /// A client and the id of a call.
 type Key = (Arc<str>, String);
@@ -30,23 +25,62 @@ type Key = (Arc<str>, String);
 /// What is remembered. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct Reasoning {
-    shelf: Arc<Mutex<Shelf<Key, Arc<str>>>>,
+    shelf: Arc<Mutex<Shelf<Key, Arc<Thought>>>>,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Thought {
+    text: Box<str>,
+    /// When the file was last told that it is in use; `None` if it is not in the file.
+    noted: Option<Noted>,
 }
 
 impl Default for Reasoning {
     fn default() -> Self {
         Self {
-            shelf: Arc::new(Mutex::new(Shelf::new(LIMITS))),
+            shelf: Arc::new(Mutex::new(Shelf::new(Kind::Reasoning.limits()))),
+            kept: None,
         }
     }
 }
 
+fn key_in_file(owner: &Arc<str>, call: &str) -> kept::Key {
+    kept::Key {
+        kind: Kind::Reasoning,
+        owner: owner.to_string(),
+        name: call.to_owned(),
+    }
+}
+
 impl Reasoning {
-    /// One that keeps for this client.
-    pub fn keeper(&self, owner: &Arc<str>) -> Keeper {
+    /// With what is kept of before, and to be kept from now on. Reads the file.
+    pub fn kept_in(kept: Option<Kept>, now: Timestamp) -> Self {
+        let reasoning = Self {
+            kept,
+            ..Self::default()
+        };
+        let rows = reasoning
+            .kept
+            .iter()
+            .flat_map(|kept| kept.all(Kind::Reasoning, now));
+        for row in rows {
+            let used = row.until - Kind::Reasoning.limits().idle;
+            if let Ok(text) = String::from_utf8(row.value) {
+                let noted = Some(Noted::at(used));
+                let text = text.into();
+                reasoning.put((row.owner.into(), row.name), Thought { text, noted }, used);
+            }
+        }
+        reasoning
+    }
+
+    /// One that keeps for the client of this request.
+    pub fn keeper(&self, owner: &Arc<str>, request: &[u8]) -> Keeper {
         Keeper {
             reasoning: self.clone(),
             owner: Arc::clone(owner),
+            may_be_kept: self.kept.is_some() && wants_store(request),
         }
     }
 
@@ -82,13 +116,25 @@ impl Reasoning {
             let id = Members::parse(call.get().as_bytes())?.text("id")?;
             self.get(owner, id, now)
         })?;
-        members.set("reasoning_content", Value::from(&*known).to_string());
+        members.set("reasoning_content", Value::from(&*known.text).to_string());
         members.into_changed()
     }
 
-    fn get(&self, owner: &Arc<str>, call: String, now: Timestamp) -> Option<Arc<str>> {
+    fn get(&self, owner: &Arc<str>, call: String, now: Timestamp) -> Option<Arc<Thought>> {
+        let key = (Arc::clone(owner), call);
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.get(&(Arc::clone(owner), call), now)
+        let found = shelf.get(&key, now)?;
+        let is_due = found.noted.as_ref().is_some_and(|noted| noted.is_due(now));
+        if let (Some(kept), true) = (&self.kept, is_due) {
+            kept.used(key_in_file(owner, &key.1), now);
+        }
+        Some(found)
+    }
+
+    fn put(&self, key: Key, thought: Thought, now: Timestamp) {
+        let bytes = thought.text.len();
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.put(key, Arc::new(thought), bytes, now);
     }
 }
 
@@ -97,21 +143,25 @@ impl Reasoning {
 pub struct Keeper {
     reasoning: Reasoning,
     owner: Arc<str>,
+    may_be_kept: bool,
 }
 
 impl Keeper {
     /// Remembers what was thought before calls.
     pub fn keep(&self, all: Vec<Thoughts>, now: Timestamp) {
-        if all.is_empty() {
-            return;
-        }
-        let shelf = &self.reasoning.shelf;
-        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.reasoning.kept.as_ref().filter(|_| self.may_be_kept);
         for thoughts in all {
-            let reasoning: Arc<str> = thoughts.reasoning.into();
             for call in thoughts.calls {
-                let key = (Arc::clone(&self.owner), call);
-                shelf.put(key, Arc::clone(&reasoning), reasoning.len(), now);
+                if let Some(kept) = kept {
+                    let value = thoughts.reasoning.clone().into_bytes();
+                    kept.put(key_in_file(&self.owner, &call), value, now);
+                }
+                let thought = Thought {
+                    text: thoughts.reasoning.as_str().into(),
+                    noted: kept.map(|_| Noted::at(now)),
+                };
+                self.reasoning
+                    .put((Arc::clone(&self.owner), call), thought, now);
             }
         }
     }
@@ -131,7 +181,7 @@ mod tests {
             reasoning: "need \"time\"".to_owned(),
         };
         reasoning
-            .keeper(&owner)
+            .keeper(&owner, b"{}")
             .keep(vec![thoughts], Timestamp::from_secs(0));
         (reasoning, owner)
     }

@@ -1,9 +1,10 @@
 //! Responses kept for `previous_response_id`, where the upstream keeps none: what a client was
 //! answered through a translation can be gone on from, on any target.
 //!
-//! Kept in memory only and within `LIMITS`; the least recently used goes first. Each client sees
-//! its own. An id that is not kept is left in the body: an upstream that speaks the dialect may
-//! know it ([`crate::gateway::exchange`] refuses it for all others).
+//! In memory and in the file of what is kept, within the limits of [`Kind::Response`]; the least
+//! recently used goes first. Each client sees its own. An id that is not kept is left in the body: an
+//! upstream that speaks the dialect may know it ([`crate::gateway::exchange`] refuses it for all
+//! others).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,21 +18,18 @@ use crate::dialects::openai_responses::store::{self, Stored};
 use crate::dialects::sse::Splitter;
 use crate::dialects::{Dialect, StreamWriter};
 use crate::gateway::inbound::{Inbound, Scanned, unreadable};
-use crate::gateway::shelf::{Limits, Shelf};
+use crate::gateway::shelf::Shelf;
+use crate::state::kept::{self, Kept, Kind};
 use crate::time::Timestamp;
 
-/// How much is kept: a day is far longer than a client pauses within a conversation, and 64 MiB hold
-/// some hundred long ones.
-const LIMITS: Limits = Limits {
-    entries: 1000,
-    bytes: 64 << 20,
-    idle: Duration::from_hours(24),
-};
+/// A client that deleted a response waits no longer than this to hear of it.
+const DELETE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The responses kept. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
 pub struct Responses {
     shelf: Arc<Mutex<Shelf<Key, Arc<Stored>>>>,
+    kept: Option<Kept>,
 }
 
 /// The owner and the response's id.
@@ -44,15 +42,32 @@ fn key(owner: &Arc<str>, id: &str) -> Key {
 impl Default for Responses {
     fn default() -> Self {
         Self {
-            shelf: Arc::new(Mutex::new(Shelf::new(LIMITS))),
+            shelf: Arc::new(Mutex::new(Shelf::new(Kind::Response.limits()))),
+            kept: None,
         }
     }
 }
 
+fn key_in_file(owner: &Arc<str>, id: &str) -> kept::Key {
+    kept::Key {
+        kind: Kind::Response,
+        owner: owner.to_string(),
+        name: id.to_owned(),
+    }
+}
+
 impl Responses {
+    /// With what is kept of before, and to be kept from now on.
+    pub fn kept_in(kept: Option<Kept>) -> Self {
+        Self {
+            kept,
+            ..Self::default()
+        }
+    }
+
     /// The body with the conversation in it that it goes on from; `None` if it names no response
     /// or one that is not kept. The error is a body without a readable `input`.
-    pub fn resumed(
+    pub async fn resumed(
         &self,
         scanned: &Scanned<'_>,
         now: Timestamp,
@@ -61,7 +76,7 @@ impl Responses {
         let Some(id) = &scanned.head.previous_response else {
             return Ok(None);
         };
-        let Some(kept) = self.get(&inbound.owner, id, now) else {
+        let Some(kept) = self.find(&inbound.owner, id, now).await else {
             return Ok(None);
         };
         let body = store::expand(&kept.items, &inbound.body).map_err(|error| unreadable(&error))?;
@@ -87,6 +102,13 @@ impl Responses {
 
     /// Keeps a response for its owner.
     pub fn put(&self, owner: &Arc<str>, stored: Stored, now: Timestamp) {
+        if let Some(kept) = &self.kept {
+            kept.put(key_in_file(owner, &stored.id), stored.to_json(), now);
+        }
+        self.shelve(owner, stored, now);
+    }
+
+    fn shelve(&self, owner: &Arc<str>, stored: Stored, now: Timestamp) {
         let key = key(owner, &stored.id);
         let texts: usize = stored.items.iter().map(|item| item.get().len()).sum();
         let bytes = texts
@@ -98,13 +120,49 @@ impl Responses {
     }
 
     /// An owner's response, which counts as used.
-    pub fn get(&self, owner: &Arc<str>, id: &str, now: Timestamp) -> Option<Arc<Stored>> {
-        self.with(|shelf| shelf.get(&key(owner, id), now))
+    pub async fn find(&self, owner: &Arc<str>, id: &str, now: Timestamp) -> Option<Arc<Stored>> {
+        let held = self.get(owner, id, now);
+        let Some(kept) = &self.kept else {
+            return held;
+        };
+        let key = key_in_file(owner, id);
+        if held.is_some() {
+            kept.used(key, now);
+            return held;
+        }
+        let reader = kept.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let row = reader.get(&key, now)?;
+            let stored = Stored::from_json(&key.name, &row.value)?;
+            reader.used(key, now);
+            Some(stored)
+        });
+        let stored = read.await.ok().flatten()?;
+        self.shelve(owner, stored, now);
+        self.get(owner, id, now)
     }
 
-    /// Lets an owner's response go; `false` if there was none.
-    pub fn delete(&self, owner: &Arc<str>, id: &str) -> bool {
-        self.with(|shelf| shelf.remove(&key(owner, id)).is_some())
+    /// Lets an owner's response go, in the file as well before it returns; `false` if there was none.
+    pub async fn delete(&self, owner: &Arc<str>, id: &str, now: Timestamp) -> bool {
+        let was_held = self.with(|shelf| shelf.remove(&key(owner, id)).is_some());
+        let (Some(kept), key) = (self.kept.clone(), key_in_file(owner, id)) else {
+            return was_held;
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            let was_there = was_held || kept.get(&key, now).is_some();
+            if was_there {
+                kept.delete(key);
+                if let Err(error) = kept.flush(DELETE_PATIENCE) {
+                    tracing::warn!("a deleted response may come back after a restart: {error}");
+                }
+            }
+            was_there
+        });
+        done.await.unwrap_or(was_held)
+    }
+
+    fn get(&self, owner: &Arc<str>, id: &str, now: Timestamp) -> Option<Arc<Stored>> {
+        self.with(|shelf| shelf.get(&key(owner, id), now))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Shelf<Key, Arc<Stored>>) -> T) -> T {
@@ -135,7 +193,7 @@ impl Keeper {
 
     /// A client's stream that keeps its answer when it ends.
     pub fn keep_stream(self, writer: Box<dyn StreamWriter>) -> Box<dyn StreamWriter> {
-        Box::new(Kept {
+        Box::new(Storing {
             writer,
             keeper: self,
         })
@@ -143,12 +201,12 @@ impl Keeper {
 }
 
 /// See [`Keeper::keep_stream`].
-struct Kept {
+struct Storing {
     writer: Box<dyn StreamWriter>,
     keeper: Keeper,
 }
 
-impl StreamWriter for Kept {
+impl StreamWriter for Storing {
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
         self.writer.write(event, out);
     }
@@ -194,16 +252,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_response_is_its_own_clients_only() {
+    #[tokio::test]
+    async fn a_response_is_its_own_clients_only() {
         let responses = Responses::default();
         keeper(&responses, r#"{"input":"hi"}"#).keep(ANSWER, NOW);
-        let kept = responses.get(&owner("a"), "r", NOW).expect("kept");
+        let kept = responses.find(&owner("a"), "r", NOW).await.expect("kept");
         assert_eq!((kept.items.len(), kept.inputs), (2, 1));
-        assert!(responses.get(&owner("b"), "r", NOW).is_none());
-        assert!(!responses.delete(&owner("b"), "r"));
-        assert!(responses.delete(&owner("a"), "r"));
-        assert!(responses.get(&owner("a"), "r", NOW).is_none());
+        assert!(responses.find(&owner("b"), "r", NOW).await.is_none());
+        assert!(!responses.delete(&owner("b"), "r", NOW).await);
+        assert!(responses.delete(&owner("a"), "r", NOW).await);
+        assert!(responses.find(&owner("a"), "r", NOW).await.is_none());
     }
 
     #[test]

@@ -3,18 +3,35 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::state::kept::Limits;
 use crate::time::Timestamp;
 
-/// How much is kept, and how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub entries: usize,
-    /// Of all values together; one that is larger by itself is not kept.
-    pub bytes: usize,
-    /// Since a value was last used.
-    pub idle: Duration,
+/// How exactly a file knows when something in it was last used: telling it each time would cost a
+/// write for each turn of each request.
+const NOTED_EVERY: Duration = Duration::from_hours(1);
+
+/// When the file was last told that something is in use.
+#[derive(Debug)]
+pub struct Noted(AtomicI64);
+
+impl Noted {
+    /// Told then.
+    pub fn at(time: Timestamp) -> Self {
+        Self(AtomicI64::new(time.as_millis()))
+    }
+
+    /// `true` once each time that the file should be told.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let last = Timestamp::from_millis(self.0.load(Ordering::Relaxed));
+        let is_due = now.since(last) >= NOTED_EVERY;
+        if is_due {
+            self.0.store(now.as_millis(), Ordering::Relaxed);
+        }
+        is_due
+    }
 }
 
 /// Values by key, within [`Limits`].
@@ -180,6 +197,14 @@ mod tests {
         let again = almost + LIMITS.idle - Duration::from_secs(1);
         assert!(holds(&mut shelf, "1", again));
         assert!(!holds(&mut shelf, "1", again + LIMITS.idle));
+    }
+
+    #[test]
+    fn a_file_is_told_of_use_once_an_hour() {
+        let noted = Noted::at(NOW);
+        let later = NOW + NOTED_EVERY;
+        let dues = [NOW, later, later].map(|now| noted.is_due(now));
+        assert_eq!(dues, [false, true, false]);
     }
 
     #[test]

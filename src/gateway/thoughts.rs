@@ -2,12 +2,14 @@
 //!
 //! An answer's signatures are kept for the client, by the turn, with who made them: the credential
 //! and the model family. A later request that brings the turn back bare gets them back, if the same
-//! credential serves a model of that family; any other gets the turn without ([`Recalled`]). Kept in
-//! memory only, within `TURNS` and `SIGNATURES`. What a vendor refused is never sent again.
+//! credential serves a model of that family; any other gets the turn without ([`Recalled`]). Within
+//! the limits of [`Kind::Turn`] and [`Kind::Refusal`], in memory and, unless the client said
+//! `store: false`, in the file of what is kept ([`written`]). What a vendor refused is never sent again.
+
+mod written;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::dialects::chat::{ChatRequest, Choice, Part, Role};
 use crate::dialects::error::ErrorReply;
@@ -16,28 +18,17 @@ use crate::dialects::loss::Losses;
 use crate::dialects::recall::{self, Names, TurnThoughts};
 use crate::dialects::{StreamWriter, models};
 use crate::gateway::reshape;
-use crate::gateway::shelf::{Limits, Shelf};
+use crate::gateway::shelf::{Noted, Shelf};
 use crate::ids::CredentialId;
+use crate::secret::Fingerprint;
+use crate::state::kept::{Kept, Kind};
 use crate::time::Timestamp;
-
-/// Turns remembered: some hundred long conversations. A day is longer than anybody pauses.
-const TURNS: Limits = Limits {
-    entries: 20_000,
-    bytes: 32 << 20,
-    idle: Duration::from_hours(24),
-};
-
-/// Signatures whose maker is known.
-const SIGNATURES: Limits = Limits {
-    entries: 50_000,
-    bytes: 16 << 20,
-    idle: Duration::from_hours(24),
-};
 
 /// What is remembered. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct Thoughts {
     shelves: Arc<Mutex<Shelves>>,
+    kept: Option<Kept>,
 }
 
 #[derive(Debug)]
@@ -52,6 +43,10 @@ struct Shelves {
 struct Turn {
     maker: Maker,
     thoughts: TurnThoughts,
+    /// All names of the turn; what is written down of it has the first.
+    names: Vec<u64>,
+    /// When the file was last told that it is in use; `None` if it is not in the file.
+    noted: Option<Noted>,
 }
 
 /// What is known of a signature.
@@ -65,16 +60,37 @@ enum Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maker {
     credential: CredentialId,
+    /// Of its secret: another key under the same name is another account.
+    fingerprint: Fingerprint,
     family: String,
 }
 
 impl Maker {
     /// A credential serving a model.
-    pub fn new(credential: CredentialId, model: &str) -> Self {
+    pub fn new(credential: CredentialId, fingerprint: Fingerprint, model: &str) -> Self {
         Self {
             credential,
+            fingerprint,
             family: models::family(model),
         }
+    }
+}
+
+/// Who is to serve a request.
+#[derive(Clone, Copy)]
+pub struct Server<'a> {
+    pub provider: &'a str,
+    pub model: &'a str,
+    /// The fingerprints of its credentials now.
+    pub fingerprint: &'a dyn Fn(&CredentialId) -> Option<Fingerprint>,
+}
+
+impl Server<'_> {
+    /// Whether it has the credential that made something, with a model of the same family.
+    fn is(self, maker: &Maker, family: &str) -> bool {
+        maker.family == family
+            && maker.credential.provider() == self.provider
+            && (self.fingerprint)(&maker.credential) == Some(maker.fingerprint)
     }
 }
 
@@ -90,40 +106,61 @@ pub struct Recalled {
 impl Default for Thoughts {
     fn default() -> Self {
         let shelves = Shelves {
-            turns: Shelf::new(TURNS),
-            makers: Shelf::new(SIGNATURES),
+            turns: Shelf::new(Kind::Turn.limits()),
+            makers: Shelf::new(Kind::Refusal.limits()),
         };
         Self {
             shelves: Arc::new(Mutex::new(shelves)),
+            kept: None,
+        }
+    }
+}
+
+impl Shelves {
+    fn add(&mut self, owner: &Arc<str>, turn: &Arc<Turn>, now: Timestamp) {
+        for signature in turn.thoughts.signatures() {
+            let known = Known::MadeBy(turn.maker.clone());
+            let bytes = turn.maker.family.len();
+            self.makers
+                .put(recall::name_of(signature), known, bytes, now);
+        }
+        for name in &turn.names {
+            let key = (Arc::clone(owner), *name);
+            let bytes = turn.thoughts.size();
+            self.turns.put(key, Arc::clone(turn), bytes, now);
         }
     }
 }
 
 impl Thoughts {
+    /// With what is kept of before, and to be kept from now on. Reads the file.
+    pub fn kept_in(kept: Option<Kept>, now: Timestamp) -> Self {
+        let thoughts = Self {
+            kept,
+            ..Self::default()
+        };
+        if let Some(kept) = &thoughts.kept {
+            thoughts.with(|shelves| written::read(kept, shelves, now));
+        }
+        thoughts
+    }
+
     /// Remembers the signatures of an answer; without any, nothing.
     pub fn remember(&self, asked: &Asked, parts: &[Part], now: Timestamp) {
         let Some(thoughts) = TurnThoughts::of(parts) else {
             return;
         };
-        let names = Names::of(&asked.request).of_turn(parts);
+        let kept = self.kept.as_ref().filter(|_| asked.may_be_kept());
         let turn = Arc::new(Turn {
             maker: asked.maker.clone(),
             thoughts,
+            names: Names::of(&asked.request).of_turn(parts),
+            noted: kept.map(|_| Noted::at(now)),
         });
-        self.with(|shelves| {
-            for signature in turn.thoughts.signatures() {
-                let known = Known::MadeBy(turn.maker.clone());
-                let bytes = turn.maker.family.len();
-                shelves
-                    .makers
-                    .put(recall::name_of(signature), known, bytes, now);
-            }
-            for name in names {
-                let key = (Arc::clone(&asked.owner), name);
-                let bytes = turn.thoughts.size();
-                shelves.turns.put(key, Arc::clone(&turn), bytes, now);
-            }
-        });
+        if let Some(kept) = kept {
+            written::put(kept, &asked.owner, &turn, now);
+        }
+        self.with(|shelves| shelves.add(&asked.owner, &turn, now));
     }
 
     /// What is known of a request's turns; `None` if nothing is: it goes as it came.
@@ -131,16 +168,15 @@ impl Thoughts {
         &self,
         owner: &Arc<str>,
         request: &ChatRequest,
-        provider: &str,
-        model: &str,
+        server: Server<'_>,
         now: Timestamp,
     ) -> Option<Recalled> {
-        let family = models::family(model);
+        let family = models::family(server.model);
         let mut turns: Vec<(usize, Arc<Turn>)> = Vec::new();
         let mut signatures: HashMap<u64, Known> = HashMap::new();
         let mut newest: Option<Maker> = None;
         let mut note = |maker: &Maker| {
-            if maker.credential.provider() == provider && maker.family == family {
+            if newest.as_ref() == Some(maker) || server.is(maker, &family) {
                 newest = Some(maker.clone());
             }
         };
@@ -160,6 +196,7 @@ impl Thoughts {
                         .find_map(|name| shelves.turns.get(&(Arc::clone(owner), name), now));
                     if let Some(turn) = found {
                         note(&turn.maker);
+                        self.used(owner, &turn, now);
                         turns.push((at, turn));
                     }
                     continue;
@@ -210,10 +247,16 @@ impl Thoughts {
                 }
                 for name in names.of_turn(&message.parts) {
                     shelves.turns.remove(&(Arc::clone(owner), name));
+                    if let Some(kept) = &self.kept {
+                        kept.delete(written::turn_key(owner, name));
+                    }
                 }
                 for signature in message.parts.iter().filter_map(recall::of_part) {
                     let name = recall::name_of(signature);
                     shelves.makers.put(name, Known::Refused, 0, now);
+                    if let Some(kept) = &self.kept {
+                        written::put_refusal(kept, name, now);
+                    }
                 }
             }
         });
@@ -229,6 +272,14 @@ impl Thoughts {
         })
     }
 
+    /// A turn that is in the file lives on there as well.
+    fn used(&self, owner: &Arc<str>, turn: &Turn, now: Timestamp) {
+        let is_due = turn.noted.as_ref().is_some_and(|noted| noted.is_due(now));
+        if let (Some(kept), Some(first), true) = (&self.kept, turn.names.first(), is_due) {
+            kept.used(written::turn_key(owner, *first), now);
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Shelves) -> T) -> T {
         act(&mut self.shelves.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -242,6 +293,14 @@ pub struct Asked {
     pub request: Arc<ChatRequest>,
     /// Who answered.
     pub maker: Maker,
+}
+
+impl Asked {
+    /// `false` if the client wants nothing of it stored.
+    fn may_be_kept(&self) -> bool {
+        let store = self.request.extra.get("store");
+        store.is_none_or(|store| store.get() != "false")
+    }
 }
 
 /// See [`Thoughts::watch`].
@@ -295,6 +354,15 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_764_000_000);
     const MODEL: &str = "gemini-3-pro-preview";
+    const ONE: Fingerprint = Fingerprint([1; 16]);
+
+    fn server(model: &str) -> Server<'_> {
+        Server {
+            provider: "gemini",
+            model,
+            fingerprint: &|_| Some(ONE),
+        }
+    }
 
     fn id(name: &str) -> CredentialId {
         CredentialId::parse(&format!("gemini/{name}")).expect("an id")
@@ -323,7 +391,7 @@ mod tests {
         Asked {
             owner: Arc::from("a"),
             request: Arc::new(request),
-            maker: Maker::new(id(credential), model),
+            maker: Maker::new(id(credential), ONE, model),
         }
     }
 
@@ -344,7 +412,7 @@ mod tests {
 
     fn recalled(thoughts: &Thoughts, owner: &str, model: &str, now: Timestamp) -> Vec<String> {
         let request = next(vec![call(None)]);
-        let recalled = thoughts.recall(&Arc::from(owner), &request, "gemini", model, now);
+        let recalled = thoughts.recall(&Arc::from(owner), &request, server(model), now);
         let own = recalled.and_then(|recalled| recalled.own);
         own.map_or(Vec::new(), |(_, own)| {
             signatures(&own).into_iter().map(str::to_owned).collect()
@@ -362,7 +430,7 @@ mod tests {
         let thoughts = remembering();
         let request = next(vec![call(None)]);
         let recalled = thoughts
-            .recall(&Arc::from("a"), &request, "gemini", MODEL, NOW)
+            .recall(&Arc::from("a"), &request, server(MODEL), NOW)
             .expect("remembered");
         let (credential, own) = recalled.own.expect("the same family");
         assert_eq!((credential, signatures(&own)), (id("one"), vec!["S"]));
@@ -385,14 +453,24 @@ mod tests {
             "family"
         );
         let request = next(vec![call(None)]);
-        let elsewhere = thoughts.recall(&Arc::from("a"), &request, "vertex", MODEL, NOW);
-        assert!(elsewhere.is_some_and(|recalled| recalled.own.is_none()));
+        let vertex = Server {
+            provider: "vertex",
+            ..server(MODEL)
+        };
+        let another_key = Server {
+            fingerprint: &|_| Some(Fingerprint([2; 16])),
+            ..server(MODEL)
+        };
+        for elsewhere in [vertex, another_key] {
+            let found = thoughts.recall(&Arc::from("a"), &request, elsewhere, NOW);
+            assert!(found.is_some_and(|recalled| recalled.own.is_none()));
+        }
     }
 
     #[test]
     fn what_lies_a_day_is_forgotten() {
         let thoughts = remembering();
-        let later = NOW + TURNS.idle;
+        let later = NOW + Kind::Turn.limits().idle;
         assert_eq!(recalled(&thoughts, "a", MODEL, later), Vec::<String>::new());
     }
 
@@ -401,14 +479,14 @@ mod tests {
         let thoughts = remembering();
         let request = next(vec![call(Some("S"))]);
         let recalled = thoughts
-            .recall(&Arc::from("a"), &request, "gemini", MODEL, NOW)
+            .recall(&Arc::from("a"), &request, server(MODEL), NOW)
             .expect("its maker is known");
         let (_, own) = recalled.own.expect("the same family");
         assert_eq!(signatures(&own), ["S"]);
         assert_eq!(signatures(&recalled.plain), Vec::<&str>::new());
         // Of one that is not known nothing is taken away.
         let request = next(vec![call(Some("unknown"))]);
-        let recalled = thoughts.recall(&Arc::from("a"), &request, "gemini", MODEL, NOW);
+        let recalled = thoughts.recall(&Arc::from("a"), &request, server(MODEL), NOW);
         assert!(recalled.is_none());
     }
 
@@ -419,7 +497,7 @@ mod tests {
         thoughts.forget(&Arc::from("a"), &held, NOW);
         assert_eq!(recalled(&thoughts, "a", MODEL, NOW), Vec::<String>::new());
         let recalled = thoughts
-            .recall(&Arc::from("a"), &held, "gemini", MODEL, NOW)
+            .recall(&Arc::from("a"), &held, server(MODEL), NOW)
             .expect("it is known");
         assert!(recalled.own.is_none());
         assert_eq!(signatures(&recalled.plain), Vec::<&str>::new());
@@ -449,7 +527,7 @@ mod tests {
             writer.write(&Event::first(kind), &mut out);
         }
         let request = next(vec![Part::text("so")]);
-        let recall = || thoughts.recall(&Arc::from("a"), &request, "gemini", MODEL, NOW);
+        let recall = || thoughts.recall(&Arc::from("a"), &request, server(MODEL), NOW);
         assert!(recall().is_none());
         writer.finish(&mut out);
         let (_, own) = recall().and_then(|found| found.own).expect("remembered");

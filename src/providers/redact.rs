@@ -137,6 +137,13 @@ impl Known {
         known
     }
 
+    /// `true` if one of them is in the text.
+    pub fn is_in(&self, text: &str) -> bool {
+        let mut found = Vec::new();
+        self.find(text, &mut found);
+        !found.is_empty()
+    }
+
     fn add(&mut self, form: &str) {
         let Some(start) = form.as_bytes().first_chunk().copied() else {
             return;

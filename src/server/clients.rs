@@ -7,9 +7,6 @@ use crate::config::models::Pattern;
 use crate::secret::{FingerprintKey, Secret};
 use crate::server::limits::ClientLimits;
 
-/// Sets the names of owners apart from other fingerprints. They stay in memory.
-const OWNERS: &[u8; 32] = b"llmproxy: who owns what is kept.";
-
 /// One client.
 #[derive(Debug)]
 pub struct Client {
@@ -35,9 +32,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The clients of a configuration.
-    pub fn new(server: &config::server::Server) -> Self {
-        let owners = FingerprintKey::new(OWNERS);
+    /// The clients of a configuration. What is kept for them outlives this process, so the key is
+    /// this installation's.
+    pub fn new(server: &config::server::Server, key_of_owners: &FingerprintKey) -> Self {
         let keys = server.api_keys.iter().map(|key| (key, is_unlimited(key)));
         let named = server.clients.iter().map(|client| (client, false));
         let known = keys
@@ -46,7 +43,7 @@ impl Clients {
             .map(|(client, is_owner)| {
                 Arc::new(Client {
                     name: Arc::from(client.name.as_str()),
-                    owner: Arc::from(client.key.secret().fingerprint(&owners).to_string()),
+                    owner: Arc::from(client.key.secret().fingerprint(key_of_owners).to_string()),
                     is_owner,
                     key: Some(client.key.secret().clone()),
                     models: client.models.clone(),
@@ -134,18 +131,20 @@ mod tests {
             rpm: Some(60),
             ..client("limited")
         };
-        let clients = Clients::new(&Server {
+        let server = Server {
             api_keys: vec![client("plain"), limited],
             clients: vec![client("named")],
             ..Server::default()
-        });
+        };
+        let key = FingerprintKey::new(&[7; 32]);
+        let clients = Clients::new(&server, &key);
         for (key, is_owner) in [("plain", true), ("limited", false), ("named", false)] {
             let found = clients.find(key).expect("it is known");
             assert_eq!(found.is_owner, is_owner, "{key}");
             assert!(clients.of_owner(&found.owner).is_some(), "{key}");
         }
         assert!(clients.of_owner("anyone").is_none(), "a key is asked for");
-        let open = Clients::new(&Server::default());
+        let open = Clients::new(&Server::default(), &key);
         assert!(open.anyone().is_owner && open.of_owner("anyone").is_some());
     }
 }

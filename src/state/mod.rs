@@ -5,6 +5,7 @@
 //! thread follows within 100 ms for states and within a second for counts. Several processes
 //! (a server and a `chat`) share one file and see each other's changes.
 
+pub mod kept;
 mod mailbox;
 pub mod redis;
 pub mod rows;

@@ -364,7 +364,7 @@ async fn thinking_is_switched_and_comes_back_with_the_call() {
     let upstream = Upstream::start(service(move |_| Reply::sse(frames.clone()))).await;
     let home = Home::with_config(&config(&upstream));
     import(&home);
-    let gateway = Gateway::start_in(home, &[]).await;
+    let mut gateway = Gateway::start_in(home, &[]).await;
     let user = json!({"role": "user", "content": "now?"});
     let body = |effort: &str, messages: Value| {
         json!({"model": "iflow/glm-4.7", "stream": true, "reasoning_effort": effort, "messages": messages})
@@ -376,6 +376,10 @@ async fn thinking_is_switched_and_comes_back_with_the_call() {
         "{answer}"
     );
     assert!(answer.contains("\"total_tokens\":29"), "{answer}");
+    // A restart forgets nothing of it.
+    gateway.signal("TERM");
+    gateway.exited().await;
+    let gateway = Gateway::start_in(gateway.take_home(), &[]).await;
     let turn = json!({"role": "assistant", "content": null, "tool_calls": [call]});
     let result = json!({"role": "tool", "tool_call_id": "t1", "content": "noon"});
     gateway

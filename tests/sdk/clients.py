@@ -3,6 +3,7 @@
 Streams are read through each SDK's own accumulating helper, the strictest reader of event order.
 """
 
+import base64
 import json
 
 import anthropic
@@ -63,6 +64,21 @@ class Chat:
 
     def start(self, text):
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+
+    def with_files(self, text, picture, document):
+        """A question about a PNG and a PDF, both in base64."""
+        parts = [
+            {"type": "text", "text": text},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+            {
+                "type": "file",
+                "file": {
+                    "filename": "a.pdf",
+                    "file_data": f"data:application/pdf;base64,{document}",
+                },
+            },
+        ]
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": parts}]
 
     def ask(self, model, history, stream=False, tools=False, think=False, schema=False):
         options = {}
@@ -149,6 +165,18 @@ class Responses(Chat):
     def start(self, text):
         return [{"role": "user", "content": text}]
 
+    def with_files(self, text, picture, document):
+        parts = [
+            {"type": "input_text", "text": text},
+            {"type": "input_image", "image_url": f"data:image/png;base64,{picture}"},
+            {
+                "type": "input_file",
+                "filename": "a.pdf",
+                "file_data": f"data:application/pdf;base64,{document}",
+            },
+        ]
+        return [{"role": "user", "content": parts}]
+
     def ask(self, model, history, stream=False, tools=False, think=False, schema=False):
         options = {"store": False, "instructions": SYSTEM}
         if tools:
@@ -212,6 +240,21 @@ class Responses(Chat):
             for call, answer in zip(reply.calls, answers, strict=True)
         ]
 
+    def picture_results(self, reply, answers, picture):
+        """Results that hold a PNG beside their text."""
+        url = f"data:image/png;base64,{picture}"
+        return reply.history + [
+            {
+                "type": "function_call_output",
+                "call_id": call[0],
+                "output": [
+                    {"type": "input_text", "text": answer},
+                    {"type": "input_image", "image_url": url},
+                ],
+            }
+            for call, answer in zip(reply.calls, answers, strict=True)
+        ]
+
     def count(self, model, text):
         return self.sdk.responses.input_tokens.count(model=model, input=text).input_tokens
 
@@ -255,6 +298,17 @@ class Anthropic:
 
     def start(self, text):
         return [{"role": "user", "content": text}]
+
+    def with_files(self, text, picture, document):
+        def source(media_type, data):
+            return {"type": "base64", "media_type": media_type, "data": data}
+
+        blocks = [
+            {"type": "text", "text": text},
+            {"type": "image", "source": source("image/png", picture)},
+            {"type": "document", "source": source("application/pdf", document)},
+        ]
+        return [{"role": "user", "content": blocks}]
 
     def ask(self, model, history, stream=False, tools=False, think=False, schema=False):
         options = {"max_tokens": 4096, "system": SYSTEM}
@@ -304,6 +358,22 @@ class Anthropic:
         ]
         return [*reply.history, {"role": "user", "content": blocks}]
 
+    def picture_results(self, reply, answers, picture):
+        """Results that hold a PNG beside their text."""
+        source = {"type": "base64", "media_type": "image/png", "data": picture}
+        blocks = [
+            {
+                "type": "tool_result",
+                "tool_use_id": call[0],
+                "content": [
+                    {"type": "text", "text": answer},
+                    {"type": "image", "source": source},
+                ],
+            }
+            for call, answer in zip(reply.calls, answers, strict=True)
+        ]
+        return [*reply.history, {"role": "user", "content": blocks}]
+
     def run_tools(self, model, text, tool):
         """The SDK's own loop, which would have the server keep the conversation if it can."""
         runner = self.sdk.beta.messages.tool_runner(
@@ -340,6 +410,13 @@ class Gemini:
 
     def start(self, text):
         return [genai_types.Content(role="user", parts=[genai_types.Part(text=text)])]
+
+    def with_files(self, text, picture, document):
+        parts = [genai_types.Part(text=text)]
+        for media_type, data in (("image/png", picture), ("application/pdf", document)):
+            decoded = base64.b64decode(data)
+            parts.append(genai_types.Part.from_bytes(data=decoded, mime_type=media_type))
+        return [genai_types.Content(role="user", parts=parts)]
 
     def ask(self, model, history, stream=False, tools=False, think=False, schema=False):
         options = {"system_instruction": SYSTEM}

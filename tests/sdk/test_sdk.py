@@ -1,5 +1,6 @@
 """The official SDKs through the gateway: every client on every kind of upstream."""
 
+import base64
 import functools
 import unittest
 
@@ -24,7 +25,15 @@ KINDS = {
     "gemini": "gemini",
 }
 PATHS = {"openai": "/v1", "responses": "/v1", "anthropic": "", "gemini": ""}
+# Where each client finds its own vendor, with no gateway between: the upstream of its dialect.
+OWN = {"chat": "openai", "responses": "responses", "anthropic": "anthropic", "gemini": "gemini"}
 TOKENS = (script.INPUT_TOKENS, script.OUTPUT_TOKENS, script.CACHED_TOKENS)
+# One pixel, and a page of nothing.
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJg"
+    "gg=="
+)
+DOCUMENT = base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
 CALLS = [("get_weather", script.arguments(city)) for city in script.CITIES]
 DEGREES = ["21 degrees", "4 degrees"]
 
@@ -92,6 +101,9 @@ class Suite(unittest.TestCase):
         cls.gateway = Gateway(config(cls.fake.url))
         cls.addClassCleanup(cls.gateway.stop)
         cls.clients = [make(cls.gateway.url, KEY) for make in clients.ALL]
+        cls.direct = {
+            make.name: make(f"{cls.fake.url}/{OWN[make.name]}", script.KEY) for make in clients.ALL
+        }
 
     def client(self, name):
         return next(client for client in self.clients if client.name == name)
@@ -129,21 +141,54 @@ class Suite(unittest.TestCase):
         self.assertEqual(reply.text, script.FINAL)
         self.assertEqual(reply.stop, client.stops["end"])
 
+    def ten_turns(self, client, model, stream, think):
+        """What is said in each turn of a conversation: calls, their results, an answer, and again."""
+        history = client.start(f"[{'toolthink' if think else 'tools'}] weather?")
+        options = {"stream": stream, "tools": True, "think": think}
+        said = []
+        for _ in range(5):
+            calling = client.ask(model, history, **options)
+            answer = client.ask(model, client.results(calling, DEGREES), **options)
+            for reply in (calling, answer):
+                calls = [call[1:] for call in reply.calls]
+                said.append((reply.text, reply.thought, calls, reply.stop, reply.tokens))
+            history = answer.history + client.start("and tomorrow?")[-1:]
+        return said
+
     @every_way
-    def test_ten_turns_with_tools_say_what_the_upstream_said(self, client, upstream, stream):
-        for name, think in (("tools", False), ("toolthink", True)):
+    def test_ten_turns_with_tools_are_the_same_as_without_the_gateway(
+        self, client, upstream, stream
+    ):
+        own = OWN[client.name]
+        for think in (False, True):
             with self.subTest(think=think):
-                model, history = model_of(upstream), client.start(f"[{name}] weather?")
+                direct = self.ten_turns(self.direct[client.name], MODELS[own][0], stream, think)
                 thought = script.THOUGHT if think else ""
-                options = {"stream": stream, "tools": True, "think": think}
-                for _ in range(5):
-                    reply = client.ask(model, history, **options)
-                    self.assertEqual([call[1:] for call in reply.calls], CALLS)
-                    self.assertEqual((reply.text, reply.thought), ("", thought))
-                    reply = client.ask(model, client.results(reply, DEGREES), **options)
-                    self.assertEqual((reply.text, reply.calls), (script.FINAL, []))
-                    self.assertEqual(reply.thought, thought)
-                    history = reply.history + client.start("and tomorrow?")[-1:]
+                self.assertEqual(direct[-2][:3], ("", thought, CALLS))
+                self.assertEqual(direct[-1][:3], (script.FINAL, thought, []))
+                said = self.ten_turns(client, model_of(upstream), stream, think)
+                self.assertEqual(said, direct)
+
+    @every_way
+    def test_pictures_and_documents_reach_the_upstream(self, client, upstream, stream):
+        history = client.with_files("[plain] what is this?", PICTURE, DOCUMENT)
+        reply = client.ask(model_of(upstream), history, stream)
+        self.assertEqual(reply.text, script.TEXT)
+        seen = str(self.seen())
+        self.assertIn(PICTURE, seen)
+        self.assertIn(DOCUMENT, seen)
+
+    def test_pictures_in_tool_results_reach_the_upstream(self):
+        for name in ("responses", "anthropic"):
+            for upstream in MODELS:
+                for stream in (False, True):
+                    with self.subTest(client=name, upstream=upstream, stream=stream):
+                        client, model = self.client(name), model_of(upstream)
+                        start = client.start("[tools] weather?")
+                        reply = client.ask(model, start, stream, tools=True)
+                        history = client.picture_results(reply, DEGREES, PICTURE)
+                        client.ask(model, history, stream, tools=True)
+                        self.assertIn(PICTURE, str(self.seen()))
 
     def test_the_sdks_own_tool_loops_come_to_the_end(self):
         for name in ("anthropic", "gemini"):

@@ -255,7 +255,7 @@ impl Lodging {
             demo,
         };
         extras.add_to(&mut boot);
-        let gateway = boot.gateway_in_group()?;
+        let gateway = boot.gateway_to_serve()?;
         let listener = bind().await?;
         let address = listener.local_addr().map_err(|error| unbound(&error))?;
         let shared = Arc::new(Shared {

@@ -215,6 +215,11 @@ pub const KEYS: &[Key] = &[
         OneOf(&["sqlite", "memory", "redis"]),
         "Where state is kept",
     ),
+    key(
+        "state.keep_conversations",
+        Boolean,
+        "Let responses and thinking that clients go on from outlive a restart",
+    ),
     key("state.url", Secret, "Address of a Redis or Valkey"),
     key("state.namespace", Text, "Prefix of all keys in Redis"),
     key(

@@ -77,6 +77,40 @@ pub struct Stored {
     pub object: Raw,
 }
 
+impl Stored {
+    /// As JSON, for [`Self::from_json`]: the response object and what it was given.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        object(&mut out, |o| {
+            o.array("input", |list| {
+                for item in self.items.iter().take(self.inputs) {
+                    list.raw(item);
+                }
+            });
+            o.raw("object", &self.object);
+        });
+        out
+    }
+
+    /// What [`Self::to_json`] wrote of the response with this id; `None` for anything else.
+    pub fn from_json(id: &str, json: &[u8]) -> Option<Self> {
+        let mut fields = Fields::parse(json).ok()?;
+        let mut items: Vec<Raw> = fields.take_as("input").ok()??;
+        let inputs = items.len();
+        let object: Raw = fields.take_as("object").ok()??;
+        let output = Fields::parse_raw(&object).ok()?.take("output");
+        if let Some(output) = output {
+            items.extend(serde_json::from_str::<Vec<Raw>>(output.get()).ok()?);
+        }
+        Some(Self {
+            items,
+            inputs,
+            id: id.to_owned(),
+            object,
+        })
+    }
+}
+
 /// What is stored of an answer to an (expanded) request: `answer` is the response object, or the
 /// event that ended the stream. `None` for a response without an id.
 pub fn stored(body: &[u8], answer: &[u8]) -> Result<Option<Stored>, ReadError> {

@@ -247,6 +247,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::gateway::snapshot::Snapshot;
+    use crate::secret::FingerprintKey;
     use crate::server::clients::Clients;
     use crate::server::dashboard::picture::Row;
 
@@ -268,8 +269,12 @@ mod tests {
         }
     }
 
+    fn key_of_owners() -> FingerprintKey {
+        FingerprintKey::new(&[7; 32])
+    }
+
     fn anyone() -> Arc<Client> {
-        Clients::new(&config::server::Server::default()).anyone()
+        Clients::new(&config::server::Server::default(), &key_of_owners()).anyone()
     }
 
     #[test]
@@ -310,7 +315,9 @@ mod tests {
         server
             .clients
             .push(config::server::Client::unlimited("b", key));
-        let guest = Clients::new(&server).find("k").expect("its key is known");
+        let guest = Clients::new(&server, &key_of_owners())
+            .find("k")
+            .expect("its key is known");
         let mut told = Told::default();
         let news = told.news(&picture("p", &["a", "b", "a"]), &guest);
         let news = news.expect("everything is new");

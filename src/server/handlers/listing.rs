@@ -82,9 +82,9 @@ pub(super) async fn handle(
         Route::Providers => respond::json(StatusCode::OK, providers(&snapshot)),
         Route::Metrics => stats::metrics(shared, settings),
         Route::QuotaStats { refresh: false } => stats::quota_stats(shared, query).await,
-        Route::CancelResponse { id } => stored::cancel(shared, client, id),
-        Route::InputItems { id } => stored::input_items(shared, client, id, query),
-        Route::Response { id } => stored::response(shared, client, id, request.method()),
+        Route::CancelResponse { id } => stored::cancel(shared, client, id).await,
+        Route::InputItems { id } => stored::input_items(shared, client, id, query).await,
+        Route::Response { id } => stored::response(shared, client, id, request.method()).await,
         Route::Request { id } => stats::request(shared, client, id).await,
         Route::Requests => stats::under_way(shared, client),
         Route::CostEstimate | Route::QuotaStats { refresh: true } | Route::TokenCount => {

@@ -14,23 +14,28 @@ use crate::time::Timestamp;
 const MAX_ITEMS: usize = 100;
 
 /// `GET` and `DELETE /v1/responses/{id}`.
-pub(super) fn response(shared: &Shared, client: &Client, id: &str, method: &Method) -> Answer {
-    let responses = &shared.gateway.responses;
+pub(super) async fn response(
+    shared: &Shared,
+    client: &Client,
+    id: &str,
+    method: &Method,
+) -> Answer {
+    let (responses, now) = (&shared.gateway.responses, Timestamp::now());
     if *method == Method::DELETE {
-        return if responses.delete(&client.owner, id) {
+        return if responses.delete(&client.owner, id, now).await {
             respond::json(StatusCode::OK, store::deleted(id))
         } else {
             absent(id)
         };
     }
-    match responses.get(&client.owner, id, Timestamp::now()) {
+    match responses.find(&client.owner, id, now).await {
         Some(kept) => respond::json(StatusCode::OK, kept.object.get().to_owned()),
         None => absent(id),
     }
 }
 
 /// `GET /v1/responses/{id}/input_items`.
-pub(super) fn input_items(
+pub(super) async fn input_items(
     shared: &Shared,
     client: &Client,
     id: &str,
@@ -41,7 +46,7 @@ pub(super) fn input_items(
         Err(error) => return respond::error(Dialect::OpenAiResponses, &error),
     };
     let responses = &shared.gateway.responses;
-    match responses.get(&client.owner, id, Timestamp::now()) {
+    match responses.find(&client.owner, id, Timestamp::now()).await {
         Some(kept) => {
             let items = kept.items.get(..kept.inputs).unwrap_or_default();
             respond::json(StatusCode::OK, store::item_list(id, items, &page))
@@ -52,9 +57,10 @@ pub(super) fn input_items(
 
 /// `POST /v1/responses/{id}/cancel`. Nothing kept is under way still: nothing runs in the background
 /// here, and OpenAI refuses all else alike (its API reference, read 2026-11-22).
-pub(super) fn cancel(shared: &Shared, client: &Client, id: &str) -> Answer {
+pub(super) async fn cancel(shared: &Shared, client: &Client, id: &str) -> Answer {
     let responses = &shared.gateway.responses;
-    if responses.get(&client.owner, id, Timestamp::now()).is_none() {
+    let found = responses.find(&client.owner, id, Timestamp::now()).await;
+    if found.is_none() {
         return absent(id);
     }
     let message = "only a response made with `background: true` can be cancelled, and this one is \

@@ -112,6 +112,28 @@ async fn l01_with_a_full_disk_requests_are_served_and_what_was_stored_stays() {
 }
 
 #[tokio::test]
+async fn l01_with_a_full_disk_a_conversation_goes_on_from_its_response() {
+    let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
+    let home = Home::with_config(&provider("fake", &upstream, &keys(1)));
+    for limit in ["-f 0", "-f 100"] {
+        let server = Server::start(&home, limit);
+        let mut previous = String::new();
+        for turn in 0..100 {
+            let body = format!(
+                r#"{{"model":"fake/m1","input":"turn {turn} {}"{previous}}}"#,
+                "long ".repeat(200)
+            );
+            let mut connection = Connection::open(server.address).await;
+            connection.send(&Request::post("/v1/responses", body)).await;
+            let answer = connection.response().await;
+            assert_eq!(answer.status, 200, "{limit} {turn}: {}", answer.text());
+            let id = answer.json()["id"].clone();
+            previous = format!(r#","previous_response_id":{id}"#);
+        }
+    }
+}
+
+#[tokio::test]
 async fn l34_without_a_home_it_serves_and_says_what_it_cannot_keep() {
     let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
     let home = Home::with_config(&provider("fake", &upstream, &keys(1)));
