@@ -49,7 +49,9 @@ class Handler(BaseHTTPRequestHandler):
         header = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(
             dialect, "authorization"
         )
-        given = self.headers.get(header, "").removeprefix("Bearer ")
+        # Anthropic's own SDK sends a bearer token, which Anthropic takes as well.
+        plain = self.headers.get("authorization", "") if dialect == "anthropic" else ""
+        given = self.headers.get(header, plain).removeprefix("Bearer ")
         need(given == KEY, f"no key in {header}")
         if dialect == "anthropic":
             need(self.headers.get("anthropic-version"), "anthropic-version: header is required")
