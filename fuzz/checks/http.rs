@@ -10,6 +10,7 @@ use llmproxy::config::Config;
 use llmproxy::config::server::Server;
 use llmproxy::gateway::Gateway;
 use llmproxy::gateway::snapshot::Snapshot;
+use llmproxy::secret::FingerprintKey;
 use llmproxy::server::clients::Clients;
 use llmproxy::server::dashboard::Live;
 use llmproxy::server::guard::HostRule;
@@ -91,7 +92,7 @@ fn server() -> (Runtime, Arc<Shared>) {
     let config: Config = toml::from_str(&text).expect("a sound config");
     let server: &Server = &config.server;
     let settings = Settings {
-        clients: Clients::new(server),
+        clients: Clients::new(server, &FingerprintKey::new(&[7; 32])),
         host_rule: HostRule::new(&server.host, &server.allowed_hosts),
         cors_origins: vec!["https://app.example".to_owned()],
         max_body: 1 << 16,
