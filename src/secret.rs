@@ -10,6 +10,8 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::ids::write_hex;
+
 /// A secret string, zeroed when its last owner drops it. Cloning shares it.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<String>>);
@@ -87,8 +89,7 @@ pub struct Fingerprint(pub [u8; 16]);
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One write for all: it is made for each request.
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        write_hex(f, u128::from_be_bytes(self.0))
     }
 }
 

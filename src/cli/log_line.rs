@@ -4,12 +4,13 @@
 //! for every piece.
 
 use std::fmt::{self, Debug, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
 /// How a line looks.
@@ -38,7 +39,7 @@ where
             ("", "")
         };
         line.write_str(dim)?;
-        SystemTime.format_time(&mut line)?;
+        write_time(&mut line, now())?;
         line.write_str(plain)?;
         let (word, colour) = word_of(*event.metadata().level());
         if self.ansi {
@@ -60,6 +61,33 @@ where
         fields.result?;
         line.write_char('\n')
     }
+}
+
+/// The latest second that a line was written in, and its words as RFC 3339 has them, up to the dot:
+/// a busy server writes thousands of lines in one.
+static SECOND: Mutex<(u64, String)> = Mutex::new((0, String::new()));
+
+fn now() -> Duration {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.unwrap_or_default()
+}
+
+/// Writes a time since the epoch to the microsecond.
+fn write_time(line: &mut impl Write, time: Duration) -> fmt::Result {
+    let mut second = SECOND.lock().unwrap_or_else(PoisonError::into_inner);
+    if second.0 != time.as_secs() || second.1.is_empty() {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let words = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+        let words = words.to_string();
+        *second = (time.as_secs(), words.trim_end_matches('Z').to_owned());
+    }
+    line.write_str(&second.1)?;
+    // Counted from a million, the digits have their zeros.
+    let mut digits = itoa::Buffer::new();
+    let micros = digits.format(1_000_000 + time.subsec_micros());
+    line.write_char('.')?;
+    line.write_str(micros.get(1..).unwrap_or_default())?;
+    line.write_char('Z')
 }
 
 /// The level in five characters, and its colour.
@@ -109,9 +137,26 @@ impl<W: Write> Visit for Fields<'_, W> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.field(field, |line| match field.name() {
             "message" => line.write_str(value),
+            _ if is_plain(value) => {
+                line.0.write_char('"')?;
+                line.0.write_str(value)?;
+                line.0.write_char('"')
+            }
             _ => write!(line, "{value:?}"),
         });
     }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.field(field, |line| {
+            line.0.write_str(itoa::Buffer::new().format(value))
+        });
+    }
+}
+
+/// `true` for text that stands between quotes as it is.
+fn is_plain(text: &str) -> bool {
+    let is_printable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    text.bytes().all(is_printable)
 }
 
 /// Text in which nothing moves the cursor: what comes from outside cannot make a line look like
@@ -196,9 +241,30 @@ mod tests {
     #[test]
     fn the_message_comes_first_and_numbers_are_bare() {
         let line = logged(PLAIN, || {
-            tracing::info!(client = "a b", count = 7, id = %"x/1", "done");
+            let quoted = "a \"b\"";
+            tracing::info!(client = "a b", quoted, count = 7_u64, id = %"x/1", "done");
         });
-        assert_eq!(line, "  INFO done client=\"a b\" count=7 id=x/1\n");
+        let expected = r#"  INFO done client="a b" quoted="a \"b\"" count=7 id=x/1"#;
+        assert_eq!(line.trim_end_matches('\n'), expected);
+    }
+
+    #[test]
+    fn times_are_rfc_3339_to_the_microsecond_whatever_second_was_before() {
+        for (time, words) in [
+            (
+                Duration::from_micros(1_767_225_599_000_007),
+                "2025-12-31T23:59:59.000007Z",
+            ),
+            (
+                Duration::from_micros(1_767_225_600_999_999),
+                "2026-01-01T00:00:00.999999Z",
+            ),
+            (Duration::ZERO, "1970-01-01T00:00:00.000000Z"),
+        ] {
+            let mut line = String::new();
+            write_time(&mut line, time).expect("a string takes all");
+            assert_eq!(line, words);
+        }
     }
 
     #[test]

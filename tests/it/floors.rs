@@ -41,6 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hyper_rustls", &["gateway/upstream/"]),
     ("hyper_util", &["gateway/upstream", "server/"]),
     ("indicatif", &["cli/"]),
+    ("itoa", &["cli/log_line.rs"]),
     ("listenfd", &["cli/activation.rs"]),
     ("oauth2", &["credentials/oauth/"]),
     ("ratatui", &["cli/"]),

@@ -24,6 +24,15 @@ const CONTENT: [&str; 10] = [
     "thinking_blocks",
 ];
 
+/// Members that answers and chunks have beside choices and usage, and that name no error.
+const USUAL: [&str; 5] = [
+    "id",
+    "created",
+    "model",
+    "service_tier",
+    "system_fingerprint",
+];
+
 pub(super) struct Chat;
 
 impl Format for Chat {
@@ -55,11 +64,8 @@ impl Format for Chat {
         let Some(chunk) = Chunk::read(data) else {
             return Reading::default();
         };
-        if let Some(error) = error_in(data) {
+        if let Some(error) = chunk.error_in(data) {
             return Reading::of_error(error);
-        }
-        if chunk.broke_off {
-            return Reading::of_error(broken_off(data));
         }
         Reading {
             has_content: chunk.has_content,
@@ -76,6 +82,10 @@ impl Format for Chat {
 
 /// What a chunk or a whole answer says.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, found at a place of its own"
+)]
 pub(super) struct Chunk {
     pub has_content: bool,
     pub finishes: bool,
@@ -83,6 +93,8 @@ pub(super) struct Chunk {
     pub broke_off: bool,
     /// `usage`, or Groq's `x_groq.usage`.
     pub usage: Option<Usage>,
+    /// It has members that may be an error's.
+    is_unusual: bool,
 }
 
 impl Chunk {
@@ -103,9 +115,23 @@ impl Chunk {
                 chunk.usage = chunk.usage.or_else(|| counts::openai(&usage?));
                 Ok(())
             }
-            _ => scanner.skip(),
+            "object" => {
+                chunk.is_unusual |= scanner.value()? == "\"error\"";
+                Ok(())
+            }
+            _ => {
+                chunk.is_unusual |= !USUAL.contains(&name);
+                scanner.skip()
+            }
         })
         .then_some(chunk)
+    }
+
+    /// The error in the bytes that this was read from. Looked for only where a member is there that
+    /// has no place in an answer: that costs more than all the reading.
+    pub(super) fn error_in(&self, json: &[u8]) -> Option<UpstreamError> {
+        let told = self.is_unusual.then(|| error_in(json)).flatten();
+        told.or_else(|| self.broke_off.then(|| broken_off(json)))
     }
 
     fn choice(&mut self, scanner: &mut Scanner<'_>) -> Checked {
@@ -124,7 +150,11 @@ impl Chunk {
                 self.finish(&reason);
                 Ok(())
             }
-            _ => scanner.skip(),
+            "index" | "logprobs" => scanner.skip(),
+            _ => {
+                self.is_unusual = true;
+                scanner.skip()
+            }
         })
     }
 
@@ -146,7 +176,7 @@ impl Chunk {
 }
 
 /// The error of a choice that finished with `error` and says no more.
-pub(super) fn broken_off(data: &[u8]) -> UpstreamError {
+fn broken_off(data: &[u8]) -> UpstreamError {
     UpstreamError {
         message: "the answer broke off with the finish reason \"error\"".into(),
         raw: String::from_utf8_lossy(data.get(..4096).unwrap_or(data)).into_owned(),

@@ -33,7 +33,15 @@ pub fn inspect(dialect: Dialect, operation: Operation, body: &[u8]) -> Inspectio
     if dialect == Dialect::Gemini && body.trim_ascii_start().starts_with(b"[") {
         return inspect_chunks(body);
     }
-    let mut error = error_in(body);
+    let chat = match (operation, dialect) {
+        (Operation::CountTokens | Operation::Embeddings, _) => None,
+        (_, Dialect::OpenAiChat) => chat::Chunk::read(body),
+        _ => None,
+    };
+    let error = match &chat {
+        Some(answer) => answer.error_in(body),
+        None => error_in(body),
+    };
     let found = match (operation, dialect) {
         (Operation::Embeddings, _) => Object::parse(body).map(|fields| embeddings(&fields)),
         (Operation::CountTokens, _) => Object::parse(body).map(|fields| token_count(&fields)),
@@ -41,17 +49,8 @@ pub fn inspect(dialect: Dialect, operation: Operation, body: &[u8]) -> Inspectio
         (_, Dialect::Gemini) => {
             gemini::Chunk::read(body).map(|answer| (answer.has_content, answer.usage))
         }
-        (Operation::Chat | Operation::Compact, Dialect::OpenAiResponses) => {
-            Object::parse(body).map(|fields| response(&fields))
-        }
-        (_, Dialect::OpenAiChat | Dialect::OpenAiResponses) => {
-            chat::Chunk::read(body).map(|answer| {
-                if answer.broke_off && error.is_none() {
-                    error = Some(chat::broken_off(body));
-                }
-                (answer.has_content, answer.usage)
-            })
-        }
+        (_, Dialect::OpenAiResponses) => Object::parse(body).map(|fields| response(&fields)),
+        (_, Dialect::OpenAiChat) => chat.map(|answer| (answer.has_content, answer.usage)),
     };
     let Some((has_content, usage)) = found else {
         return Inspection {
