@@ -135,9 +135,13 @@ impl Trail {
             #[cfg(feature = "otlp")]
             traceparent: inbound.headers.get("traceparent").cloned(),
         };
+        // Most requests go to one place once, and thousands of trails are kept: a list that grows
+        // by itself begins with room for four.
         Self {
             request: Some(request),
-            ..Self::default()
+            targets: Vec::with_capacity(1),
+            attempts: Vec::with_capacity(1),
+            renewals: Vec::new(),
         }
     }
 
