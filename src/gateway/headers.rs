@@ -140,6 +140,28 @@ mod tests {
     }
 
     #[test]
+    fn ab7_each_of_three_hundred_headers_crosses_as_the_table_says() {
+        let table = include_str!("../../tests/fixtures/headers.txt");
+        let rows = table.lines().filter(|line| !line.starts_with('#'));
+        let rows: Vec<_> = rows.filter_map(|line| line.split_once(' ')).collect();
+        assert!(rows.len() >= 300, "{}", rows.len());
+        for (ways, name) in rows {
+            let name = name.trim();
+            let expected = match ways {
+                "both" => (true, true),
+                "down" => (false, true),
+                "none" => (false, false),
+                "up" => (true, false),
+                other => panic!("`{other}` is no way to cross"),
+            };
+            let sent = map(&[(name, "a")]);
+            let is_kept = |kept: HeaderMap| kept.get(name) == sent.get(name);
+            let crosses = (is_kept(to_upstream(&sent)), is_kept(to_client(&sent)));
+            assert_eq!(crosses, expected, "{name}");
+        }
+    }
+
+    #[test]
     fn what_connection_names_never_passes() {
         let sent = to_upstream(&map(&[
             ("connection", "close, x-title"),

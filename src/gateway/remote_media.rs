@@ -359,6 +359,56 @@ mod tests {
         assert_eq!(seen.await.expect("a server"), Vec::<String>::new());
     }
 
+    /// Ways to write an address that is not the public internet's, or no address of media at all.
+    const NOT_PUBLIC: &str = "
+        http://127.0.0.1/ http://127.1/ http://127.0.1/ http://0177.0.0.1/ http://0x7f.0.0.1/
+        http://0x7f000001/ http://2130706433/ http://017700000001/ http://127.0.0.1./ http://127.000.000.001/
+        http://0/ http://0.0.0.0/ http://0x0/ http://localhost/ http://LOCALHOST/ http://localhost./
+        http://[::1]/ http://[0:0:0:0:0:0:0:1]/ http://[::]/ http://[::ffff:127.0.0.1]/
+        http://[::ffff:7f00:1]/ http://[::127.0.0.1]/ http://[64:ff9b::127.0.0.1]/ http://[64:ff9b::7f00:1]/
+        http://[2002:7f00:1::]/ http://[fe80::1]/ http://[fe80::1%25eth0]/ http://[fc00::1]/ http://[fd00:ec2::254]/
+        http://[ff02::1]/ http://[2001:db8::1]/ http://[fec0::1]/ http://10.0.0.1/ http://10.1/ http://0xa.0.0.1/
+        http://012.0.0.1/ http://167772161/ http://172.16.0.1/ http://172.31.255.254/ http://192.168.0.1/
+        http://0xc0a80001/ http://3232235521/ http://169.254.169.254/latest/meta-data/ http://0xa9fea9fe/
+        http://2852039166/ http://[::ffff:169.254.169.254]/ http://100.64.0.1/ http://100.127.255.254/
+        http://192.0.0.1/ http://198.18.0.1/ http://224.0.0.1/ http://255.255.255.255/ http://240.0.0.1/
+        http://\u{ff11}\u{ff12}\u{ff17}.0.0.1/ http://127\u{3002}0\u{3002}0\u{3002}1/ http://\u{2460}27.0.0.1/
+        http://a@127.0.0.1/ http://example.com@127.0.0.1/ http://127.0.0.1#@example.com/ http://127.0.0.1?@example.com/
+        http:\\\\127.0.0.1/ http:127.0.0.1/ http:///127.0.0.1/ file:///etc/passwd ftp://127.0.0.1/
+        gopher://127.0.0.1/ data:text/plain,a jar:http://127.0.0.1!/ //127.0.0.1/ 127.0.0.1
+    ";
+
+    #[tokio::test]
+    async fn ab7_no_way_to_write_an_inner_address_leads_there() {
+        let urls: Vec<&str> = NOT_PUBLIC.split_whitespace().collect();
+        assert!(urls.len() >= 60, "{}", urls.len());
+        for url in urls {
+            let asked = request(&[url.to_owned()]);
+            let fetched = Fetcher::default().fetched(&asked, Dialect::Gemini).await;
+            let error = match fetched {
+                Err(error) => error,
+                // Some vendors know other schemes: theirs to read, and nothing that is fetched here.
+                Ok(left) => {
+                    assert!(!url.starts_with("http"), "{url} was fetched");
+                    assert_eq!(format!("{left:?}"), format!("{asked:?}"), "{url}");
+                    continue;
+                }
+            };
+            let message = error.message;
+            let refusals = [
+                "public internet",
+                "not a valid URL",
+                "only http",
+                "user name",
+                "not known",
+            ];
+            assert!(
+                refusals.iter().any(|why| message.contains(why)),
+                "{url}: {message}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn names_passwords_and_other_schemes_are_refused() {
         for (url, expected) in [

@@ -4,6 +4,7 @@
 mod abuse;
 mod disk;
 mod files;
+mod filters;
 mod h2;
 mod matrix;
 #[cfg(target_os = "linux")]
