@@ -42,24 +42,73 @@ impl Secret {
         format!("…{tail}")
     }
 
-    /// Compares with what a client sent, in time that does not depend on where they differ.
+    /// Compares with what somebody sent, in time that does not depend on where they differ.
     pub fn matches(&self, candidate: &str) -> bool {
-        // Digests first: `ct_eq` on slices of unequal length returns early and tells the length.
-        let ours = ring::digest::digest(&ring::digest::SHA256, self.0.as_bytes());
-        let theirs = ring::digest::digest(&ring::digest::SHA256, candidate.as_bytes());
-        ours.as_ref().ct_eq(theirs.as_ref()).into()
+        // Digests: `ct_eq` on slices of unequal length returns early and tells the length.
+        self.digest().matches(&Digest::of(candidate))
+    }
+
+    /// What is enough to know the secret again.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
     }
 
     /// A keyed hash that names this secret in stored state without telling anything about it.
     pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {
-        let tag = hmac::sign(&key.0, self.0.as_bytes());
-        let mut short = [0; 16];
-        short.copy_from_slice(&tag.as_ref()[..16]);
-        Fingerprint(short)
+        Fingerprint::new(self.0.as_bytes(), key)
     }
 }
 
 impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The SHA-256 of a secret: enough to know it again, too little to send it. Of a secret that nobody
+/// can guess it may be stored; one that people think up would be found by trying.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// What a written digest begins with.
+    pub const PREFIX: &str = "sha256:";
+
+    /// The digest of a text as it is.
+    pub fn of(text: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+
+    /// Reads `sha256:` and 64 hex digits, in any case; `None` for everything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(Self::PREFIX)?.as_bytes();
+        let (pairs, rest) = digits.as_chunks::<2>();
+        let mut bytes = [0; 32];
+        if !rest.is_empty() || pairs.len() != bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+            *byte = u8::try_from(high? << 4 | low?).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Compares in time that does not depend on where they differ.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    /// A keyed hash that names whoever holds the secret, whether that is known or only its digest.
+    pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {
+        Fingerprint::new(&self.0, key)
+    }
+}
+
+impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
@@ -86,6 +135,15 @@ impl fmt::Debug for FingerprintKey {
 /// Which secret some stored state belongs to. Prints as 32 hex digits.
 #[derive(Clone, Copy, Debug, Default, Hash, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
+
+impl Fingerprint {
+    fn new(secret: &[u8], key: &FingerprintKey) -> Self {
+        let tag = hmac::sign(&key.0, secret);
+        let mut short = [0; 16];
+        short.copy_from_slice(&tag.as_ref()[..16]);
+        Self(short)
+    }
+}
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,6 +174,29 @@ mod tests {
         assert!(!secret.matches("key-onf"));
         assert!(!secret.matches("key-one-and-more"));
         assert!(!secret.matches(""));
+    }
+
+    #[test]
+    fn a_digest_is_read_as_people_write_it_and_knows_its_secret() {
+        // `printf %s key-one | sha256sum`
+        let hex = "9b346041bc9a49574eb2665b2ad2a0a3f9f9cce4e42f5d1f26deb8a256b5966a";
+        for written in [hex.to_owned(), hex.to_uppercase()] {
+            let digest = Digest::parse(&format!("sha256:{written}")).expect("a digest");
+            assert!(digest.matches(&Secret::new("key-one").digest()));
+            assert!(!digest.matches(&Digest::of("key-onf")));
+            assert_eq!(format!("{digest:?}"), "[redacted]");
+        }
+        for other in [
+            "",
+            "sha256:",
+            "key-one",
+            hex,
+            "sha256:9b",
+            &format!("sha256:{hex}0"),
+        ] {
+            assert!(Digest::parse(other).is_none(), "{other}");
+        }
+        assert!(Digest::parse(&format!("sha256:+{}", &hex[1..])).is_none());
     }
 
     #[test]

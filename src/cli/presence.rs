@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cli::boot::Boot;
 use crate::cli::exit::Failure;
 use crate::cli::remote::Remote;
-use crate::config::server::is_loopback;
+use crate::config::server::{Client, is_loopback};
 use crate::gateway::upstream::Url;
 use crate::secret::Secret;
 
@@ -73,9 +73,7 @@ pub(super) fn at(url: &str, boot: &Boot) -> Result<Remote, Failure> {
     let host = Url::parse(url).ok();
     let is_here = host.is_some_and(|url| url.host_str().is_some_and(is_loopback));
     let clients = boot.loaded.config.server.all_clients();
-    let mut keys = clients
-        .map(|client| client.key.secret())
-        .filter(|key| !key.is_empty());
+    let mut keys = clients.filter_map(Client::known_key);
     let key = keys.next().filter(|_| is_here).map(Secret::expose);
     Remote::with_key(url, boot, key)
 }

@@ -1,6 +1,7 @@
 //! Whether the gateway may be reached from other machines: only behind a key worth the name.
 
 use crate::config::server::{Client, Server};
+use crate::secret::Digest;
 
 /// 128 bits, if each byte carries eight; a key that is shorter cannot have them.
 const MIN_KEY_BYTES: usize = 16;
@@ -83,13 +84,16 @@ pub fn exposure(server: &Server) -> Option<Exposure> {
     clients.find_map(weakness)
 }
 
+/// How long a key is that only its digest is known of, nobody can say.
 fn weakness(client: &Client) -> Option<Exposure> {
-    let key = client.key.secret().expose();
-    let client = client.name.clone();
-    if is_published(key) {
-        return Some(Exposure::Published { client });
+    let digest = client.digest();
+    let is_of = |key: &&str| digest.matches(&Digest::of(key));
+    let (name, key) = (client.name.clone(), client.known_key());
+    if PUBLISHED.iter().any(is_of) || key.is_some_and(|key| is_published(key.expose())) {
+        return Some(Exposure::Published { client: name });
     }
-    (key.len() < MIN_KEY_BYTES).then_some(Exposure::Short { client })
+    key.filter(|key| key.expose().len() < MIN_KEY_BYTES)
+        .map(|_| Exposure::Short { client: name })
 }
 
 /// `true` for keys that everyone knows.
@@ -128,6 +132,12 @@ mod tests {
                 client: client.clone(),
             });
             assert_eq!(judged(host, &[good, "VerysecretKey"]), published, "{host}");
+            let hashed = "sha256:9b346041bc9a49574eb2665b2ad2a0a3f9f9cce4e42f5d1f26deb8a256b5966a";
+            assert_eq!(judged(host, &[hashed]), None, "{host}");
+            // `printf %s changeme | sha256sum`
+            let changeme =
+                "sha256:057ba03d6c44104863dc7361fe4578965d1887360f90a0895882e58a6248fc86";
+            assert_eq!(judged(host, &[changeme]), published, "{host}");
             let short = Some(Exposure::Short {
                 client: client.clone(),
             });

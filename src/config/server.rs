@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::models::Pattern;
 use crate::config::secret_ref::SecretRef;
 use crate::config::{duration, size};
+use crate::secret::{Digest, Secret};
 
 /// `[server]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -110,7 +111,7 @@ pub struct Client {
     /// The name in logs and metrics; entries of `api_keys` without one are `key-1`, `key-2`, ….
     #[serde(default)]
     pub name: String,
-    /// The key it sends.
+    /// The key it sends, or `sha256:` and the hex digest of one that only the client knows.
     pub key: SecretRef,
     /// The models it may use, with wildcards; empty: all.
     #[serde(default)]
@@ -137,6 +138,19 @@ impl Client {
             max_concurrent: None,
             budget_usd: None,
         }
+    }
+
+    /// What the key it sends is known by.
+    pub fn digest(&self) -> Digest {
+        let key = self.key.secret();
+        Digest::parse(key.expose()).unwrap_or_else(|| key.digest())
+    }
+
+    /// The key itself; `None` if only its digest is known here.
+    pub fn known_key(&self) -> Option<&Secret> {
+        let key = self.key.secret();
+        let is_digest = key.expose().starts_with(Digest::PREFIX);
+        (!is_digest && !key.is_empty()).then_some(key)
     }
 }
 
@@ -221,6 +235,16 @@ mod tests {
         let names: Vec<_> = server.all_clients().map(|c| c.name.as_str()).collect();
         assert_eq!(names, ["key-1", "two", "key-3", "laptop"]);
         assert_eq!(server.api_keys[1].rpm, Some(5));
+    }
+
+    #[test]
+    fn a_client_is_known_by_its_key_or_by_the_digest_of_it() {
+        let hex = "9b346041bc9a49574eb2665b2ad2a0a3f9f9cce4e42f5d1f26deb8a256b5966a";
+        let client = |key: &str| Client::unlimited("c", SecretRef::literal(key));
+        let (plain, hashed) = (client("key-one"), client(&format!("sha256:{hex}")));
+        assert!(plain.digest().matches(&hashed.digest()));
+        assert_eq!(plain.known_key().map(Secret::expose), Some("key-one"));
+        assert!(hashed.known_key().is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::models::Pattern;
-use crate::secret::{FingerprintKey, Secret};
+use crate::secret::{Digest, FingerprintKey};
 use crate::server::limits::ClientLimits;
 
 /// One client.
@@ -16,7 +16,8 @@ pub struct Client {
     /// Whether the live page shows it other clients' requests and lets it switch credentials: a key
     /// of `[server] api_keys` without limits of its own. Named clients are other people.
     pub is_owner: bool,
-    key: Option<Secret>,
+    /// Known by its digest; the key itself is not kept.
+    key: Option<Digest>,
     /// The models it may use, with wildcards; empty is all.
     models: Vec<Pattern>,
     pub limits: ClientLimits,
@@ -43,9 +44,9 @@ impl Clients {
             .map(|(client, is_owner)| {
                 Arc::new(Client {
                     name: Arc::from(client.name.as_str()),
-                    owner: Arc::from(client.key.secret().fingerprint(key_of_owners).to_string()),
+                    owner: Arc::from(client.digest().fingerprint(key_of_owners).to_string()),
                     is_owner,
-                    key: Some(client.key.secret().clone()),
+                    key: Some(client.digest()),
                     models: client.models.clone(),
                     limits: ClientLimits {
                         rpm: client.rpm.unwrap_or(0),
@@ -90,9 +91,10 @@ impl Clients {
 
     /// The client with this key. All keys are compared, always, so that time tells nothing.
     pub fn find(&self, key: &str) -> Option<Arc<Client>> {
+        let sent = Digest::of(key);
         let mut found = None;
         for client in &self.known {
-            if client.key.as_ref().is_some_and(|own| own.matches(key)) {
+            if client.key.as_ref().is_some_and(|own| own.matches(&sent)) {
                 found = Some(client);
             }
         }
@@ -120,9 +122,79 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
     use super::*;
     use crate::config::secret_ref::SecretRef;
     use crate::config::server::{Client as Configured, Server};
+
+    fn clients(keys: &[&str]) -> Clients {
+        let client = |key: &&str| Configured::unlimited(*key, SecretRef::literal(key));
+        let server = Server {
+            clients: keys.iter().map(client).collect(),
+            ..Server::default()
+        };
+        Clients::new(&server, &FingerprintKey::new(&[7; 32]))
+    }
+
+    #[test]
+    fn a3_a_key_known_by_its_digest_lets_in_and_the_digest_does_not() {
+        let hashed = "sha256:9b346041bc9a49574eb2665b2ad2a0a3f9f9cce4e42f5d1f26deb8a256b5966a";
+        let clients = clients(&["key-two", hashed]);
+        let found = clients.find("key-one").expect("its digest is known");
+        assert_eq!(&*found.name, hashed);
+        for wrong in [hashed, &hashed["sha256:".len()..], "key-onf", ""] {
+            assert!(clients.find(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    /// How long it takes to refuse a key, in nanoseconds.
+    fn refusal(clients: &Clients, key: &str) -> f64 {
+        let began = Instant::now();
+        assert!(std::hint::black_box(clients.find(key)).is_none());
+        began.elapsed().as_secs_f64() * 1e9
+    }
+
+    /// Mean, variance and number of what is left when the slowest tenth, which the machine is to
+    /// blame for, is left out.
+    fn moments(mut times: Vec<f64>) -> (f64, f64, f64) {
+        times.sort_by(f64::total_cmp);
+        times.truncate(times.len() * 9 / 10);
+        let count = f64::from(u32::try_from(times.len()).expect("some million"));
+        let mean = times.iter().sum::<f64>() / count;
+        let squares = times.iter().map(|time| (time - mean).powi(2));
+        (mean, squares.sum::<f64>() / (count - 1.0), count)
+    }
+
+    /// Welch's t of two kinds of wrong keys, taken in turns that nobody can foresee.
+    fn difference(samples: usize, rng: &mut fastrand::Rng) -> f64 {
+        // Long, so that a comparison that stops early would be seen to.
+        let key = "k".repeat(8 << 10);
+        let (early, late) = (format!("x{}", &key[1..]), format!("{}x", &key[1..]));
+        let clients = clients(&[&key]);
+        let (mut of_early, mut of_late) = (Vec::new(), Vec::new());
+        for _ in 0..samples {
+            if rng.bool() {
+                of_early.push(refusal(&clients, &early));
+            } else {
+                of_late.push(refusal(&clients, &late));
+            }
+        }
+        let ((a, va, na), (b, vb, nb)) = (moments(of_early), moments(of_late));
+        (a - b) / (va / na + vb / nb).sqrt()
+    }
+
+    #[test]
+    fn ab8_how_long_a_refusal_takes_does_not_tell_where_a_key_is_wrong() {
+        let samples = std::env::var("LLMPROXY_SAMPLES").ok();
+        let samples = samples.and_then(|text| text.parse().ok()).unwrap_or(6000);
+        let mut rng = fastrand::Rng::with_seed(1);
+        // What the comparison tells it tells each time; a machine under load, now and then.
+        let rounds: Vec<f64> = (0..3).map(|_| difference(samples, &mut rng)).collect();
+        let _ = writeln!(std::io::stdout(), "t: {rounds:.2?}");
+        assert!(rounds.iter().any(|t| t.abs() < 4.5), "{rounds:?}");
+    }
 
     #[test]
     fn only_keys_without_limits_of_their_own_are_owners() {

@@ -99,3 +99,32 @@ async fn insecure_no_auth_says_so_and_serves() {
         Gateway::start_in(Home::new(), &["--host", "0.0.0.0", "--insecure-no-auth"]).await;
     assert!(gateway.address().port() > 0);
 }
+
+#[tokio::test]
+async fn a3_a_key_that_this_machine_knows_the_digest_of_lets_its_holder_in() {
+    // `printf %s client-key-0123456789 | sha256sum`
+    let digest = "sha256:cbabecbd031c14b585286f8bbe8ee8c918084a61befa997329ecea40c3f1e0ca";
+    let settings = format!("[server]\napi_keys = [\"{digest}\"]\n");
+    let (_upstream, gateway) = pair(Script::always(openai::completion("hi")), 1, &settings).await;
+    let ask = |key: &str| Request::chat(CHAT).header("x-api-key", key);
+    assert_eq!(
+        gateway.send(&ask("client-key-0123456789")).await.status,
+        200
+    );
+    // The digest opens nothing, whichever way it is sent.
+    for wrong in [digest, &digest["sha256:".len()..], "client-key-0123456780"] {
+        assert_eq!(gateway.send(&ask(wrong)).await.status, 401, "{wrong}");
+    }
+    // Our own commands have it as little as anybody else who reads the file.
+    let url = format!("http://{}", gateway.address());
+    let status = ["status", "--url", &url];
+    let home = gateway.home().again();
+    let shut_out = home.run_beside(&status, "").await;
+    assert_eq!(shut_out.code, 1, "{shut_out:?}");
+    assert!(shut_out.stderr.contains("LLMPROXY_API_KEY"), "{shut_out:?}");
+    let home = home.env("LLMPROXY_API_KEY", "client-key-0123456789");
+    let let_in = home.run_beside(&status, "").await;
+    assert_eq!(let_in.code, 0, "{let_in:?}");
+    let checked = home.run(&["config", "show"]);
+    assert!(!checked.stdout.contains("client-key"), "{checked:?}");
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::check::Checked;
+use crate::secret::Digest;
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     let server = &checked.config.server;
@@ -100,6 +101,13 @@ fn clients(checked: &mut Checked<'_>) {
                 "give each client its own key",
             );
         }
+        if key.starts_with(Digest::PREFIX) && Digest::parse(key).is_none() {
+            checked.refuse(
+                format!("{path}.key"),
+                format!("the digest of client `{}` is none of SHA-256", client.name),
+                "write what `printf %s KEY | sha256sum` prints, 64 hex digits, behind `sha256:`",
+            );
+        }
         for (limit, is_zero) in [
             ("rpm", client.rpm == Some(0)),
             ("max_concurrent", client.max_concurrent == Some(0)),
@@ -166,6 +174,10 @@ mod tests {
             (
                 &format!("{client}[[server.clients]]\nname = \"b\"\nkey = \"k\""),
                 "server.clients[1].key",
+            ),
+            (
+                "[server]\napi_keys = [\"sha256:9b34\"]",
+                "server.api_keys[0].key",
             ),
         ] {
             assert_eq!(refused(text), [path], "{text}");

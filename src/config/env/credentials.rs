@@ -253,7 +253,8 @@ pub(super) fn client_key(overlay: &mut Overlay<'_>) {
     let Some((_, value)) = overlay.set().find(|(known, _)| *known == name) else {
         return;
     };
-    let is_same = |client: &Client| client.key.secret().matches(value);
+    let named = Client::unlimited("default", SecretRef::from_env(name, value));
+    let is_same = |client: &Client| client.digest().matches(&named.digest());
     if overlay.config.server.all_clients().any(is_same) {
         return;
     }
@@ -265,10 +266,7 @@ pub(super) fn client_key(overlay: &mut Overlay<'_>) {
     }
     let keys = &mut overlay.config.server.api_keys;
     let index = keys.len();
-    keys.push(Client::unlimited(
-        "default",
-        SecretRef::from_env(name, value),
-    ));
+    keys.push(named);
     overlay.origin(format!("server.api_keys[{index}]"), name);
 }
 
