@@ -30,6 +30,7 @@ use crate::server::clients::Clients;
 use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
 use crate::server::guard::HostRule;
+use crate::server::guesses::Guesses;
 use crate::server::limits::Limiter;
 use crate::server::{self, Settings, Shared, Shutdown};
 use crate::time::Timestamp;
@@ -134,6 +135,7 @@ async fn serve(
         gateway: Arc::clone(&gateway),
         settings: ArcSwap::from_pointee(settings(&boot)?),
         limiter: Arc::new(Limiter::default()),
+        guesses: Guesses::default(),
         live: Arc::new(Live::default()),
     });
     // Before the greeting: whoever reads it may send a signal at once.

@@ -7,6 +7,7 @@ mod connection;
 pub mod dashboard;
 pub mod demo;
 pub mod guard;
+pub mod guesses;
 mod handlers;
 pub mod limits;
 mod patience;

@@ -38,6 +38,7 @@ use crate::gateway::snapshot::Snapshot;
 use crate::gateway::{Gateway, catalog, group, persist, plan, upkeep};
 use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
+use crate::server::guesses::Guesses;
 use crate::server::limits::Limiter;
 use crate::server::{self, Shared, Shutdown};
 
@@ -262,6 +263,7 @@ impl Lodging {
             gateway: Arc::clone(&gateway),
             settings: ArcSwap::from_pointee(settings(&boot)?),
             limiter: Arc::new(Limiter::default()),
+            guesses: Guesses::default(),
             live: Arc::new(Live::default()),
         });
         let shutdown = Shutdown::default();

@@ -30,6 +30,7 @@ use crate::server::body::RelayBody;
 use crate::server::clients::{Client, Clients};
 use crate::server::dashboard::{self, Live};
 use crate::server::guard::{self, HostRule, Refused};
+use crate::server::guesses::Guesses;
 use crate::server::limits::{ClientLimits, Limiter, Permit};
 use crate::server::respond::{self, Answer, REQUEST_ID};
 use crate::server::router::{self, Route, RouteError};
@@ -43,6 +44,8 @@ pub struct Shared {
     /// Replaced as a whole when the configuration changes.
     pub settings: ArcSwap<Settings>,
     pub limiter: Arc<Limiter>,
+    /// Who sends wrong keys.
+    pub guesses: Guesses,
     /// Who watches the live page.
     pub live: Arc<Live>,
 }
@@ -145,7 +148,13 @@ async fn answer(
     let dialect = error_dialect(&route, &request);
     let client = match authenticate(settings, &request, dialect) {
         Ok(client) => client,
-        Err(error) => return respond::error(dialect, &error),
+        Err(denied) => {
+            if denied == Denied::Wrong {
+                let wait = shared.guesses.count(with.peer.ip(), Timestamp::now());
+                tokio::time::sleep(wait).await;
+            }
+            return respond::error(dialect, &denied.reply());
+        }
     };
     if let Route::Inference(_) = route
         && let Err(error) = within_budget(shared, &client, Timestamp::now())
@@ -199,23 +208,39 @@ fn authenticate(
     settings: &Settings,
     request: &Request<Incoming>,
     dialect: Dialect,
-) -> Result<Arc<Client>, ErrorReply> {
+) -> Result<Arc<Client>, Denied> {
     if settings.clients.is_open() {
         return Ok(settings.clients.anyone());
     }
-    let found = match auth::proof(request.headers(), request.uri(), dialect == Dialect::Gemini) {
-        Proof::Conflicting => {
-            let message = "the request carries two different keys; send one";
-            return Err(ErrorReply::invalid(message));
+    match auth::proof(request.headers(), request.uri(), dialect == Dialect::Gemini) {
+        Proof::Conflicting => Err(Denied::Conflicting),
+        Proof::Key(key) => settings.clients.find(&key).ok_or(Denied::Wrong),
+        Proof::None => Err(Denied::Missing),
+    }
+}
+
+/// Why a request is of none of the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Denied {
+    Conflicting,
+    Missing,
+    Wrong,
+}
+
+impl Denied {
+    /// What is missing and what is wrong gets the same answer.
+    fn reply(self) -> ErrorReply {
+        match self {
+            Self::Conflicting => {
+                ErrorReply::invalid("the request carries two different keys; send one")
+            }
+            Self::Missing | Self::Wrong => {
+                let message = "the client key is missing or wrong; send one of the server's keys as \
+                               `Authorization: Bearer KEY` or `x-api-key: KEY`";
+                ErrorReply::new(401, ErrorKind::Authentication, "invalid_api_key", message)
+            }
         }
-        Proof::Key(key) => settings.clients.find(&key),
-        Proof::None => None,
-    };
-    found.ok_or_else(|| {
-        let message = "the client key is missing or wrong; send one of the server's keys as `Authorization: \
-                       Bearer KEY` or `x-api-key: KEY`";
-        ErrorReply::new(401, ErrorKind::Authentication, "invalid_api_key", message)
-    })
+    }
 }
 
 /// A client that has spent its budget waits for tomorrow. What is under way may still exceed it:
