@@ -32,6 +32,7 @@ use crate::server::demo::Demo;
 use crate::server::guard::HostRule;
 use crate::server::guesses::Guesses;
 use crate::server::limits::Limiter;
+use crate::server::pressure::{self, Pressure};
 use crate::server::{self, Settings, Shared, Shutdown};
 use crate::time::Timestamp;
 
@@ -136,6 +137,7 @@ async fn serve(
         settings: ArcSwap::from_pointee(settings(&boot)?),
         limiter: Arc::new(Limiter::default()),
         guesses: Guesses::default(),
+        pressure: Pressure::default(),
         live: Arc::new(Live::default()),
     });
     // Before the greeting: whoever reads it may send a signal at once.
@@ -154,6 +156,10 @@ async fn serve(
     });
     let own = Arc::clone(&gateway);
     panics::keep("the state's writer", move || persist::run(Arc::clone(&own)));
+    let own = Arc::clone(&shared);
+    panics::keep("the look at memory", move || {
+        pressure::watch(Arc::clone(&own))
+    });
     let own = Arc::clone(&gateway);
     panics::keep("the accounts' upkeep", move || {
         upkeep::run(Arc::clone(&own))

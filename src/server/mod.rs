@@ -11,6 +11,7 @@ pub mod guesses;
 mod handlers;
 pub mod limits;
 mod patience;
+pub mod pressure;
 mod raw_chunks;
 mod raw_head;
 mod respond;

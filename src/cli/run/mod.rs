@@ -40,6 +40,7 @@ use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
 use crate::server::guesses::Guesses;
 use crate::server::limits::Limiter;
+use crate::server::pressure::Pressure;
 use crate::server::{self, Shared, Shutdown};
 
 /// How long the last counts may take to reach the disk.
@@ -264,6 +265,7 @@ impl Lodging {
             settings: ArcSwap::from_pointee(settings(&boot)?),
             limiter: Arc::new(Limiter::default()),
             guesses: Guesses::default(),
+            pressure: Pressure::default(),
             live: Arc::new(Live::default()),
         });
         let shutdown = Shutdown::default();

@@ -17,6 +17,7 @@ use crate::server::body::{self, AnswerBody};
 use crate::server::clients::Client;
 use crate::server::handlers::{Settings, Shared};
 use crate::server::limits::Permit;
+use crate::server::pressure::Pressure;
 use crate::server::respond::{self, Answer};
 use crate::server::router::Inference;
 
@@ -58,7 +59,13 @@ pub(super) async fn handle(
 ) -> Answer {
     let dialect = route.dialect;
     let (head, incoming) = request.into_parts();
-    let body = match body::read(incoming, call.settings.max_body).await {
+    let read = tokio::select! {
+        read = body::read(incoming, call.settings.max_body) => read,
+        () = call.shared.pressure.critical() => {
+            return respond::error(dialect, &Pressure::refusal());
+        }
+    };
+    let body = match read {
         Ok(body) => body,
         Err(error) => {
             return respond::error(dialect, &body::refusal(error, call.settings.max_body));

@@ -32,6 +32,7 @@ use crate::server::dashboard::{self, Live};
 use crate::server::guard::{self, HostRule, Refused};
 use crate::server::guesses::Guesses;
 use crate::server::limits::{ClientLimits, Limiter, Permit};
+use crate::server::pressure::Pressure;
 use crate::server::respond::{self, Answer, REQUEST_ID};
 use crate::server::router::{self, Route, RouteError};
 use crate::server::stalls::Streams;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub limiter: Arc<Limiter>,
     /// Who sends wrong keys.
     pub guesses: Guesses,
+    /// Whether memory is short.
+    pub pressure: Pressure,
     /// Who watches the live page.
     pub live: Arc<Live>,
 }
@@ -156,6 +159,11 @@ async fn answer(
             return respond::error(dialect, &denied.reply());
         }
     };
+    if let Route::Inference(_) = route
+        && shared.pressure.is_tight()
+    {
+        return respond::error(dialect, &Pressure::refusal());
+    }
     if let Route::Inference(_) = route
         && let Err(error) = within_budget(shared, &client, Timestamp::now())
     {

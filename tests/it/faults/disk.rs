@@ -1,11 +1,16 @@
 //! What the machine runs out of: room for files (`RLIMIT_FSIZE` stands for a full disk and needs no
-//! root), descriptors.
+//! root), descriptors, memory.
 
+use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::client::{CHAT, Connection, Request};
+use crate::client::{CHAT, Connection, Request, STREAM};
 use crate::fake::openai;
+use crate::fake::reply::Gate;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
 use crate::harness::{Home, keys, patiently, provider};
@@ -55,7 +60,7 @@ impl Server {
 
     /// Seconds of processor time it has used; 0 where the platform does not say.
     fn seconds(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.unwrap_or_default();
         let times = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks = times.split(' ').skip(12).take(2);
@@ -172,13 +177,126 @@ async fn l15_c29_without_descriptors_it_waits_quietly_and_recovers() {
     }
     let before = server.seconds();
     // Longer than a loop without a pause would need to show.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(server.seconds() - before < 1, "it spins");
     drop(crowd);
     patiently("service after the crowd", async {
         while server.ask().await != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
+}
+
+/// A control group with a limit on memory, below the one that the test is in.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where none can be made.
+    fn new(bytes: usize) -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = |controllers: &str| {
+            let mut lines = groups.lines().filter_map(|line| line.split_once(':'));
+            let path =
+                lines.find_map(|(_, rest)| rest.strip_prefix(controllers)?.strip_prefix(":/"));
+            path.map(str::to_owned)
+        };
+        let (above, file) = match own("memory") {
+            Some(path) => (
+                format!("/sys/fs/cgroup/memory/{path}"),
+                "memory.limit_in_bytes",
+            ),
+            None => (format!("/sys/fs/cgroup/{}", own("")?), "memory.max"),
+        };
+        let group =
+            Self(PathBuf::from(above).join(format!("llmproxy-test-{}", std::process::id())));
+        fs::create_dir(&group.0).ok()?;
+        fs::write(group.0.join(file), bytes.to_string()).ok()?;
+        Some(group)
+    }
+
+    /// The same command, in the group.
+    fn command(&self, home: &Home) -> Command {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
+            self.0.display()
+        );
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_llmproxy")])
+            .args(["serve", "--port", "0"]);
+        home.dressed(command)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn l16_where_memory_is_short_newcomers_wait_and_whoever_is_served_is_not_disturbed() {
+    let Some(group) = Group::new(256 << 20) else {
+        let _ = writeln!(
+            std::io::stdout(),
+            "skipped: no control group can be made here"
+        );
+        return;
+    };
+    let gate = Gate::new();
+    let held = openai::stream(&["one", "two"]).gated(&gate);
+    let upstream = Upstream::start(Script::new().answer(move |request| {
+        if request.text().contains("\"stream\":true") {
+            held.clone()
+        } else {
+            openai::completion("hi")
+        }
+    }))
+    .await;
+    let home = Home::with_config(&provider("fake", &upstream, &keys(1)));
+    let server = Server::run(group.command(&home));
+    assert_eq!(server.ask().await, 200);
+    let mut stream = Connection::open(server.address).await;
+    stream.send(&Request::chat(STREAM)).await;
+    upstream.asked(2).await;
+
+    // Half of what each has announced, again and again.
+    let half = vec![b' '; 1 << 20];
+    let mut hoarders = Vec::new();
+    patiently("a refusal", async {
+        while server.ask().await != 503 {
+            assert!(hoarders.len() < 1000, "a gigabyte in a quarter of one");
+            for _ in 0..16 {
+                let mut hoarder = Connection::open(server.address).await;
+                let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+                            content-length: 2097152\r\n\r\n";
+                hoarder.send_bytes(head.as_bytes()).await;
+                hoarder.send_bytes(&half).await;
+                hoarders.push(hoarder);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    })
+    .await;
+    let mut refused = Connection::open(server.address).await;
+    refused.send(&Request::chat(CHAT)).await;
+    let refused = refused.response().await;
+    assert_eq!(refused.error().1, "server_overloaded", "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    gate.open(100);
+    let whole = stream.response().await;
+    assert!(
+        whole.complete && whole.text().contains("[DONE]"),
+        "{}",
+        whole.text()
+    );
+    drop(hoarders);
+    patiently("service after the rush", async {
+        while server.ask().await != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    drop(server);
 }
