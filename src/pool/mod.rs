@@ -46,6 +46,7 @@ mod blast;
 mod budget;
 mod caps;
 mod class;
+mod clock;
 mod cooldown;
 mod eligible;
 mod elsewhere;

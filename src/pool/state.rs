@@ -3,7 +3,6 @@
 //! What a failure does to it is in `blame.rs`; what survives a restart in `saved.rs`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use crate::ids::{CredentialId, ProviderId};
 use crate::time::Timestamp;
@@ -24,8 +23,6 @@ use super::slot::{Slot, Standing};
 use super::summary::Readiness;
 use super::waiters::{Line, Ticket};
 
-/// A clock that goes back further than this clears all cooldowns: their ends mean nothing now.
-const CLOCK_JUMP: Duration = Duration::from_hours(1);
 /// Conversations waiting to be written down; where nobody writes they must not pile up.
 const MAX_CONVERSATIONS: usize = 100_000;
 
@@ -225,14 +222,6 @@ impl State {
             return None;
         }
         Some(self.take(route, slot, request.memory, None))
-    }
-
-    /// Takes note of the time.
-    pub(super) fn observe(&mut self, now: Timestamp) {
-        if now.until(self.now) > CLOCK_JUMP {
-            self.clear_cooldowns(now);
-        }
-        self.now = now;
     }
 
     /// `true` while the provider, or its capacity for the class, is backing off.
@@ -493,32 +482,6 @@ impl State {
         for class in 0..u32::try_from(self.classes.len()).unwrap_or(u32::MAX) {
             self.refresh_entry(class, slot);
         }
-    }
-
-    /// Ends every cooldown and backoff: after a jump of the clock their ends mean nothing.
-    fn clear_cooldowns(&mut self, now: Timestamp) {
-        self.now = now;
-        tracing::warn!(provider = %self.provider, "the clock went back: all cooldowns end");
-        for slot in 0..self.slots.len() {
-            self.slots[slot].cooldown = None;
-            self.slots[slot].benched = None;
-            self.mark_slot(u32::try_from(slot).unwrap_or(u32::MAX));
-        }
-        for class in 0..self.classes.len() {
-            self.classes[class].backoff = super::blast::Backoff::default();
-            for slot in 0..self.classes[class].entries.len() {
-                if let Some(entry) = &mut self.classes[class].entries[slot] {
-                    entry.cooldown = None;
-                    entry.reported = None;
-                    entry.benched = None;
-                    let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-                    self.mark_entry(place(class), place(slot), true);
-                }
-            }
-        }
-        self.blast.clear();
-        self.count_turns();
-        self.rebuild_lanes();
     }
 
     /// Notes that a credential's own state has changed and is to be written down.

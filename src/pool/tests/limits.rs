@@ -414,6 +414,57 @@ fn a_clock_that_jumps_leaves_no_window_closed_and_no_turn_taken() {
     }
 }
 
+/// The clock is set: back or ahead, by little or by decades, over an hour that a summer ends with.
+const JUMPS: [i64; 9] = [
+    -1_795_600_000,
+    -86_400,
+    -3601,
+    -3600,
+    -1800,
+    -3,
+    3600,
+    86_400,
+    // 2038, when 32 bits are full.
+    2_147_483_648 - 1_795_600_000,
+];
+
+#[test]
+fn j1_whatever_the_clock_does_no_rest_is_longer_than_it_was() {
+    for jump in JUMPS {
+        let pool = pool(2, Settings::default());
+        let no_money = Failure::new(Verdict::NoMoney, "no money");
+        for (key, failure) in [("1", rate_limit(Some(60))), ("2", no_money)] {
+            let mut ask = ask(at(0));
+            let lease = lease(&pool, &mut ask, at(0));
+            assert_eq!(lease.credential().name(), key);
+            fail(lease, &mut ask, &failure, at(0));
+        }
+        let left = |name: &str, now| {
+            let (_, until) = state(&pool, name, now);
+            until.map_or(Duration::ZERO, |until| now.until(until))
+        };
+        // Ten seconds pass, then the clock is set.
+        assert_eq!(left("1", at(10)), 50 * SECOND);
+        let parked = left("2", at(10));
+        refusal(&pool, &mut ask(at(10)), at(10));
+        let now = at(10 + jump);
+        let _ = pool.acquire(&mut ask(now), now);
+        assert!(
+            left("1", now) <= 53 * SECOND,
+            "{jump}: {:?}",
+            left("1", now)
+        );
+        assert!(left("2", now) <= parked + 3 * SECOND, "{jump}");
+        if (-3600..0).contains(&jump) {
+            // By so little nothing is forgotten.
+            assert!(left("1", now) >= 50 * SECOND, "{jump}");
+        }
+        // Right from then on, it is over when it was to be.
+        let served = serve(&pool, at(64 + jump));
+        assert!(served == "1" || jump >= 3600, "{jump}: {served}");
+    }
+}
+
 #[tokio::test]
 async fn who_waits_while_the_clock_jumps_is_served_all_the_same() {
     let mut settings = Settings::default();
