@@ -16,6 +16,7 @@ use crate::gateway::plan::{self, MayUse};
 use crate::gateway::probe::{self, ProbeReply};
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
+use crate::gateway::upstream::SendError;
 use crate::ids::{CredentialId, ProviderId};
 use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::providers::{ListedModel, ModelPage};
@@ -208,7 +209,7 @@ async fn fetch(
             Some(pass) => probe::ask(runtime, pass, &call, LIST_TIMEOUT).await,
             None => probe::call(runtime, None, &call, LIST_TIMEOUT).await,
         }
-        .map_err(probe::unsent)?;
+        .map_err(SendError::failure)?;
         let ModelPage {
             models: listed,
             next,

@@ -43,7 +43,7 @@ pub struct LostReply {
 impl Lost {
     /// No answer came.
     pub fn unsent(error: SendError) -> Self {
-        Self::judged(Failure::new(Verdict::Transient(error.fault), error.message))
+        Self::judged(error.failure())
     }
 
     /// A failure without an answer to pass on.

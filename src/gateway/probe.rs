@@ -155,7 +155,7 @@ async fn test(
 ) -> Result<(), Failure> {
     let reply = ask(runtime, pass, &runtime.adapter.key_test(), timeout)
         .await
-        .map_err(unsent)?;
+        .map_err(SendError::failure)?;
     runtime
         .adapter
         .read_key_test(&reply.as_answer())
@@ -174,7 +174,9 @@ async fn list(
             "the provider has no model list",
         ));
     };
-    let reply = ask(runtime, pass, &list, timeout).await.map_err(unsent)?;
+    let reply = ask(runtime, pass, &list, timeout)
+        .await
+        .map_err(SendError::failure)?;
     if !reply.is_success() {
         return Err(shown(
             runtime,
@@ -185,11 +187,6 @@ async fn list(
     let page = runtime.adapter.read_models(&reply.body);
     page.map(|page| page.models.len())
         .map_err(|reason| Failure::new(Verdict::Transient(Fault::Garbage), reason))
-}
-
-/// A call without an answer, as a failure.
-pub fn unsent(error: SendError) -> Failure {
-    Failure::new(Verdict::Transient(error.fault), error.message)
 }
 
 /// A failure whose message is safe to show.

@@ -146,9 +146,6 @@ async fn attempt(
         .await
         .unwrap_or_else(|_| {
             let message = format!("no content within {}", humanize(patience));
-            Err(Lost::unsent(SendError {
-                fault: Fault::Timeout,
-                message,
-            }))
+            Err(Lost::unsent(SendError::new(Fault::Timeout, message)))
         })
 }

@@ -53,6 +53,8 @@ pub struct End {
     pub output_chars: u64,
     /// How much of it the client's dialect could not express.
     pub losses: usize,
+    /// Frames that came behind the last one, and went no further.
+    pub surplus: usize,
 }
 
 /// See [`End`].
@@ -108,6 +110,7 @@ pub struct Relay {
     closing: Option<Instant>,
     /// Set once the stop reason was seen: when to stop waiting for what may follow it.
     stopping: Option<Instant>,
+    surplus: usize,
     on_end: Option<OnEnd>,
     /// Where the client's stream is noted; `None` if requests are not logged.
     recording: Option<Recording>,
@@ -126,13 +129,12 @@ pub async fn open(
     let mut out = Output::default();
     let mut first_byte = Some(first_byte);
     let mut has_content = false;
+    let mut surplus = 0;
     loop {
         let chunk = match first_byte.take() {
             Some(by) => timeout_at(by, source.chunk()).await.unwrap_or_else(|_| {
-                Err(SendError {
-                    fault: Fault::Timeout,
-                    message: "no first event in time".into(),
-                })
+                let message = "no first event in time".to_owned();
+                Err(SendError::new(Fault::Timeout, message))
             }),
             None => source.chunk().await,
         };
@@ -152,15 +154,21 @@ pub async fn open(
                 if !has_content {
                     return Err(empty());
                 }
-                return Ok(Relay::new(None, frames, sink, out, context));
+                let mut relay = Relay::new(None, frames, sink, out, context);
+                relay.surplus = surplus;
+                return Ok(relay);
             }
-            Err(error) => return Err(failure_of(error)),
+            Err(error) => return Err(error.failure()),
         };
         frames.push(chunk);
         while let Some(frame) = frames.next() {
             let frame = frame.map_err(|error| {
                 Failure::new(Verdict::Transient(Fault::Garbage), error.to_string())
             })?;
+            if sink.is_over() {
+                surplus += 1;
+                continue;
+            }
             match sink
                 .feed(context.opened(frame), &mut out)
                 .map_err(|fault| judged(fault, &context))?
@@ -171,7 +179,9 @@ pub async fn open(
         }
         if has_content {
             sink.let_go();
-            return Ok(Relay::new(Some(source), frames, sink, out, context));
+            let mut relay = Relay::new(Some(source), frames, sink, out, context);
+            relay.surplus = surplus;
+            return Ok(relay);
         }
         if sink.is_over() {
             return Err(empty());
@@ -203,10 +213,6 @@ fn truncated() -> Failure {
     )
 }
 
-fn failure_of(error: SendError) -> Failure {
-    Failure::new(Verdict::Transient(error.fault), error.message)
-}
-
 impl Relay {
     fn new(
         source: Option<ReplyBody>,
@@ -227,6 +233,7 @@ impl Relay {
             last_out: now,
             closing: None,
             stopping: None,
+            surplus: 0,
             on_end: None,
             recording: None,
         };
@@ -298,7 +305,7 @@ impl Relay {
             match source.poll_chunk(context) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(chunk))) => self.take_chunk(chunk),
-                Poll::Ready(Some(Err(error))) => self.break_off(failure_of(error)),
+                Poll::Ready(Some(Err(error))) => self.break_off(error.failure()),
                 Poll::Ready(None) => self.close(),
             }
         }
@@ -311,6 +318,7 @@ impl Relay {
         while let Some(frame) = self.next_frame() {
             if self.sink.is_over() {
                 // Whatever follows the last frame is the upstream's mistake, not the client's.
+                self.surplus += 1;
                 continue;
             }
             let fed = match frame {
@@ -396,7 +404,7 @@ impl Relay {
         }
         if now >= source.total || now >= self.last_in + source.idle {
             let error = SendError::idle(source.idle);
-            return self.break_off(failure_of(error));
+            return self.break_off(error.failure());
         }
         if !self.context.keepalive.is_zero() && now >= self.last_out + self.context.keepalive {
             self.sink.keep_alive(KEEPALIVE, &mut self.out);
@@ -426,6 +434,7 @@ impl Relay {
                 usage: self.sink.usage(),
                 output_chars: self.sink.output_chars(),
                 losses: self.sink.losses().map_or(0, Losses::len),
+                surplus: self.surplus,
             });
         }
     }

@@ -185,7 +185,9 @@ impl Closing {
         };
         lease.finish(outcome, Timestamp::now());
         let (from, to) = self.crossing;
-        self.gateway.telemetry.metrics.losses(from, to, end.losses);
+        let metrics = &self.gateway.telemetry.metrics;
+        metrics.losses(from, to, end.losses);
+        metrics.surplus(self.credential.provider(), end.surplus);
         let error = match &end.outcome {
             RelayOutcome::Failed(failure) => Some(failure.message.as_str()),
             RelayOutcome::Cancelled | RelayOutcome::Complete => None,

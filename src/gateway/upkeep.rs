@@ -152,7 +152,7 @@ async fn ask_for_quota(runtime: &ProviderRuntime, id: &CredentialId) -> Result<u
                 continue;
             }
             Err(error) => {
-                failed = Some(probe::unsent(error));
+                failed = Some(error.failure());
                 continue;
             }
         };

@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::ids::ProviderId;
-use crate::providers::verdict::Fault;
+use crate::providers::verdict::{Failure, Fault, Verdict};
 use crate::telemetry::request_log::Tap;
 
 pub use crate::gateway::upstream::client::{Client, ClientError, Way, client, pinned};
@@ -120,10 +120,8 @@ pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<
     let answered = timeout_at(head_by, answer(client, request)).await;
     let (head, body) = answered.unwrap_or_else(|_| {
         let waited = crate::time::humanize(limits.first_byte);
-        Err(SendError {
-            fault: Fault::Timeout,
-            message: format!("no answer within {waited}"),
-        })
+        let message = format!("no answer within {waited}");
+        Err(SendError::new(Fault::Timeout, message))
     })?;
     Ok(Reply {
         status: head.status,
@@ -180,8 +178,8 @@ impl Pieces {
     ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
         match self {
             Self::Direct(body) => body.poll_frame(context).map_err(|error| SendError {
-                fault: Fault::Truncated,
-                message: plain(&error),
+                is_plea: direct::is_plea(&error),
+                ..SendError::new(Fault::Truncated, plain(&error))
             }),
             Self::Proxied(body) => Pin::new(body)
                 .poll_frame(context)
@@ -264,10 +262,8 @@ impl ReplyBody {
         whole.extend_from_slice(&second);
         while let Some(piece) = self.chunk().await? {
             if whole.len() + piece.len() > limit {
-                return Err(SendError {
-                    fault: Fault::Garbage,
-                    message: format!("the answer is larger than {} MiB", limit >> 20),
-                });
+                let message = format!("the answer is larger than {} MiB", limit >> 20);
+                return Err(SendError::new(Fault::Garbage, message));
             }
             whole.extend_from_slice(&piece);
         }
@@ -295,39 +291,53 @@ pub struct SendError {
     pub fault: Fault,
     /// One fragment without the URL, whose query may hold a key.
     pub message: String,
+    /// Whether the server asks for fewer calls at once (HTTP/2's `ENHANCE_YOUR_CALM`).
+    pub is_plea: bool,
 }
 
 impl SendError {
+    /// A call that went wrong this way.
+    pub const fn new(fault: Fault, message: String) -> Self {
+        Self {
+            fault,
+            message,
+            is_plea: false,
+        }
+    }
+
+    /// The failure that it is: a server that asks for fewer calls has no room for more just now,
+    /// whatever else it may be.
+    pub fn failure(self) -> Failure {
+        let verdict = if self.is_plea {
+            Verdict::Capacity
+        } else {
+            Verdict::Transient(self.fault)
+        };
+        Failure::new(verdict, self.message)
+    }
+
     /// Silence in the middle of a body.
     pub fn idle(limit: Duration) -> Self {
-        Self {
-            fault: Fault::Timeout,
-            message: format!("silent for {}", crate::time::humanize(limit)),
-        }
+        let message = format!("silent for {}", crate::time::humanize(limit));
+        Self::new(Fault::Timeout, message)
     }
 
     /// A provider without any address.
     pub fn unconfigured(provider: &ProviderId) -> Self {
-        Self {
-            fault: Fault::Connect,
-            message: format!("the provider {provider} has no base_url"),
-        }
+        let message = format!("the provider {provider} has no base_url");
+        Self::new(Fault::Connect, message)
     }
 
     fn url() -> Self {
-        Self {
-            fault: Fault::Connect,
-            message: "the address is not a valid URL".to_owned(),
-        }
+        let message = "the address is not a valid URL";
+        Self::new(Fault::Connect, message.to_owned())
     }
 
     /// 407, which no vendor sends.
     fn refused_by_proxy(client: &Client) -> Self {
         let proxy = client.proxy.as_deref().unwrap_or("of the environment");
-        Self {
-            fault: Fault::Connect,
-            message: format!("the proxy {proxy} wants another user name or password (HTTP 407)"),
-        }
+        let message = format!("the proxy {proxy} wants another user name or password (HTTP 407)");
+        Self::new(Fault::Connect, message)
     }
 
     fn from_reqwest(error: &reqwest::Error, client: &Client) -> Self {
@@ -344,7 +354,7 @@ impl SendError {
             }
             _ => plain(error),
         };
-        Self { fault, message }
+        Self::new(fault, message)
     }
 
     fn from_hyper(error: &hyper_util::client::legacy::Error) -> Self {
@@ -354,8 +364,8 @@ impl SendError {
             Fault::Reset
         };
         Self {
-            fault,
-            message: plain(error),
+            is_plea: direct::is_plea(error),
+            ..Self::new(fault, plain(error))
         }
     }
 
@@ -365,10 +375,7 @@ impl SendError {
         } else {
             Fault::Truncated
         };
-        Self {
-            fault,
-            message: plain(error),
-        }
+        Self::new(fault, plain(error))
     }
 }
 

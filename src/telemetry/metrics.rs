@@ -35,6 +35,7 @@ pub struct Metrics {
     tokens: Counters,
     cost: Counters,
     losses: Counters,
+    surplus: Counters,
     first_token: Histograms,
     duration: Histograms,
 }
@@ -96,6 +97,14 @@ impl Metrics {
         }
     }
 
+    /// Counts frames that came behind the last one of a stream.
+    pub fn surplus(&self, provider: &str, frames: usize) {
+        if frames > 0 {
+            self.surplus
+                .add(&[("provider", provider)], count_as_f64(frames as u64));
+        }
+    }
+
     /// Writes every family; `readings` are those whose values others hold.
     pub fn write(&self, readings: &[Reading<'_>]) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -120,6 +129,11 @@ impl Metrics {
                 "translation_losses_total",
                 "Request and answer fields that did not cross",
                 &self.losses,
+            ),
+            (
+                "frames_after_end_total",
+                "Frames of streams that came behind the last one and were dropped",
+                &self.surplus,
             ),
         ] {
             family.write(name, help, &mut text);

@@ -165,16 +165,24 @@ impl Direct {
 /// Whether the server says that it has done nothing of the request: `REFUSED_STREAM`, or a `GOAWAY`
 /// without an error, which leaves out streams it has begun (RFC 9113 §8.7).
 fn is_untouched(error: &legacy::Error) -> bool {
-    let first: &dyn std::error::Error = error;
-    let mut chain = std::iter::successors(Some(first), |error| error.source());
-    chain
-        .find_map(|cause| cause.downcast_ref::<h2::Error>())
-        .is_some_and(|cause| {
-            let reason = cause.reason();
-            cause.is_remote()
-                && ((cause.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
-                    || (cause.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
-        })
+    http2_cause(error).is_some_and(|cause| {
+        let reason = cause.reason();
+        cause.is_remote()
+            && ((cause.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+                || (cause.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
+    })
+}
+
+/// Whether the server says that it is asked too much: `ENHANCE_YOUR_CALM` (RFC 9113 §7).
+pub(super) fn is_plea(error: &(dyn std::error::Error + 'static)) -> bool {
+    http2_cause(error).is_some_and(|cause| {
+        cause.is_remote() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+    })
+}
+
+fn http2_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    chain.find_map(|cause| cause.downcast_ref())
 }
 
 impl Lane {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
@@ -44,12 +45,12 @@ enum Act {
 }
 
 /// An HTTP/2 upstream over TLS: what it does with the next requests (all later ones are answered
-/// well), and how many it has seen.
+/// well), and when it has seen each.
 struct Fake {
     port: u16,
     authority: String,
     acts: Arc<Mutex<VecDeque<Act>>>,
-    seen: Arc<Mutex<usize>>,
+    seen: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Fake {
@@ -108,14 +109,19 @@ impl Fake {
     }
 
     fn seen(&self) -> usize {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.times().len()
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone()
     }
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     acts: &Mutex<VecDeque<Act>>,
-    seen: &Mutex<usize>,
+    seen: &Mutex<Vec<Instant>>,
 ) -> std::io::Result<()> {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await?;
@@ -136,7 +142,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 answer(&mut stream, id, "application/json", "{\"data\":[]}").await?;
             }
             DATA if flags & END_STREAM != 0 => {
-                *seen.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(Instant::now());
                 let act = acts
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -260,5 +268,38 @@ async fn u18_a_stream_that_is_reset_is_a_lost_call_before_content_and_an_error_a
         assert!(text.contains("\"error\""), "{code}: {text}");
         assert!(!text.contains("[DONE]"), "{code}: {text}");
     }
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn u18_a_plea_for_calm_is_heeded_by_everybody_and_blames_nobody() {
+    let fake = Fake::start().await;
+    let gateway = fake.gateway().await;
+    fake.next(&[Act::Reset(ENHANCE_YOUR_CALM)]);
+    let first = async {
+        let answer = gateway.chat(CHAT).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    let others = async {
+        crate::harness::patiently("the plea", async {
+            while fake.seen() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let asked = (0..5).map(async |_| gateway.chat(CHAT).await.status);
+        let statuses = futures_util::future::join_all(asked).await;
+        assert_eq!(statuses, [200; 5]);
+    };
+    tokio::join!(first, others);
+    let times = fake.times();
+    assert_eq!(times.len(), 7);
+    // Nobody asks for a second, those who had not asked before included.
+    let pause = times[1].duration_since(times[0]);
+    assert!(pause > Duration::from_millis(900), "{pause:?}");
+    assert_eq!(gateway.provider("fake").await["ready"], 2);
+    let metrics = gateway.get("/metrics").await.text();
+    let counted = "llmproxy_attempts_total{provider=\"fake\",verdict=\"capacity\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
     gateway.idle().await;
 }

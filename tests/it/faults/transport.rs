@@ -95,19 +95,28 @@ async fn u69_what_comes_after_the_end_of_a_stream_reaches_nobody() {
         openai::stop(),
         openai::stop(),
     ];
-    let frames = frames.into_iter().chain([done.clone(), late, done]);
-    let (_upstream, gateway) = pair(Script::always(Reply::sse(frames)), 1, "").await;
-    let text = gateway.chat(STREAM).await.text();
-    assert!(text.contains("hi") && !text.contains("late"), "{text}");
-    assert_eq!(text.matches("[DONE]").count(), 1, "{text}");
-    let body = STREAM.replacen('{', "{\"max_tokens\":9,", 1);
-    let text = gateway
-        .send(&Request::post("/v1/messages", body))
-        .await
-        .text();
-    assert!(text.contains("hi") && !text.contains("late"), "{text}");
-    let ends = "\"type\":\"message_stop\"";
-    assert_eq!(text.matches(ends).count(), 1, "{text}");
+    let frames: Vec<_> = frames
+        .into_iter()
+        .chain([done.clone(), late, done])
+        .collect();
+    // As frames, and as one piece that the gateway has whole before it begins to answer.
+    let replies = [Reply::sse(frames.clone()), Reply::sse([frames.concat()])];
+    for (number, reply) in replies.into_iter().enumerate() {
+        let (_upstream, gateway) = pair(Script::always(reply), 1, "").await;
+        let text = gateway.chat(STREAM).await.text();
+        assert!(text.contains("hi") && !text.contains("late"), "{text}");
+        assert_eq!(text.matches("[DONE]").count(), 1, "{number}: {text}");
+        gateway.idle().await;
+        let metrics = gateway.get("/metrics").await.text();
+        let counted = "llmproxy_frames_after_end_total{provider=\"fake\"} 2";
+        assert!(metrics.contains(counted), "{number}: {metrics}");
+        let body = STREAM.replacen('{', "{\"max_tokens\":9,", 1);
+        let asked = Request::post("/v1/messages", body);
+        let text = gateway.send(&asked).await.text();
+        assert!(text.contains("hi") && !text.contains("late"), "{text}");
+        let ends = "\"type\":\"message_stop\"";
+        assert_eq!(text.matches(ends).count(), 1, "{number}: {text}");
+    }
 }
 
 #[tokio::test]
