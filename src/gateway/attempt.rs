@@ -84,6 +84,9 @@ pub async fn serve(
         snapshot: &snapshot,
         scanned: &scanned,
         arrived,
+        deadline: inbound
+            .patience()
+            .map_or(snapshot.deadline, |own| own.min(snapshot.deadline)),
         trail: Trail::new(&scanned),
         errand: gateway.under_way.enter(&scanned),
         under_way: None,
@@ -129,6 +132,8 @@ pub(super) struct Trip<'a> {
     pub(super) snapshot: &'a Arc<Snapshot>,
     pub(super) scanned: &'a Scanned<'a>,
     arrived: Instant,
+    /// From then on: the configuration's or the client's, whichever is shorter.
+    deadline: Duration,
     pub(super) trail: Trail,
     /// Shows others where it is.
     errand: Arc<Errand>,
@@ -228,9 +233,7 @@ impl Trip<'_> {
 
     /// What is left of the request's deadline, whatever the wall clock does meanwhile.
     fn time_left(&self) -> Duration {
-        self.snapshot
-            .deadline
-            .saturating_sub(self.arrived.elapsed())
+        self.deadline.saturating_sub(self.arrived.elapsed())
     }
 
     /// Asks a target's pool for a credential, and the instances that share it where there are any.

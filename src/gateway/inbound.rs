@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -19,6 +20,14 @@ use crate::telemetry::request_log::{Asked, Recording};
 
 /// Headers in which a client may name its conversation.
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "conversation_id"];
+
+/// Headers in which the vendors' SDKs say after how many seconds they give up: until there is an
+/// answer at all (JavaScript), or between two pieces of one (Python's `_base_client.py`). Neither sees
+/// anything of one before its first content. Read 2026-11-26.
+const PATIENCE_HEADERS: [&str; 2] = ["x-stainless-read-timeout", "x-stainless-timeout"];
+
+/// Said in less, it is no wait but a mistake.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a client asks for. Made by `server` and by the commands that need no server.
 #[derive(Clone, Debug)]
@@ -68,6 +77,17 @@ impl Inbound {
         let mut hasher = DefaultHasher::new();
         self.client.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// How long the client waits for the first word, if it says so; what is begun later serves
+    /// nobody. A tenth less, so that it hears why before it goes.
+    pub fn patience(&self) -> Option<Duration> {
+        let stated = PATIENCE_HEADERS.iter().filter_map(|name| {
+            let text = self.headers.get(*name)?.to_str().ok()?;
+            Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()
+        });
+        let shortest = stated.filter(|stated| *stated >= SHORTEST_PATIENCE).min()?;
+        Some(shortest.mul_f64(0.9))
     }
 
     /// Scans the body: well-formed, a model named, the stream flag a flag.
@@ -190,5 +210,60 @@ pub(super) fn unreadable(error: &ReadError) -> ErrorReply {
             ErrorReply::invalid(field.to_string()).with_param(field.name.clone())
         }
         error => ErrorReply::invalid(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience(headers: &[(&'static str, &'static str)]) -> Option<Duration> {
+        let header = |&(name, value): &(&'static str, &'static str)| {
+            let name = http::HeaderName::from_static(name);
+            (name, http::HeaderValue::from_static(value))
+        };
+        let inbound = Inbound {
+            id: RequestId::random(),
+            client: Arc::from("c"),
+            owner: Arc::from("c"),
+            dialect: Dialect::OpenAiChat,
+            operation: Operation::Chat,
+            headers: headers.iter().map(header).collect(),
+            body: Bytes::new(),
+            path_model: None,
+            path_stream: None,
+            batch: false,
+            array_stream: false,
+            strict: false,
+        };
+        inbound.patience()
+    }
+
+    #[test]
+    fn c30_how_long_an_sdk_waits_is_read_and_nonsense_is_not() {
+        let read = "x-stainless-read-timeout";
+        assert_eq!(patience(&[]), None);
+        assert_eq!(patience(&[(read, "600")]), Some(Duration::from_mins(9)));
+        assert_eq!(
+            patience(&[(read, "2.5")]),
+            Some(Duration::from_millis(2250))
+        );
+        let both = [(read, "600"), ("x-stainless-timeout", "20")];
+        assert_eq!(patience(&both), Some(Duration::from_secs(18)));
+        for nonsense in [
+            "",
+            "0",
+            "-5",
+            "0.2",
+            "NaN",
+            "inf",
+            "1e400",
+            "not_given",
+            "5s",
+        ] {
+            assert_eq!(patience(&[(read, nonsense)]), None, "{nonsense}");
+        }
+        let one_is = [(read, "soon"), ("x-stainless-timeout", "10")];
+        assert_eq!(patience(&one_is), Some(Duration::from_secs(9)));
     }
 }

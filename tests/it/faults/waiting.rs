@@ -229,3 +229,63 @@ async fn l27_dr2_a_socket_handed_over_loses_no_connection_between_two_servers() 
     let status = patiently("the manager", status).await.expect("no panic");
     assert!(status.expect("a child").success());
 }
+
+#[tokio::test]
+async fn c30_no_request_waits_beyond_what_its_sdk_does() {
+    let limited = openai::rate_limited().header("retry-after", "3");
+    let script = Script::new().once(&keys(1)[0], [limited, openai::completion("hi")]);
+    let (upstream, gateway) = pair(script, 1, "").await;
+    // The key rests for three seconds; who waits for two is told at once.
+    let hasty = Request::chat(CHAT).header("x-stainless-read-timeout", "2");
+    for _ in 0..2 {
+        let told = gateway.send(&hasty).await;
+        assert_eq!(told.status, 429, "{}", told.text());
+        assert_eq!(told.error().1, "all_credentials_cooling");
+    }
+    assert_eq!(upstream.requests().len(), 1);
+    let patient = Request::chat(CHAT).header("x-stainless-read-timeout", "600");
+    assert_eq!(gateway.send(&patient).await.status, 200);
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn l32_who_waited_while_the_server_was_stopped_is_served_when_it_goes_on() {
+    let gate = Gate::new();
+    let held = openai::stream(&["one", "two"]).gated(&gate);
+    let script = Script::new().answer(move |request| {
+        if request.text().contains("\"stream\":true") {
+            held.clone()
+        } else {
+            openai::completion("hi")
+        }
+    });
+    let (upstream, gateway) = pair(script, 2, "").await;
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
+    let mut stream = gateway.connect().await;
+    stream.send(&Request::chat(STREAM)).await;
+    upstream.asked(2).await;
+    gateway.signal("STOP");
+    // The upstream goes on meanwhile, and newcomers come.
+    gate.open(100);
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut connection = gateway.connect().await;
+        connection.send(&Request::chat(CHAT)).await;
+        waiting.push(connection);
+    }
+    let early = tokio::time::timeout(Duration::from_secs(1), waiting[0].head()).await;
+    assert!(early.is_err(), "it is not stopped");
+    gateway.signal("CONT");
+    let whole = stream.response().await;
+    assert_eq!(whole.text(), openai::frames(&["one", "two"]).concat());
+    // The first has been asked for its head before: the rest of it is its answer.
+    let answered = waiting.iter_mut().skip(1).map(Connection::response);
+    let statuses: Vec<u16> = join_all(answered)
+        .await
+        .iter()
+        .map(|one| one.status)
+        .collect();
+    assert_eq!(statuses, [200; 19]);
+    assert_eq!(gateway.provider("fake").await["ready"], 2);
+    gateway.idle().await;
+}
