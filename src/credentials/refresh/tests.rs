@@ -158,36 +158,78 @@ fn expired() -> Credential {
     Credential::oauth(id, Source::Store, account)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_thousand_requests_cause_one_refresh() {
-    let fixture = Fixture::new();
-    let account = fixture.process();
+/// How often the tests below are repeated: what `LLMPROXY_REPEATS` says, which long runs by hand set.
+fn repeats() -> usize {
+    let set = std::env::var("LLMPROXY_REPEATS").ok();
+    set.and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
+/// Asks for a token so many times at once in each process; all get the same, new one.
+async fn rush(processes: &[Arc<LiveAccount>], requests: usize, now: Timestamp) {
     let mut waiting = tokio::task::JoinSet::new();
-    for _ in 0..1000 {
-        let account = Arc::clone(&account);
-        waiting.spawn(async move { account.token(NOW).await });
+    for account in processes {
+        for _ in 0..requests {
+            let account = Arc::clone(account);
+            waiting.spawn(async move { account.token(now).await });
+        }
     }
     while let Some(token) = waiting.join_next().await {
         let token = token.expect("no panic").expect("a token");
         assert_eq!(token.secret.expose(), "at-1");
     }
-    assert_eq!(fixture.server.calls(), 1);
-    assert_eq!(fixture.stored_refresh_token(), "rt-1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_processes_cause_one_refresh() {
-    let fixture = Fixture::new();
-    let mut waiting = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let account = fixture.process();
-        waiting.spawn(async move { account.token(NOW).await });
+async fn rf1_a_thousand_requests_cause_one_refresh() {
+    for _ in 0..repeats() {
+        let fixture = Fixture::new();
+        rush(&[fixture.process()], 1000, NOW).await;
+        assert_eq!(fixture.server.calls(), 1);
+        assert_eq!(fixture.stored_refresh_token(), "rt-1");
     }
-    while let Some(token) = waiting.join_next().await {
-        let token = token.expect("no panic").expect("a token");
-        assert_eq!(token.secret.expose(), "at-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rf1_many_processes_cause_one_refresh() {
+    for _ in 0..repeats() {
+        let fixture = Fixture::new();
+        let processes: Vec<_> = (0..20).map(|_| fixture.process()).collect();
+        rush(&processes, 50, NOW).await;
+        assert_eq!(fixture.server.calls(), 1);
     }
-    assert_eq!(fixture.server.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn j1_l31_l32_a_clock_that_jumps_or_a_night_asleep_causes_one_refresh_at_most() {
+    let year = Duration::from_hours(365 * 24);
+    for now in [
+        NOW + Duration::from_hours(8),
+        NOW + Duration::from_hours(1),
+        NOW - Duration::from_hours(1),
+        // 1970, and 2038.
+        Timestamp::from_secs(0),
+        Timestamp::from_secs(2_147_483_648),
+        NOW + 100 * year,
+    ] {
+        let fixture = Fixture::new();
+        let process = fixture.process();
+        rush(std::slice::from_ref(&process), 1, NOW).await;
+        // The clock jumps, or the machine wakes, with everybody asking at once.
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let account = Arc::clone(&process);
+            waiting.spawn(async move { account.token(now).await });
+        }
+        while let Some(token) = waiting.join_next().await {
+            token.expect("no panic").expect("a token");
+        }
+        let calls = fixture.server.calls();
+        assert!(calls <= 2, "{calls} refreshes at {now:?}");
+        // And back again.
+        process.token(NOW).await.expect("a token");
+        let calls = fixture.server.calls();
+        assert!(calls <= 3, "{calls} refreshes at {now:?} and back");
+    }
 }
 
 #[tokio::test]

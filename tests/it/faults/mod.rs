@@ -5,11 +5,16 @@ mod abuse;
 mod disk;
 mod files;
 mod filters;
+mod floods;
 mod h2;
 mod matrix;
 #[cfg(target_os = "linux")]
+mod namespaces;
+#[cfg(target_os = "linux")]
 mod power;
 mod reading;
+#[cfg(target_os = "linux")]
+mod slow;
 mod smuggling;
 mod transport;
 mod waiting;
