@@ -14,7 +14,9 @@ use llmproxy::secret::FingerprintKey;
 use llmproxy::server::clients::Clients;
 use llmproxy::server::dashboard::Live;
 use llmproxy::server::guard::HostRule;
+use llmproxy::server::guesses::Guesses;
 use llmproxy::server::limits::Limiter;
+use llmproxy::server::pressure::Pressure;
 use llmproxy::server::{Settings, Shared, Shutdown, speak};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
@@ -107,6 +109,8 @@ fn server() -> (Runtime, Arc<Shared>) {
             gateway: Gateway::new(Snapshot::default(), None),
             settings: ArcSwap::from_pointee(settings),
             limiter: Arc::new(Limiter::default()),
+            guesses: Guesses::default(),
+            pressure: Pressure::default(),
             live: Arc::new(Live::default()),
         })
     });
