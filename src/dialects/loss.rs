@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use serde_json::value::RawValue;
+
+use crate::dialects::fields::Fields;
+
 /// Paths named in one answer's `x-llmproxy-dropped` header; the rest is only counted.
 const MAX_NAMED: usize = 32;
 
@@ -23,6 +27,19 @@ impl Losses {
             self.paths.push(path);
         } else {
             self.unnamed += 1;
+        }
+    }
+
+    /// Records that a member of the top level did not cross: of Gemini's `generationConfig`, most of
+    /// which does, what is left.
+    pub fn drop_member(&mut self, name: &str, value: &RawValue) {
+        let inner = (name == "generationConfig").then(|| Fields::parse_raw(value));
+        let Some(Ok(inner)) = inner else {
+            self.drop_field(name);
+            return;
+        };
+        for (member, _) in inner.iter() {
+            self.drop_field(format!("{name}.{member}"));
         }
     }
 

@@ -106,6 +106,14 @@ pub fn encode(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// A text document with its name before it, if it has one.
+pub fn titled<'a>(text: &'a str, name: Option<&str>) -> Cow<'a, str> {
+    match name {
+        Some(name) => Cow::Owned(format!("{name}:\n{text}")),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Writes a data URL.
 pub fn to_data_url(mime: &str, data: &str) -> String {
     format!("data:{mime};base64,{data}")

@@ -23,6 +23,7 @@ mod dialects;
 mod doctor;
 mod endurance;
 mod errors;
+mod exactness;
 mod exposition;
 mod fake;
 mod fake_itself;

@@ -17,7 +17,7 @@ use crate::dialects::media::{mime_of_filename, needs_bytes, true_mime};
 use crate::dialects::restore::CUSTOM_INPUT;
 use crate::dialects::signature::for_upstream;
 use crate::dialects::turns::{Turn, arrange, merge, names_by_call, operator_note};
-use crate::dialects::{Dialect, Target, arguments, flatten};
+use crate::dialects::{Dialect, Target, arguments, flatten, media};
 
 /// Writes `systemInstruction` and `contents`. `note` is one more system text.
 pub(super) fn write(
@@ -327,7 +327,7 @@ impl Writer<'_, '_> {
                 self.resolution(o, media);
             }),
             MediaSource::Text(text) => parts.object(|o| {
-                o.put("text", text);
+                o.put("text", &media::titled(text, media.filename.as_deref()));
             }),
             MediaSource::FileId(_) => {
                 return Err(ErrorReply::invalid(format!(

@@ -6,15 +6,16 @@ use crate::dialects::chat::{ChatReply, Choice, MediaSource, Part};
 use crate::dialects::error::{ReadError, UpstreamError};
 use crate::dialects::event::StopReason;
 use crate::dialects::fields::{Extra, Fields};
+use crate::dialects::gemini::citations::{self, Cited};
 use crate::dialects::gemini::error::{broken, empty};
 use crate::dialects::gemini::part::{self, Calls};
 use crate::dialects::gemini::wire::{Content, Many, pick, pick_as, pick_count, pick_object, wrong};
-use crate::dialects::gemini::{citations, finish, logprobs, signature};
+use crate::dialects::gemini::{finish, logprobs, signature};
 use crate::dialects::json::{Array, Object, object};
 use crate::dialects::loss::Losses;
 use crate::dialects::restore::Restore;
 use crate::dialects::usage::Usage;
-use crate::dialects::{Dialect, ReplyContext, arguments, flatten};
+use crate::dialects::{Dialect, ReplyContext, arguments, citation, flatten};
 
 /// One `GenerateContentResponse`, whole or a chunk of a stream.
 #[derive(Default)]
@@ -234,14 +235,30 @@ pub(super) fn response_id(id: Option<&str>, context: &ReplyContext) -> String {
 }
 
 fn candidate(o: &mut Object<'_>, index: usize, choice: &Choice, losses: &mut Losses) {
+    let is_grounded = choice.extra.get("groundingMetadata").is_some();
+    let mut cited = Vec::new();
     o.object("content", |o| {
         o.array("parts", |parts| {
-            for part in &choice.parts {
+            for (at, part) in choice.parts.iter().enumerate() {
                 write_part(part, parts, losses);
+                if let Part::Text(text) = part
+                    && let Some(list) = &text.citations
+                    && !is_grounded
+                {
+                    for raw in citation::list(list) {
+                        match Cited::read(&raw, at, &text.text, None) {
+                            Some(source) => cited.push(source),
+                            None => losses.drop_field("content[].citations"),
+                        }
+                    }
+                }
             }
         });
         o.put("role", "model");
     });
+    if !cited.is_empty() {
+        citations::write_grounding(o, &cited);
+    }
     o.put("finishReason", &finish::reason(choice.stop));
     o.put("index", &index);
     if choice.stop_sequence.is_some() {
@@ -273,9 +290,6 @@ const GEMINIS_OWN: [&str; 6] = [
 pub(super) fn write_part(part: &Part, parts: &mut Array<'_>, losses: &mut Losses) {
     match part {
         Part::Text(text) => {
-            if text.citations.is_some() {
-                losses.drop_field("content[].citations");
-            }
             parts.object(|o| {
                 o.put("text", &text.text);
                 write_signature(o, text.signature.as_deref());

@@ -6,6 +6,7 @@ use crate::dialects::chat::{Part, ToolCall};
 use crate::dialects::error::ErrorReply;
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
 use crate::dialects::fields::Extra;
+use crate::dialects::gemini::citations::{self, Cited};
 use crate::dialects::gemini::reply::{response_id, write_part, write_signature};
 use crate::dialects::gemini::{error, finish, logprobs, signature};
 use crate::dialects::json::{Array, Object, object};
@@ -23,6 +24,9 @@ pub enum Framing {
     Sse,
 }
 
+/// Text kept to find citations' places in; those beyond it are told to be at its end.
+const MAX_TEXT: usize = 256 * 1024;
+
 /// A writer for one stream. Calls are held back until they are whole: Gemini has no pieces.
 pub(super) struct Writer {
     context: ReplyContext,
@@ -33,6 +37,8 @@ pub(super) struct Writer {
     ended: bool,
     calls: BTreeMap<u32, (u32, ToolCall)>,
     choices: BTreeMap<u32, Option<StopReason>>,
+    /// What was said so far and what it cites, by alternative.
+    said: BTreeMap<u32, (String, Vec<Cited>)>,
     usage: Usage,
     losses: Losses,
 }
@@ -48,6 +54,7 @@ impl Writer {
             ended: false,
             calls: BTreeMap::new(),
             choices: BTreeMap::new(),
+            said: BTreeMap::new(),
             usage: Usage::default(),
             losses: Losses::default(),
         }
@@ -136,6 +143,10 @@ impl Writer {
             EventKind::Start { id, .. } => self.id = id.clone().or(self.id.take()),
             EventKind::Text(text) | EventKind::Refusal(text) => {
                 if !text.is_empty() {
+                    let (said, _) = self.said.entry(choice).or_default();
+                    if said.len() + text.len() <= MAX_TEXT {
+                        said.push_str(text);
+                    }
                     self.parts(choice, out, |_, parts| {
                         parts.object(|o| {
                             o.put("text", text);
@@ -191,7 +202,14 @@ impl Writer {
                     write_part(&part, parts, &mut writer.losses);
                 });
             }
-            EventKind::Citation(_) => self.losses.drop_field("content[].citations"),
+            EventKind::Citation(raw) => {
+                let (said, cited) = self.said.entry(choice).or_default();
+                let end = said.chars().count();
+                match Cited::read(raw, 0, said, Some((end, end))) {
+                    Some(source) => cited.push(source),
+                    None => self.losses.drop_field("content[].citations"),
+                }
+            }
             EventKind::Logprobs(raw) => self.frame(out, |writer, o| {
                 o.array("candidates", |list| {
                     list.object(|o| {
@@ -239,6 +257,7 @@ impl StreamWriter for Writer {
             self.choices.insert(0, None);
         }
         let stops = std::mem::take(&mut self.choices);
+        let said = std::mem::take(&mut self.said);
         self.frame(out, |writer, o| {
             o.array("candidates", |list| {
                 for (choice, stop) in &stops {
@@ -255,6 +274,11 @@ impl StreamWriter for Writer {
                         let reason = stop.unwrap_or(StopReason::Error);
                         o.put("finishReason", &finish::reason(Some(reason)));
                         o.put("index", &choice);
+                        if let Some((_, cited)) = said.get(choice)
+                            && !cited.is_empty()
+                        {
+                            citations::write_grounding(o, cited);
+                        }
                     });
                 }
             });

@@ -204,6 +204,9 @@ pub(super) fn write_text(o: &mut Object<'_>, text: &Text, rules: PartRules) {
     }
 }
 
+/// Members of Anthropic's documents, which no vendor of this dialect knows.
+pub(super) const OF_DOCUMENTS: [&str; 2] = ["citations", "context"];
+
 /// The parts of speech this dialect has for a media part; `Err` says what it has none for.
 pub(super) fn write_media(
     o: &mut Object<'_>,
@@ -235,10 +238,7 @@ pub(super) fn write_media(
         (MediaKind::Audio, _) => return Err("audio by address"),
         (MediaKind::Document, MediaSource::Text(text)) => {
             o.put("type", "text");
-            match &media.filename {
-                Some(name) => o.put("text", &format!("{name}:\n{text}")),
-                None => o.put("text", text),
-            }
+            o.put("text", &media::titled(text, media.filename.as_deref()));
         }
         (MediaKind::Document, source) => {
             o.put("type", "file");
@@ -257,7 +257,11 @@ pub(super) fn write_media(
         o.raw_some("cache_control", media.cache_control.as_ref());
     }
     if rules.extra {
-        o.extra(&media.extra);
+        for (name, value) in &media.extra.0 {
+            if !OF_DOCUMENTS.contains(&name.as_str()) {
+                o.raw(name, value);
+            }
+        }
     }
     Ok(())
 }

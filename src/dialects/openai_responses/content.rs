@@ -278,7 +278,7 @@ fn write_media(media: &Media, parts: &mut Array<'_>) -> Result<(), ErrorReply> {
         MediaSource::Text(text) => {
             parts.object(|o| {
                 o.put("type", "input_text");
-                o.put("text", text);
+                o.put("text", &media::titled(text, media.filename.as_deref()));
             });
             return Ok(());
         }

@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 use crate::dialects::chat::{ChatReply, Choice, Part};
 use crate::dialects::error::{ReadError, UpstreamError};
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
-use crate::dialects::fields::{Extra, Fields};
+use crate::dialects::fields::{Extra, Fields, Raw};
+use crate::dialects::json::raw_object;
 use crate::dialects::loss::Losses;
 use crate::dialects::openai_responses::items::Reading;
 use crate::dialects::openai_responses::stream_writer::Writer;
@@ -32,6 +33,7 @@ pub(super) fn read(body: &[u8]) -> Result<ChatReply, ReadError> {
     let output = fields.take("output").map_or("[]", RawValue::get);
     let output: Vec<&RawValue> = serde_json::from_str(output)?;
     let parts = read_output(&output)?;
+    let logprobs = logprobs(&output);
     let stop = stop(&mut fields, &parts)?;
     if parts.is_empty() && stop == StopReason::EndTurn {
         return Err(ReadError::Upstream(Box::new(empty())));
@@ -44,10 +46,38 @@ pub(super) fn read(body: &[u8]) -> Result<ChatReply, ReadError> {
             parts,
             stop: Some(stop),
             stop_sequence: None,
-            logprobs: None,
+            logprobs,
             extra: Extra::default(),
         }],
         extra: Extra::default(),
+    })
+}
+
+/// The logprobs of all texts, in Chat's shape; `None` without any.
+fn logprobs(items: &[&RawValue]) -> Option<Raw> {
+    #[derive(Deserialize)]
+    struct Item {
+        #[serde(default)]
+        content: Option<Vec<Said>>,
+    }
+    #[derive(Deserialize)]
+    struct Said {
+        #[serde(default)]
+        logprobs: Option<Vec<Raw>>,
+    }
+    let with_some = items
+        .iter()
+        .filter(|item| item.get().contains("\"logprob\""));
+    let read = with_some.filter_map(|item| serde_json::from_str::<Item>(item.get()).ok());
+    let said = read.flat_map(|item| item.content.unwrap_or_default());
+    let all: Vec<Raw> = said
+        .flat_map(|said| said.logprobs.unwrap_or_default())
+        .collect();
+    (!all.is_empty()).then(|| {
+        raw_object(|o| {
+            o.array("content", |list| all.iter().for_each(|one| list.raw(one)));
+            o.null("refusal");
+        })
     })
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Writer {
     waiting: VecDeque<Event>,
     usage: Usage,
     stop: Option<StopReason>,
+    /// Whether a refusal was said in words.
+    has_refused: bool,
     losses: Losses,
     started: bool,
     ended: bool,
@@ -53,6 +55,7 @@ impl Writer {
             waiting: VecDeque::new(),
             usage: Usage::default(),
             stop: None,
+            has_refused: false,
             losses: Losses::default(),
             started: false,
             ended: false,
@@ -183,7 +186,10 @@ impl Writer {
             EventKind::Start { .. } | EventKind::Extra(_) => {}
             EventKind::Text(text) if text.is_empty() => {}
             EventKind::Text(text) => self.text(text, out),
-            EventKind::Refusal(text) => self.refusal(text, out),
+            EventKind::Refusal(text) => {
+                self.has_refused |= !text.is_empty();
+                self.refusal(text, out);
+            }
             EventKind::Thinking(text) => self.thinking(text, out),
             EventKind::Signature { of, value } => self.signature(*of, value, out),
             EventKind::RedactedThinking(data) => self.hold(&held::redacted(data), out),
@@ -222,7 +228,11 @@ impl Writer {
                 if sequence.is_some() {
                     self.losses.drop_field("stop_sequence");
                 }
-                self.stop = Some(*reason);
+                // A refusal without a word would look like a success with nothing to say.
+                self.stop = Some(match reason {
+                    StopReason::Refusal if !self.has_refused => StopReason::ContentFilter,
+                    reason => *reason,
+                });
             }
             EventKind::Error(error) => {
                 let mut reply = ErrorReply::new(502, ErrorKind::Provider, "", &error.message);

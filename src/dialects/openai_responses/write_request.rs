@@ -384,7 +384,7 @@ fn state(o: &mut Object<'_>, request: &ChatRequest, losses: &mut Losses) {
             says_store |= name == "store";
             o.raw(name, value);
         } else if value.get() != "null" && !WITHOUT_EFFECT.contains(&name) {
-            losses.drop_field(name);
+            losses.drop_member(name, value);
         }
     }
     if is_own {

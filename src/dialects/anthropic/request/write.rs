@@ -181,7 +181,7 @@ fn write_unknown(
             "web_search_options" => {}
             "safety_identifier" if request.user.is_some() => {}
             name if target.provider == STRICT || FOREIGN.contains(&name) => {
-                losses.drop_field(name);
+                losses.drop_member(name, value);
             }
             name => o.raw(name, value),
         }

@@ -54,9 +54,11 @@ fn read_choice(mut fields: Fields<'_>) -> Result<Choice, ReadError> {
     }
     let word: Option<String> = fields.take_as("finish_reason").ok().flatten();
     let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+    let has_refused = parts.iter().any(|part| matches!(part, Part::Refusal(_)));
     let stop = match word.as_deref().and_then(stop_reason) {
         Some(StopReason::Error) => return Err(broken_off(&mut fields)),
         Some(StopReason::EndTurn) | None if has_calls => StopReason::ToolUse,
+        Some(StopReason::EndTurn) | None if has_refused => StopReason::Refusal,
         Some(StopReason::ToolUse) | None if !has_calls => StopReason::EndTurn,
         Some(reason) => reason,
         None => StopReason::EndTurn,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::dialects::Dialect;
 use crate::dialects::chat::{
-    ChatRequest, Media, Message, Part, Role, Text, ToolCall, ToolKind, ToolResult,
+    ChatRequest, Media, MediaKind, Message, Part, Role, Text, ToolCall, ToolKind, ToolResult,
 };
 use crate::dialects::error::ErrorReply;
 use crate::dialects::flatten;
@@ -18,8 +18,9 @@ use crate::dialects::openai_chat::vendor::{Replay, Vendor};
 use crate::dialects::restore::CUSTOM_INPUT;
 use crate::dialects::turns::{self, Turn};
 
-/// Stands where a tool result's pictures were, for vendors whose tool messages are text.
+/// Stand where a tool result's media were, for vendors whose tool messages are text.
 const IMAGE_BELOW: &str = "(image attached below)";
+const FILE_BELOW: &str = "(file attached below)";
 
 /// What Claude Code puts in front of its system prompt; only Anthropic knows to ignore it.
 const ATTRIBUTION: &str = "x-anthropic-billing-header:";
@@ -113,9 +114,6 @@ impl History<'_> {
                 });
             });
         } else if !texts.is_empty() {
-            if has_marks {
-                self.losses.drop_field("system[].cache_control");
-            }
             let joined: Vec<&str> = texts.iter().map(|text| text.text.as_str()).collect();
             list.object(|o| {
                 o.put("role", "system");
@@ -223,8 +221,11 @@ impl History<'_> {
         rules: PartRules,
         refused: &mut Option<ErrorReply>,
     ) {
-        if media.cache_control.is_some() && !rules.cache_control {
-            self.losses.drop_field("messages[].content[].cache_control");
+        // A strict vendor's leftovers are named elsewhere, all of them.
+        let unknown = content::OF_DOCUMENTS.iter().filter(|_| rules.extra);
+        for name in unknown.filter(|name| media.extra.get(name).is_some()) {
+            self.losses
+                .drop_field(format!("messages[].content[].{name}"));
         }
         let mut lacking = None;
         let part = raw_object(|o| lacking = content::write_media(o, media, rules).err());
@@ -411,7 +412,10 @@ impl History<'_> {
                 Part::Text(part) => Cow::Borrowed(&part.text),
                 Part::Media(media) => {
                     self.moved.push(media.clone());
-                    Cow::Borrowed(IMAGE_BELOW)
+                    Cow::Borrowed(match media.kind {
+                        MediaKind::Image => IMAGE_BELOW,
+                        MediaKind::Audio | MediaKind::Document | MediaKind::Video => FILE_BELOW,
+                    })
                 }
                 Part::Raw { dialect, json } => match flatten::block(*dialect, json) {
                     Some(text) => Cow::Owned(text),

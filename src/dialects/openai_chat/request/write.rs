@@ -53,6 +53,10 @@ const FOREIGN: &[&str] = &[
     "truncation",
 ];
 
+/// Those of them that steer transport and caching, not the answer: leaving them out loses nothing
+/// that a client could see.
+const WITHOUT_EFFECT: &[&str] = &["cache_control", "include", "stream_options", "truncation"];
+
 /// Members whose values mean something else here than in Anthropic's and Gemini's dialects.
 const MISREAD: &[&str] = &["metadata", "service_tier", "store"];
 
@@ -115,7 +119,9 @@ fn write_extra(o: &mut Object<'_>, request: &ChatRequest, vendor: Vendor, losses
         let is_foreign = request.source != Dialect::OpenAiChat && FOREIGN.contains(&name.as_str())
             || !is_openai && (MISREAD.contains(&name.as_str()) || vendor.is_strict);
         if is_foreign {
-            losses.drop_field(name.as_str());
+            if !WITHOUT_EFFECT.contains(&name.as_str()) {
+                losses.drop_member(name, value);
+            }
         } else if name == "extra_body" {
             // SDKs merge this before they send; a client that did not means the same.
             match Fields::parse_raw(value) {

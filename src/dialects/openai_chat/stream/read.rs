@@ -39,6 +39,7 @@ enum Phase {
 struct State {
     calls: Calls,
     has_calls: bool,
+    has_refused: bool,
     has_stopped: bool,
     /// Reasoning came as plain text: then texts beside signatures repeat it.
     has_plain_thoughts: bool,
@@ -124,6 +125,7 @@ impl Reader {
         state.has_stopped = true;
         let reason = match reason {
             StopReason::EndTurn if state.has_calls => StopReason::ToolUse,
+            StopReason::EndTurn if state.has_refused => StopReason::Refusal,
             StopReason::ToolUse if !state.has_calls => StopReason::EndTurn,
             reason => reason,
         };
@@ -280,6 +282,7 @@ fn read_delta(
     if let Some(refusal) = delta.take_as::<String>("refusal").ok().flatten()
         && !refusal.is_empty()
     {
+        state.has_refused = true;
         push(out, choice, EventKind::Refusal(refusal));
     }
     if let Some(raw) = delta.take("tool_calls") {
