@@ -26,7 +26,7 @@ pub(super) fn check(paths: &Paths) -> Vec<Finding> {
     findings
 }
 
-/// Whatever others may read below the credentials, and an exposed config or `.env` file.
+/// Whatever others may read below the credentials, exposed conversations, config or `.env` file.
 #[cfg(unix)]
 fn modes(paths: &Paths) -> Vec<Finding> {
     use std::os::unix::fs::PermissionsExt;
@@ -42,7 +42,9 @@ fn modes(paths: &Paths) -> Vec<Finding> {
     let exposed =
         |path: &PathBuf| Some((path.clone(), mode(path).filter(|mode| mode & 0o077 != 0)?));
     let mut findings = Vec::new();
-    for (path, mode) in below(&paths.data_dir).iter().filter_map(exposed) {
+    let mut private = below(&paths.data_dir);
+    private.push(paths.conversations_file());
+    for (path, mode) in private.iter().filter_map(exposed) {
         let message = format!("{} is open to others (mode {mode:03o})", path.display());
         findings.push(Finding::error("files", message, fix(&path)));
     }
@@ -58,7 +60,10 @@ fn modes(paths: &Paths) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("files", "nobody else may read credentials"));
+        findings.push(Finding::ok(
+            "files",
+            "nobody else may read credentials and conversations",
+        ));
     }
     findings
 }

@@ -38,8 +38,8 @@ enum Phase {
 #[derive(Debug, Default)]
 struct State {
     calls: Calls,
-    has_calls: bool,
-    has_refused: bool,
+    /// What a plain end means after what was said: tool use, a refusal, or just that.
+    plain_end: Option<StopReason>,
     has_stopped: bool,
     /// Reasoning came as plain text: then texts beside signatures repeat it.
     has_plain_thoughts: bool,
@@ -124,9 +124,9 @@ impl Reader {
         }
         state.has_stopped = true;
         let reason = match reason {
-            StopReason::EndTurn if state.has_calls => StopReason::ToolUse,
-            StopReason::EndTurn if state.has_refused => StopReason::Refusal,
-            StopReason::ToolUse if !state.has_calls => StopReason::EndTurn,
+            StopReason::EndTurn | StopReason::ToolUse => {
+                state.plain_end.unwrap_or(StopReason::EndTurn)
+            }
             reason => reason,
         };
         push(
@@ -282,7 +282,7 @@ fn read_delta(
     if let Some(refusal) = delta.take_as::<String>("refusal").ok().flatten()
         && !refusal.is_empty()
     {
-        state.has_refused = true;
+        state.plain_end.get_or_insert(StopReason::Refusal);
         push(out, choice, EventKind::Refusal(refusal));
     }
     if let Some(raw) = delta.take("tool_calls") {
@@ -294,7 +294,9 @@ fn read_delta(
     {
         state.calls.read_legacy(raw, choice, ids, out);
     }
-    state.has_calls |= !state.calls.is_empty();
+    if !state.calls.is_empty() {
+        state.plain_end = Some(StopReason::ToolUse);
+    }
     if let Some(raw) = delta.take("images") {
         let mut images = Vec::new();
         messages::read_images(raw, &mut images);
