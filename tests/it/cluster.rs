@@ -272,6 +272,73 @@ async fn no_client_notices_that_redis_was_killed_frozen_and_flushed() {
     server.assert_no_canary().await;
 }
 
+/// What Redis may be told to refuse by: the word it does that with, the command, and the way back.
+const REFUSALS: [(&str, &[&str], &[&str]); 2] = [
+    (
+        "OOM",
+        &["CONFIG", "SET", "maxmemory", "1"],
+        &["CONFIG", "SET", "maxmemory", "0"],
+    ),
+    (
+        "replica",
+        &["REPLICAOF", "127.0.0.1", "1"],
+        &["REPLICAOF", "NO", "ONE"],
+    ),
+];
+
+/// A script that lasts for seconds: everybody else is told BUSY meanwhile.
+const BUSY: &str = "for i = 1, 200000000 do end return 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s03_s07_a_redis_that_refuses_or_is_slow_fails_no_request() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let lines = "max_concurrent_per_key = 40\nwindows = [{ requests = 100000, every = \"24h\" }]";
+    let gateways = group(&server, &upstream, 2, 2, lines).await;
+    let all_served = async |during: &str| {
+        let responses = load(&gateways, 30).await;
+        let failed = responses.iter().find(|one| one.status != 200);
+        assert!(
+            failed.is_none(),
+            "{during}: {:?}",
+            failed.map(Response::text)
+        );
+    };
+    for (word, refuse, relent) in REFUSALS {
+        let answer = server.ask(refuse).await;
+        assert!(answer.starts_with("+OK"), "{word}: {answer}");
+        all_served(word).await;
+        for gateway in &gateways {
+            metric(gateway, "llmproxy_state_backend_up 0\n").await;
+        }
+        server.ask(relent).await;
+        joined(&gateways, 2).await;
+        for gateway in &gateways {
+            metric(gateway, "llmproxy_state_backend_up 1\n").await;
+        }
+    }
+    // In the server's own words; the same trouble again is not told again at once.
+    for gateway in &gateways {
+        let said = gateway.said("the shared state is away (").await;
+        assert!(said.contains("OOM"), "{said}");
+    }
+    server.ask(&["CONFIG", "SET", "lua-time-limit", "10"]).await;
+    tokio::join!(server.ask(&["EVAL", BUSY, "0"]), all_served("BUSY"));
+    for gateway in &gateways {
+        metric(gateway, "llmproxy_state_backend_up 1\n").await;
+    }
+    // Nothing is answered for two seconds; who must ask waits a quarter of one, once.
+    server.ask(&["CLIENT", "PAUSE", "2000", "ALL"]).await;
+    let began = Instant::now();
+    all_served("a pause").await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    joined(&gateways, 2).await;
+    server.assert_no_canary().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_forgot_everything_is_told_again() {
     let Some(server) = Server::start().await else {

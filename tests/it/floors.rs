@@ -25,7 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// What neighbours on one floor may use of each other all the same.
-const SHARED: &[&str] = &["crate::telemetry::event"];
+const SHARED: &[&str] = &["crate::ids::write_hex", "crate::telemetry::event"];
 
 /// Crates that stay in their rooms: the crate, and the beginnings of the paths that may use it.
 const ROOMS: &[(&str, &[&str])] = &[

@@ -319,9 +319,9 @@ const ADD: [&str; 7] = [
 const KEY: &str = "AIzaSyFake0123456789abcdefghijklmnopqrs\n";
 
 /// Cuts the power after each step of a save, so many times each, with another fate for whatever was
-/// not synced: the file is the old or the new one, and the new one once the command has said so.
-fn cut_everywhere(record: &str, root: &Path, before: &Disk, file: &Path) {
-    let steps = steps(record, root);
+/// not synced: the file must be the old or the new one, and the new one once the command has said so.
+/// What was found instead is the error.
+fn cut_everywhere(steps: &[Step], before: &Disk, file: &Path) -> Result<(), String> {
     let saves = |step: &Step| matches!(step, Step::Rename(_, to) if to == file);
     assert!(steps.iter().any(saves), "no save in {steps:#?}");
     let old = if before.names.contains_key(file) {
@@ -340,8 +340,29 @@ fn cut_everywhere(record: &str, root: &Path, before: &Disk, file: &Path) {
         for _ in 0..images {
             let found = disk.after_a_cut(file, &mut rng);
             let is_fine = found == Found::New || (found == old && cut < steps.len());
-            assert!(is_fine, "{found:?} after {cut} of {steps:#?}");
+            if !is_fine {
+                return Err(format!("{found:?} after {cut} of {steps:#?}"));
+            }
         }
+    }
+    Ok(())
+}
+
+/// A save is safe as it is, and would be noticed not to be without its syncs of directories, or of
+/// files.
+fn assert_safe(steps: &[Step], before: &Disk, file: &Path) {
+    assert_eq!(cut_everywhere(steps, before, file), Ok(()));
+    for of_directories in [true, false] {
+        let is_left_out =
+            |step: &Step| matches!(step, Step::Sync(path) if path.is_dir() == of_directories);
+        let fewer: Vec<Step> = steps
+            .iter()
+            .filter(|step| !is_left_out(step))
+            .cloned()
+            .collect();
+        assert!(fewer.len() < steps.len(), "no such sync in {steps:#?}");
+        let lost = cut_everywhere(&fewer, before, file);
+        assert!(lost.is_err(), "nothing is lost without {steps:#?}");
     }
 }
 
@@ -356,8 +377,9 @@ fn l10_k4_whenever_the_power_goes_a_credential_is_there_old_or_new() {
         return;
     };
     assert_eq!(added.code, 0, "{added:?}");
-    cut_everywhere(&record, &root, &empty, &file);
-    cut_everywhere(&record, &root, &empty, &data.join("fingerprint.key"));
+    let saved = steps(&record, &root);
+    assert_safe(&saved, &empty, &file);
+    assert_safe(&saved, &empty, &data.join("fingerprint.key"));
 
     let directories = ["", "credentials", "credentials/gemini"].map(|below| data.join(below));
     let directories = [&[root.clone()][..], &directories].concat();
@@ -365,7 +387,7 @@ fn l10_k4_whenever_the_power_goes_a_credential_is_there_old_or_new() {
     let disable = ["creds", "disable", "gemini/one"];
     let (disabled, record) = recorded(&home, &[], &disable, "").expect("it worked before");
     assert_eq!(disabled.code, 0, "{disabled:?}");
-    cut_everywhere(&record, &root, &filled, &file);
+    assert_safe(&steps(&record, &root), &filled, &file);
 }
 
 /// How a call fails, and whether all later ones of its kind do.
