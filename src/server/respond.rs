@@ -11,6 +11,9 @@ use crate::server::body::AnswerBody;
 /// Names the request in every answer, log line and journal entry.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The same where Anthropic's SDKs look for it.
+pub(super) const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
 /// Official SDKs obey it: no use in trying again.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 

@@ -215,11 +215,14 @@ fn find(path: &str) -> Option<(Route<'_>, &'static str)> {
             if let Some(rest) = path.strip_prefix("/v1/responses/") {
                 return response_route(rest);
             }
-            let (rest, beta) = match path.strip_prefix("/v1beta/models/") {
-                Some(rest) => (rest, true),
-                None => (path.strip_prefix("/v1/models/")?, false),
+            let (below, beta) = match path.strip_prefix("/v1beta/") {
+                Some(below) => (below, true),
+                None => (path.strip_prefix("/v1/")?, false),
             };
-            return model_route(rest, beta);
+            return match below.strip_prefix("models/") {
+                Some(rest) => model_route(rest, beta),
+                None => bare_model_route(below),
+            };
         }
     };
     Some(found)
@@ -256,18 +259,8 @@ fn response_route(rest: &str) -> Option<(Route<'_>, &'static str)> {
 
 /// `{model}` or `{model}:{verb}`; the model may hold slashes and, before the verb, colons.
 fn model_route(rest: &str, beta: bool) -> Option<(Route<'_>, &'static str)> {
-    if let Some((model, verb)) = rest.rsplit_once(':')
-        && let Some((operation, stream, batch)) = gemini_verb(verb)
-    {
-        let model = (!model.is_empty()).then(|| decode(model))?;
-        let inference = Inference {
-            dialect: Dialect::Gemini,
-            operation,
-            model: Some(model),
-            stream: Some(stream),
-            batch,
-        };
-        return Some((Route::Inference(inference), POST));
+    if let Some((model, call)) = gemini_call(rest) {
+        return (!model.is_empty()).then_some((call, POST));
     }
     (!rest.is_empty()).then(|| {
         (
@@ -278,6 +271,29 @@ fn model_route(rest: &str, beta: bool) -> Option<(Route<'_>, &'static str)> {
             GET,
         )
     })
+}
+
+/// `{provider}/{model}:{verb}`: what holds a slash is a whole path to Vercel's and `LangChain`'s
+/// clients of Google, which put `models/` before plain names only (@ai-sdk/google 3.0.141 and
+/// @google/generative-ai, read 2026-11-26).
+fn bare_model_route(rest: &str) -> Option<(Route<'_>, &'static str)> {
+    let (model, call) = gemini_call(rest)?;
+    let is_path = model.split('/').count() > 1 && model.split('/').all(|part| !part.is_empty());
+    is_path.then_some((call, POST))
+}
+
+/// The model and the call of `{model}:{verb}`.
+fn gemini_call(rest: &str) -> Option<(&str, Route<'_>)> {
+    let (model, verb) = rest.rsplit_once(':')?;
+    let (operation, stream, batch) = gemini_verb(verb)?;
+    let inference = Inference {
+        dialect: Dialect::Gemini,
+        operation,
+        model: Some(decode(model)),
+        stream: Some(stream),
+        batch,
+    };
+    Some((model, Route::Inference(inference)))
 }
 
 fn gemini_verb(verb: &str) -> Option<(Operation, bool, bool)> {
@@ -344,6 +360,35 @@ mod tests {
             (inference.operation, inference.stream),
             (Operation::Chat, Some(true))
         );
+    }
+
+    #[test]
+    fn a_gemini_path_may_name_a_provider_without_the_word_models() {
+        for (path, model) in [
+            ("/v1beta/a/b:generateContent", "a/b"),
+            ("/v1/a/b/c:free:generateContent", "a/b/c:free"),
+            ("/v1beta/models/a/b:generateContent", "a/b"),
+        ] {
+            let found = route(&Method::POST, path);
+            let Ok(Route::Inference(inference)) = found else {
+                panic!("{path}: {found:?}")
+            };
+            assert_eq!(inference.model.as_deref(), Some(model), "{path}");
+        }
+        for path in [
+            "/v1beta/b:generateContent",
+            "/v1beta//b:generateContent",
+            "/v1beta/a/:generateContent",
+            "/v1beta/a/b:frobnicate",
+            "/v1beta/a/b",
+            "/v1beta/models/:generateContent",
+        ] {
+            assert_eq!(
+                route(&Method::POST, path),
+                Err(RouteError::Unknown),
+                "{path}"
+            );
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod chains;
 mod chat_command;
 mod chromium;
 mod client;
+mod client_habits;
 mod cluster;
 mod code_assist;
 mod commands;

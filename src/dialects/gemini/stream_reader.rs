@@ -150,16 +150,17 @@ impl StreamReader for Reader {
                 model: chunk.model,
             }));
         }
-        for candidate in chunk.candidates {
-            self.candidate(candidate, out);
-        }
-        self.blocked = chunk.blocked.or(self.blocked.take());
+        // First of all: an Anthropic stream tells the input's tokens at its start.
         if let Some(usage) = chunk.usage
             && self.usage != Some(usage)
         {
             self.usage = Some(usage);
             out.push(Event::first(EventKind::Usage(usage)));
         }
+        for candidate in chunk.candidates {
+            self.candidate(candidate, out);
+        }
+        self.blocked = chunk.blocked.or(self.blocked.take());
         Ok(())
     }
 

@@ -84,7 +84,9 @@ pub(super) async fn handle(
         Route::QuotaStats { refresh: false } => stats::quota_stats(shared, query).await,
         Route::CancelResponse { id } => stored::cancel(shared, client, id).await,
         Route::InputItems { id } => stored::input_items(shared, client, id, query).await,
-        Route::Response { id } => stored::response(shared, client, id, request.method()).await,
+        Route::Response { id } => {
+            stored::response(shared, client, id, request.method(), query).await
+        }
         Route::Request { id } => stats::request(shared, client, id).await,
         Route::Requests => stats::under_way(shared, client),
         Route::CostEstimate | Route::QuotaStats { refresh: true } | Route::TokenCount => {

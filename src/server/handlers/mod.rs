@@ -90,12 +90,12 @@ pub(super) async fn handle(
 ) -> Result<Answer, Infallible> {
     let id = RequestId::random();
     let settings = shared.settings.load_full();
+    let dialect = router::dialect_of_path(request.uri().path());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let is_board = router::is_board_path(request.uri().path());
     let mut answer = match preflight(&settings, &request) {
         Some(answer) if !is_board => answer,
         _ => {
-            let dialect = router::dialect_of_path(request.uri().path());
             let answer = Box::pin(answer(shared, &settings, request, id, &with));
             contain::contained(dialect, answer).await
         }
@@ -107,6 +107,11 @@ pub(super) async fn handle(
     }
     let id_text = id.to_string();
     if let Ok(value) = HeaderValue::from_str(&id_text) {
+        if dialect == Dialect::Anthropic {
+            // The vendor's own name stays where there is one.
+            let named = answer.headers_mut().entry(respond::ANTHROPIC_REQUEST_ID);
+            named.or_insert_with(|| value.clone());
+        }
         answer.headers_mut().insert(REQUEST_ID, value);
     }
     let (status, peer) = (answer.status().as_u16(), with.peer);

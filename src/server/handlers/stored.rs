@@ -19,6 +19,7 @@ pub(super) async fn response(
     client: &Client,
     id: &str,
     method: &Method,
+    query: Option<&str>,
 ) -> Answer {
     let (responses, now) = (&shared.gateway.responses, Timestamp::now());
     if *method == Method::DELETE {
@@ -29,6 +30,13 @@ pub(super) async fn response(
         };
     }
     match responses.find(&client.owner, id, now).await {
+        // OpenAI refuses it alike for what was not made in the background.
+        Some(_) if stats::parameter(query, "stream").as_deref() == Some("true") => {
+            let message = "only a response made with `background: true` can be streamed again; this \
+                           one is complete: ask without `stream`";
+            let error = ErrorReply::invalid(message).with_param("stream");
+            respond::error(Dialect::OpenAiResponses, &error)
+        }
         Some(kept) => respond::json(StatusCode::OK, kept.object.get().to_owned()),
         None => absent(id),
     }

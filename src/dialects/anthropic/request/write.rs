@@ -22,6 +22,7 @@ const FOREIGN: &[&str] = &[
     "audio",
     "background",
     "cachedContent",
+    "client_metadata",
     "conversation",
     "extra_body",
     "generationConfig",

@@ -99,6 +99,9 @@ impl Message {
         }
         match &event.kind {
             EventKind::Usage(later) => return self.usage.update(later),
+            // Begun with the first word: some clients read the input's tokens at the beginning only,
+            // and an upstream that knows them by then has told them by then.
+            EventKind::Start { .. } => return,
             EventKind::Stop { reason, sequence } => {
                 self.stop = Some((*reason, sequence.clone()));
             }
@@ -184,7 +187,13 @@ impl Message {
                 write_message(o, &self.context, |_| {});
                 o.null("stop_reason");
                 o.null("stop_sequence");
-                usage::write(o, &self.usage);
+                // What is written is told at the end, and some clients add the two.
+                let read = Usage {
+                    output: 0,
+                    reasoning: 0,
+                    ..self.usage
+                };
+                usage::write(o, &read);
             });
         });
         frame(out, "ping", |_| {});

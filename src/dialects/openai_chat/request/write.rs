@@ -26,6 +26,7 @@ const FOREIGN: &[&str] = &[
     "cache_control",
     "cachedContent",
     "cached_content",
+    "client_metadata",
     "container",
     "context_management",
     "conversation",
