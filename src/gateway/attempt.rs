@@ -344,14 +344,15 @@ impl Trip<'_> {
                         started,
                     ));
                     match next {
+                        // Asking again would teach it nothing.
+                        Next::Again { .. } | Next::Answer(_) if self.lacks_counting(&lost) => {
+                            return self.estimate(target).map_err(|error| unfit(error, ask));
+                        }
                         Next::Again { after, .. } => {
                             last = Some(lost);
                             if !after.is_zero() {
                                 tokio::time::sleep(after).await;
                             }
-                        }
-                        Next::Answer(_) if self.lacks_counting(&lost) => {
-                            return self.estimate(target).map_err(|error| unfit(error, ask));
                         }
                         Next::Answer(stop) => {
                             let provider = target.runtime.id.to_string();

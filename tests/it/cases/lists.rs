@@ -27,6 +27,29 @@ async fn case_79_tokens_are_counted_for_models_of_any_vendor() {
 }
 
 #[tokio::test]
+async fn case_79_a_vendor_that_cannot_count_after_all_is_asked_once_and_estimated() {
+    let something_else = json!({"id": "msg_1", "content": []}).to_string();
+    for reply in [
+        Reply::json(404, r#"{"error":{"message":"no such route"}}"#),
+        Reply::json(200, something_else),
+    ] {
+        let upstream = Upstream::start(Script::always(reply)).await;
+        let gateway = Gateway::start(&format!(
+            "[providers.fake]\nkind = \"anthropic\"\nbase_url = \"{}\"\napi_keys = {:?}\n",
+            upstream.origin(),
+            keys(1)
+        ))
+        .await;
+        let body = json!({"model": "fake/m1", "messages": [{"role": "user", "content": "hello"}]});
+        let ask = Request::post("/v1/messages/count_tokens", body.to_string());
+        let answer = gateway.send(&ask).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["estimated"], true, "{}", answer.text());
+        assert_eq!(upstream.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn case_80_each_client_gets_the_model_list_in_its_shape() {
     let (_upstream, gateway) = pair(Script::new().models(["m1", "m2"]), 1, "").await;
     let anthropic = Request::get("/v1/models").header("anthropic-version", "2023-06-01");
