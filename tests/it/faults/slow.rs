@@ -10,7 +10,7 @@ use crate::client::{CHAT, Connection, Request};
 use crate::fake::openai;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Home, keys, patiently, provider};
+use crate::harness::{Gateway, Home, keys, patiently, provider};
 
 /// What the state's own writer calls, and nobody who answers a request.
 const CALLS: &str = "fsync,fdatasync,pwrite64,ftruncate";
@@ -35,6 +35,10 @@ impl Drop for Slowed {
 async fn l36_a_disk_that_takes_half_a_second_a_call_holds_up_no_request() {
     let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
     let home = Home::with_config(&provider("fake", &upstream, &keys(2)));
+    // The state is made at full speed: only what requests leave in it is to be slow.
+    let made = Gateway::start_in(home.again(), &[]).await;
+    assert_eq!(made.chat(CHAT).await.status, 200);
+    drop(made);
     let record = home.path("strace");
     let mut command = Command::new("strace");
     let delay = DELAY.as_micros();
