@@ -97,6 +97,7 @@ impl File {
             kinds: HashSet::new(),
         };
         opened.sweep(now)?;
+        opened.empty_log();
         Ok(opened)
     }
 
@@ -122,6 +123,11 @@ impl File {
         self.unswept += changes.len();
         if self.unswept >= SWEEP_AFTER {
             self.tidy(now);
+        } else if changes
+            .values()
+            .any(|change| matches!(change, Change::Delete))
+        {
+            self.empty_log();
         }
         Ok(())
     }
@@ -131,6 +137,18 @@ impl File {
         self.unswept = 0;
         if let Err(error) = self.sweep(now) {
             tracing::debug!("{} cannot be swept: {error}", self.path.display());
+        }
+        self.empty_log();
+    }
+
+    /// Moves the write-ahead log into the file and empties it: what was deleted stands there still.
+    /// While another process reads, that waits for the next time.
+    fn empty_log(&self) {
+        let emptied = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = emptied {
+            tracing::debug!("the log of {} stays: {error}", self.path.display());
         }
     }
 
