@@ -17,7 +17,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::server::body::RelayBody;
 use crate::server::patience::Patient;
@@ -40,6 +40,10 @@ const MAX_H2_STREAMS: u32 = 256;
 /// How long a connection is still listened to when a drain begins: what the client has sent already
 /// is a request, and no idle connection to be closed.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// The same for a connection that has said nothing yet: it has just been opened, and its client knows
+/// of no reason why it should be closed.
+const FIRST_WORDS: Duration = Duration::from_secs(1);
 
 /// What begins HTTP/2 in the clear, and no request that HTTP/1 has a method for.
 const HTTP2_BEGINS: [u8; 3] = *b"PRI";
@@ -75,9 +79,14 @@ pub(super) async fn serve(
 /// if nothing comes in time.
 async fn begins_as_http1(stream: &TcpStream, shutdown: &Shutdown) -> Option<bool> {
     let mut first = [0; HTTP2_BEGINS.len()];
+    let drained = async {
+        shutdown.drain.cancelled().await;
+        sleep(FIRST_WORDS).await;
+    };
     let length = tokio::select! {
+        biased;
         peeked = timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => peeked.ok()?.ok()?,
-        () = shutdown.drain.cancelled() => 0,
+        () = drained => return None,
     };
     Some(length == first.len() && first != HTTP2_BEGINS)
 }
