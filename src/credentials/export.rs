@@ -62,9 +62,10 @@ fn quoted(value: &str) -> String {
     if value.chars().all(is_plain) {
         return value.to_owned();
     }
-    // Shells and `.env` readers differ inside double quotes; single ones are literal to both, and
-    // a quote itself is written between double ones.
-    if !value.contains('\'') {
+    // Shells and `.env` readers differ inside double quotes; single ones are literal to both, but for
+    // a quote itself and a backslash, which python-dotenv takes for an escape: those are written
+    // between double ones.
+    if !value.contains(['\'', '\\']) {
         return format!("'{value}'");
     }
     let escaped = value
@@ -77,12 +78,31 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::dotenv;
     use crate::credentials::{Account, Source};
     use crate::ids::CredentialId;
     use crate::secret::Secret;
 
     fn id(text: &str) -> CredentialId {
         CredentialId::parse(text).expect("a valid id")
+    }
+
+    #[test]
+    fn whatever_a_key_holds_it_is_read_as_it_was() {
+        for key in [
+            r"a\",
+            r"\\\",
+            r"it's \",
+            r#"say "hi" \n"#,
+            "a$b ${c}",
+            "#no comment",
+        ] {
+            let secret = Secret::new(key);
+            let credential = Credential::api_key(id("gemini/1"), Source::Store, secret);
+            let lines = env(&credential, "GEMINI_API_KEY");
+            let read = dotenv::parse(&lines, &|_| None).expect("a sound .env");
+            assert_eq!(read[0].value, key, "{}", *lines);
+        }
     }
 
     #[test]
