@@ -182,7 +182,7 @@ impl Boot {
         let redis = Redis::new(&settings).map_err(|trouble| {
             Failure::usage(
                 format!("`url` of [state] is not the address of a Redis: {trouble}"),
-                "write \"redis://HOST:6379/0\", \"rediss://…\" for TLS, or \"redis+sentinel://HOST,HOST/MASTER\"",
+                "write \"redis://HOST:6379/0\", \"rediss://…\" for TLS, \"redis+sentinel://HOST,HOST/MASTER\", or \"redis+cluster://HOST,HOST\"",
             )
         })?;
         Ok(Some(Arc::new(redis)))

@@ -182,7 +182,7 @@ async fn serve(
     drop(presence);
     refresh::landed().await;
     if let Some(group) = &gateway.group {
-        group.leave().await;
+        group.leave(&gateway).await;
     }
     #[cfg(feature = "otlp")]
     tracing.close().await;

@@ -1,5 +1,7 @@
 //! `llmproxy usage`.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -12,6 +14,7 @@ use crate::cli::exit::Failure;
 use crate::cli::output::Style;
 use crate::cli::table::{Cell, Table};
 use crate::config::load::Flags;
+use crate::state::StateError;
 use crate::state::rows::{UsageKey, UsageSums};
 use crate::time::{Timestamp, parse_duration};
 
@@ -24,7 +27,8 @@ const SHORTEST_BAR: usize = 8;
 /// Show requests, tokens and cost
 ///
 /// Days are those of UTC. Cost is at list prices, where they are known. FIRST and TIME are the mean
-/// times to the first content and to the end; a ~ marks tokens that are estimated in part.
+/// times to the first content and to the end; a ~ marks tokens that are estimated in part. Where
+/// instances share their state, what all of them served is added up, by whole days.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   llmproxy usage
@@ -39,6 +43,10 @@ pub(super) struct UsageArgs {
     /// What to sum by
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     by: By,
+
+    /// Only what this instance served, where several share their state
+    #[arg(long)]
+    own: bool,
 
     /// Print a JSON object
     #[arg(long, conflicts_with = "csv")]
@@ -67,6 +75,14 @@ enum Since {
     At(Timestamp),
 }
 
+/// What the counts are of.
+struct Scope {
+    since: Timestamp,
+    until: Timestamp,
+    /// How many instances have counted any of it, where it is of all; `None` of this one alone.
+    instances: Option<usize>,
+}
+
 /// Runs the command.
 pub(super) fn run(args: &UsageArgs, context: &Context) -> Result<(), Failure> {
     let boot = Boot::read(context, Flags::default())?;
@@ -75,12 +91,38 @@ pub(super) fn run(args: &UsageArgs, context: &Context) -> Result<(), Failure> {
         Since::Ago(span) => until - span,
         Since::At(time) => time,
     };
-    let rows = boot.state().usage(since, until).map_err(|error| {
-        let file = boot.paths.state_file();
-        Failure::failed(error.to_string(), format!("check {}", file.display()))
-    })?;
+    let redis = if args.own { None } else { boot.shared()? };
+    let everywhere = match redis {
+        Some(redis) => context.block_on(shared::read(context, &boot, &redis, since, until))?,
+        None => None,
+    };
+    let (since, rows, instances) = match everywhere {
+        Some(all) => (all.since, all.served.rows, Some(all.served.instances)),
+        None => (since, own(&boot, since, until)?, None),
+    };
     let sums = summed(rows, args.by);
-    print(args, context, since, until, &sums)
+    let scope = Scope {
+        since,
+        until,
+        instances,
+    };
+    print(args, context, &scope, &sums)
+}
+
+/// What this instance served.
+fn own(
+    boot: &Boot,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<(UsageKey, UsageSums)>, Failure> {
+    boot.state()
+        .usage(since, until)
+        .map_err(|error| unreadable(boot, &error))
+}
+
+fn unreadable(boot: &Boot, error: &StateError) -> Failure {
+    let file = boot.paths.state_file();
+    Failure::failed(error.to_string(), format!("check {}", file.display()))
 }
 
 fn parse_since(text: &str) -> Result<Since, String> {
@@ -111,13 +153,19 @@ fn summed(rows: Vec<(UsageKey, UsageSums)>, by: By) -> Vec<(String, UsageSums)> 
 fn print(
     args: &UsageArgs,
     context: &Context,
-    since: Timestamp,
-    until: Timestamp,
+    scope: &Scope,
     rows: &[(String, UsageSums)],
 ) -> Result<(), Failure> {
     let printer = &context.printer;
     if args.json {
-        return printer.json(&document(args.by, since, until, rows));
+        return printer.json(&document(args.by, scope, rows));
+    }
+    if let Some(instances) = scope.instances {
+        let since = scope.since.to_rfc3339();
+        let day = since.get(..10).unwrap_or(&since);
+        printer.note(&format!(
+            "all instances together ({instances} have served), since {day} 00:00 UTC; --own is this one alone"
+        ));
     }
     if args.csv {
         return printer.write(&csv(args.by, rows));
@@ -148,7 +196,7 @@ fn room_for_bars(by: By, rows: &[(String, UsageSums)], width: Option<usize>) -> 
     }
 }
 
-fn document(by: By, since: Timestamp, until: Timestamp, rows: &[(String, UsageSums)]) -> Value {
+fn document(by: By, scope: &Scope, rows: &[(String, UsageSums)]) -> Value {
     let rows: Vec<Value> = rows
         .iter()
         .map(|(name, sums)| {
@@ -167,9 +215,10 @@ fn document(by: By, since: Timestamp, until: Timestamp, rows: &[(String, UsageSu
         })
         .collect();
     json!({
-        "since": since.to_rfc3339(),
-        "until": until.to_rfc3339(),
+        "since": scope.since.to_rfc3339(),
+        "until": scope.until.to_rfc3339(),
         "by": by.as_str(),
+        "scope": if scope.instances.is_some() { "group" } else { "instance" },
         "rows": rows,
     })
 }
@@ -385,8 +434,14 @@ mod tests {
     #[test]
     fn json_has_the_fields_of_the_contract() {
         let (since, until) = (Timestamp::from_secs(0), Timestamp::from_secs(60));
-        let document = document(By::Model, since, until, &summed(rows(), By::Model));
+        let scope = Scope {
+            since,
+            until,
+            instances: None,
+        };
+        let document = document(By::Model, &scope, &summed(rows(), By::Model));
         assert_eq!(document["since"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(document["scope"], "instance");
         assert_eq!(
             document["rows"][0],
             json!({

@@ -234,7 +234,7 @@ fn row_of(provider: &str, change: &Change, now: Timestamp) -> Row {
             String::new(),
             "credential",
         ),
-        Change::Pause(_) => return Row::None,
+        Change::Pause(_) | Change::Suspects(_) => return Row::None,
         Change::Session(saved) => {
             return Row::Session(SessionRow {
                 provider: provider.to_owned(),

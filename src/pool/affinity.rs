@@ -92,6 +92,15 @@ impl Affinity {
         true
     }
 
+    /// Takes over what was noted elsewhere or before, unless something later is known.
+    pub(super) fn adopt(&mut self, key: u64, slot: u32, used: Timestamp) {
+        let known = self.places.get(&key);
+        let known = known.and_then(|at| self.nodes.get(*at as usize));
+        if known.is_none_or(|node| node.used <= used) {
+            self.bind(key, slot, used);
+        }
+    }
+
     /// Keeps a conversation alive with the credential it has.
     pub(super) fn touch(&mut self, key: u64, now: Timestamp) {
         if let Some(slot) = self.find(key, now) {
@@ -157,6 +166,16 @@ mod tests {
         affinity.touch(1, at(50));
         assert_eq!(affinity.find(1, at(109)), Some(7));
         assert_eq!(affinity.find(1, at(110)), None);
+    }
+
+    #[test]
+    fn an_older_word_from_elsewhere_changes_nothing() {
+        let mut affinity = Affinity::default();
+        affinity.bind(1, 7, at(5));
+        affinity.adopt(1, 8, at(4));
+        assert_eq!(affinity.find(1, at(6)), Some(7));
+        affinity.adopt(1, 8, at(6));
+        assert_eq!(affinity.find(1, at(6)), Some(8));
     }
 
     #[test]

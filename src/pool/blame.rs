@@ -271,13 +271,26 @@ impl State {
                 .filter(|_| failure.hint.is_none())
                 .map(|rest| rest.since),
             has_stepped,
+            is_elsewhere: false,
         };
-        let wide_after = self.settings.cooldown.provider_wide_after;
-        let unblamed = self
-            .blast
-            .failed(family, suspect, wide_after, grant.acquired);
-        if unblamed.is_empty() {
+        if !self.weigh(family, suspect, grant.acquired) {
             return charge;
+        }
+        Charge::Provider {
+            may_return: true,
+            may_repeat: false,
+            is_budgeted: true,
+        }
+    }
+
+    /// Adds a suspect. Returns whether the failure is the provider's: then it backs off, and nobody
+    /// is blamed.
+    pub(super) fn weigh(&mut self, family: Family, suspect: Suspect, acquired: Timestamp) -> bool {
+        let wide_after = self.settings.cooldown.provider_wide_after;
+        let unblamed = self.blast.failed(family, suspect, wide_after, acquired);
+        if unblamed.is_empty() {
+            self.dirt.is_urgent |= self.blast.has_untold();
+            return false;
         }
         self.mark_pause();
         let until = self.blast.backoff.until;
@@ -294,15 +307,14 @@ impl State {
         for suspect in unblamed {
             self.unblame(suspect);
         }
-        Charge::Provider {
-            may_return: true,
-            may_repeat: false,
-            is_budgeted: true,
-        }
+        true
     }
 
     /// Takes back what a failure did that was not the credential's.
-    fn unblame(&mut self, suspect: Suspect) {
+    pub(super) fn unblame(&mut self, suspect: Suspect) {
+        if suspect.is_elsewhere {
+            return;
+        }
         let (entry, _) = self.classes[suspect.class as usize].entry_mut(suspect.slot);
         let slot = &mut self.slots[suspect.slot as usize];
         let came_of_it = |rest: &Cooldown| {

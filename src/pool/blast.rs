@@ -95,6 +95,18 @@ pub(super) struct Suspect {
     pub(super) rest_since: Option<Timestamp>,
     /// Whether the failure moved its ladder.
     pub(super) has_stepped: bool,
+    /// Whether another instance saw it: what it did there is taken back there.
+    pub(super) is_elsewhere: bool,
+}
+
+/// What others are told of suspects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Suspicion {
+    pub(super) family: Family,
+    /// Whose credential failed here, and when.
+    pub(super) suspects: Vec<(u32, Timestamp)>,
+    /// Up to when everybody is cleared.
+    pub(super) cleared: Timestamp,
 }
 
 /// Remembers who failed alike and keeps the provider's own backoff.
@@ -109,6 +121,10 @@ pub(super) struct Blast {
     succeeded: Option<(Timestamp, u32)>,
     /// When the pause last changed.
     changed: Timestamp,
+    /// When a success here, or one that others told of, last cleared everybody.
+    cleared: Timestamp,
+    /// Our own suspects as others were told of them: credential and time.
+    told: Vec<(u32, Timestamp)>,
 }
 
 impl Blast {
@@ -125,6 +141,9 @@ impl Blast {
             return Vec::new();
         }
         if self.is_at_fault(family, now) {
+            if suspect.is_elsewhere {
+                return Vec::new();
+            }
             self.backoff.grow(LONGEST, acquired, now);
             self.changed = now;
             return vec![suspect];
@@ -157,7 +176,37 @@ impl Blast {
         self.fault = None;
         self.backoff = Backoff::default();
         self.succeeded = Some((now, slot));
+        self.cleared = now;
         was_down
+    }
+
+    /// Whether others think of our suspects what we do not.
+    pub(super) fn has_untold(&self) -> bool {
+        !self.own_suspects().eq(self.told.iter().copied())
+    }
+
+    /// What others are to be told of our suspects; `None` if they know.
+    pub(super) fn untold(&mut self) -> Option<Suspicion> {
+        if !self.has_untold() {
+            return None;
+        }
+        self.told = self.own_suspects().collect();
+        Some(Suspicion {
+            family: self.family?,
+            suspects: self.told.clone(),
+            cleared: self.cleared,
+        })
+    }
+
+    fn own_suspects(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+        let own = self.suspects.iter().filter(|suspect| !suspect.is_elsewhere);
+        own.map(|suspect| (suspect.slot, suspect.at))
+    }
+
+    /// Takes over that somebody was served elsewhere: whoever failed before then is no suspect.
+    pub(super) fn clear_until(&mut self, cleared: Timestamp) {
+        self.suspects.retain(|suspect| suspect.at > cleared);
+        self.cleared = self.cleared.max(cleared);
     }
 
     /// `true` if another credential was served just now: then a fault is not the provider's.
@@ -187,11 +236,11 @@ impl Blast {
     }
 
     /// Takes over another's word on the provider, if it is the later one. Never waits for longer
-    /// than a pause of our own would.
-    pub(super) fn adopt(&mut self, saved: SavedPause, now: Timestamp) {
+    /// than a pause of our own would. Suspects it returns are to be un-blamed.
+    pub(super) fn adopt(&mut self, saved: SavedPause, now: Timestamp) -> Vec<Suspect> {
         let changed = Timestamp::from_millis(saved.changed_ms).min(now);
         if changed < self.changed {
-            return;
+            return Vec::new();
         }
         self.changed = changed;
         self.fault = saved.family;
@@ -202,6 +251,10 @@ impl Blast {
                 until: Timestamp::from_millis(saved.until_ms).min(now + LONGEST),
             },
         };
+        if saved.family.is_none() || saved.family != self.family {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.suspects)
     }
 
     /// Forgets everything, as after a jump of the clock.
@@ -225,6 +278,7 @@ mod tests {
             at: Timestamp::from_secs(at),
             rest_since: None,
             has_stepped: true,
+            is_elsewhere: false,
         }
     }
 
@@ -242,6 +296,50 @@ mod tests {
         assert_eq!(fail(&mut blast, 2, 5), 0);
         assert_eq!(fail(&mut blast, 3, 10), 3);
         assert_eq!(blast.backoff.until, Timestamp::from_secs(11));
+    }
+
+    #[test]
+    fn failures_that_others_saw_count_as_well_until_somebody_is_served() {
+        let elsewhere = |slot, at| Suspect {
+            is_elsewhere: true,
+            ..suspect(slot, at)
+        };
+        let now = Timestamp::from_secs(1);
+        let mut blast = Blast::default();
+        assert!(
+            blast
+                .failed(Family::Server, elsewhere(1, 0), 3, now)
+                .is_empty()
+        );
+        assert_eq!(blast.untold(), None, "they told us");
+        assert_eq!(fail(&mut blast, 2, 1), 0);
+        let told = Suspicion {
+            family: Family::Server,
+            suspects: vec![(2, now)],
+            cleared: Timestamp::default(),
+        };
+        assert_eq!(blast.untold(), Some(told));
+        assert_eq!(blast.untold(), None, "told already");
+        blast.clear_until(Timestamp::from_secs(0));
+        assert_eq!(fail(&mut blast, 3, 1), 0, "the first was cleared");
+        assert_eq!(
+            blast.failed(Family::Server, elsewhere(4, 1), 3, now).len(),
+            3
+        );
+        assert!(blast.has_untold(), "there are no suspects any more");
+    }
+
+    #[test]
+    fn whoever_hears_of_a_pause_unblames_its_own_suspects() {
+        let (mut one, mut two) = (Blast::default(), Blast::default());
+        fail(&mut two, 9, 0);
+        for slot in 1..=3 {
+            fail(&mut one, slot, 0);
+        }
+        let now = Timestamp::from_secs(0);
+        let unblamed = two.adopt(one.save(now), now);
+        assert_eq!(unblamed, [suspect(9, 0)]);
+        assert_eq!(two.backoff, one.backoff);
     }
 
     #[test]

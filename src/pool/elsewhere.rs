@@ -5,13 +5,15 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::dialects::usage::Usage;
+use crate::ids::CredentialId;
 use crate::providers::verdict::Blame;
 use crate::time::Timestamp;
 
 use super::ask::Outcome;
+use super::blast::Suspect;
 use super::caps;
 use super::class::Entry;
-use super::saved::{Change, save_entry, save_slot};
+use super::saved::{Change, SavedSuspects, save_entry, save_slot};
 use super::settings::Anchor;
 use super::slot::Standing;
 use super::state::{Grant, State};
@@ -212,10 +214,32 @@ impl State {
                         self.touch_slot(at);
                     }
                 }
-                Change::Pause(_) | Change::Session(_) => {}
+                Change::Pause(_) | Change::Session(_) | Change::Suspects(_) => {}
             }
         }
         self.restore(changes, now);
+    }
+
+    /// Counts failures that others saw with ours.
+    pub(super) fn heed_suspects(&mut self, saved: &SavedSuspects, now: Timestamp) {
+        self.blast
+            .clear_until(Timestamp::from_millis(saved.cleared_ms).min(now));
+        for (credential, failed_ms) in &saved.suspects {
+            let id = CredentialId::parse(credential).ok();
+            let Some(slot) = id.and_then(|id| self.slot_of(&id)) else {
+                continue;
+            };
+            let at = Timestamp::from_millis(*failed_ms).min(now);
+            let suspect = Suspect {
+                slot,
+                class: 0,
+                at,
+                rest_since: None,
+                has_stepped: false,
+                is_elsewhere: true,
+            };
+            self.weigh(saved.family, suspect, at);
+        }
     }
 }
 

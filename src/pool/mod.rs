@@ -80,7 +80,7 @@ pub use passed_over::PassedOver;
 pub use record::Most;
 pub use saved::{
     Change, SavedClass, SavedCooldown, SavedCredential, SavedPause, SavedProbe, SavedReport,
-    SavedSession, SavedWindow,
+    SavedSession, SavedSuspects, SavedWindow,
 };
 pub use settings::{
     Anchor, CapCooldown, CapLimit, CapSpec, Concurrency, CooldownSettings, FairCycle, Member,

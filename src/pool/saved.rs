@@ -31,6 +31,8 @@ pub enum Change {
     /// Told to those who share the pool; too brief to be worth writing down.
     Pause(SavedPause),
     Session(SavedSession),
+    /// Told to those who share the pool, as it is.
+    Suspects(SavedSuspects),
 }
 
 impl Change {
@@ -41,6 +43,7 @@ impl Change {
             Self::Credential(saved) => format!("credential {}", saved.credential),
             Self::Pause(_) => "pause".to_owned(),
             Self::Session(saved) => format!("session {:016x}", saved.key),
+            Self::Suspects(_) => "suspects".to_owned(),
         }
     }
 
@@ -158,6 +161,17 @@ pub struct SavedPause {
     pub changed_ms: i64,
 }
 
+/// Credentials that failed alike just now, none of which may be at fault. Times are milliseconds
+/// since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSuspects {
+    pub family: Family,
+    /// All that this pool saw itself, and when.
+    pub suspects: Vec<(String, i64)>,
+    /// Somebody was served then: whoever failed before is no suspect.
+    pub cleared_ms: i64,
+}
+
 impl State {
     /// What has changed since the last call.
     pub(super) fn drain_changes(&mut self) -> Vec<Change> {
@@ -190,6 +204,17 @@ impl State {
         if dirt.is_pause_changed {
             changes.push(Change::Pause(self.blast.save(self.now)));
         }
+        if let Some(told) = self.blast.untold() {
+            let named = told.suspects.iter().filter_map(|(at, failed)| {
+                let slot = self.slots.get(*at as usize)?;
+                Some((slot.member.id.to_string(), failed.as_millis()))
+            });
+            changes.push(Change::Suspects(SavedSuspects {
+                family: told.family,
+                suspects: named.collect(),
+                cleared_ms: told.cleared.as_millis(),
+            }));
+        }
         for (key, at, used) in dirt.conversations {
             let slot = &self.slots[at as usize];
             if !slot.is_gone {
@@ -216,14 +241,19 @@ impl State {
                         self.restore_slot(at, saved);
                     }
                 }
-                Change::Pause(saved) => self.blast.adopt(saved, now),
+                Change::Pause(saved) => {
+                    for suspect in self.blast.adopt(saved, now) {
+                        self.unblame(suspect);
+                    }
+                }
                 Change::Session(saved) => {
                     let used = Timestamp::from_millis(saved.used_ms).min(now);
                     let id = CredentialId::parse(&saved.credential).ok();
                     if let Some(at) = id.and_then(|id| self.slot_of(&id)) {
-                        self.affinity.bind(saved.key, at, used);
+                        self.affinity.adopt(saved.key, at, used);
                     }
                 }
+                Change::Suspects(saved) => self.heed_suspects(&saved, now),
             }
         }
         self.serve();

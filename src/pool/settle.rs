@@ -77,7 +77,9 @@ impl State {
     /// one `is_whole`.
     pub(super) fn note_success(&mut self, grant: Grant, is_whole: bool) {
         let now = self.now;
-        if self.blast.succeeded(grant.slot, now) {
+        let was_down = self.blast.succeeded(grant.slot, now);
+        self.dirt.is_urgent |= self.blast.has_untold();
+        if was_down {
             self.mark_pause();
         }
         let class = &mut self.classes[grant.class as usize];

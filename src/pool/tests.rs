@@ -243,3 +243,4 @@ mod limits;
 mod line;
 mod order;
 mod restart;
+mod together;

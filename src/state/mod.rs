@@ -170,6 +170,12 @@ impl State {
         self.database().usage(since, until)
     }
 
+    /// What this state's usage is called among those of others: 16 hex digits, the same as long as
+    /// the counts go on.
+    pub fn book(&self) -> Result<String, StateError> {
+        Ok(format!("{:016x}", self.database().book()?))
+    }
+
     /// One entry of the journal.
     pub fn journal_entry(&self, id: &str) -> Result<Option<JournalRow>, StateError> {
         self.database().journal_entry(id)

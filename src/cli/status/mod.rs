@@ -19,7 +19,9 @@ use crate::cli::table::{Cell, Table};
 use crate::cli::{Context, prompt};
 use crate::config::load::Flags;
 use crate::gateway::Gateway;
-use crate::gateway::quota_stats::document::{Credential, Document, Instances, Provider, Window};
+use crate::gateway::quota_stats::document::{
+    Credential, Document, Instances, Provider, Today, Window,
+};
 use crate::gateway::quota_stats::of_gateway;
 use crate::gateway::under_way::Listing;
 use crate::time::{Timestamp, humanize};
@@ -123,7 +125,7 @@ impl Place {
                 }
                 let mut document = of_gateway(gateway, now);
                 if let Some(group) = &gateway.group {
-                    document.group = Some(group.instances_now().await);
+                    document.group = Some(group.report(gateway).await);
                 }
                 Ok(document)
             }
@@ -208,7 +210,23 @@ fn group_lines(group: &Instances) -> Vec<String> {
             one.id, one.version
         ));
     }
+    lines.extend(group.today.as_ref().map(today_line));
     lines
+}
+
+/// `together since midnight UTC: 120 requests, 3 failed, 4500 tokens, $0.1200`.
+fn today_line(today: &Today) -> String {
+    let all = &today.all;
+    let tokens = all.prompt_tokens.saturating_add(all.completion_tokens);
+    let mut parts = vec![format!("{} requests", all.requests)];
+    if all.failures > 0 {
+        parts.push(format!("{} failed", all.failures));
+    }
+    parts.push(format!("{tokens} tokens"));
+    if all.approx_cost > 0.0 {
+        parts.push(format!("${:.4}", all.approx_cost));
+    }
+    format!("together since midnight UTC: {}", parts.join(", "))
 }
 
 /// `sequential, 2 of 3 ready, 120 requests, $0.1200`, and what is out of the ordinary.

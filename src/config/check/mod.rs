@@ -277,6 +277,8 @@ impl Checked<'_> {
                 "valkeys://",
                 "redis+sentinel://",
                 "rediss+sentinel://",
+                "redis+cluster://",
+                "rediss+cluster://",
             ];
             if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
                 self.refuse(

@@ -46,6 +46,35 @@ pub(super) struct Return {
     pub(super) ended: Ended,
 }
 
+/// A lease that came back and is about to be told.
+#[derive(Debug)]
+pub(super) struct Untold {
+    ledger: Arc<Ledger>,
+    back: Option<Return>,
+}
+
+impl Untold {
+    /// What is to be told.
+    pub(super) const fn get(&self) -> Option<&Return> {
+        self.back.as_ref()
+    }
+
+    /// Notes that it has been told.
+    pub(super) fn told(mut self) {
+        self.back = None;
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            let mut inner = self.ledger.lock();
+            inner.waiting.push_front(back);
+            inner.trim();
+        }
+    }
+}
+
 impl Ledger {
     /// Notes a lease. Dropping what it returns without [`Beyond::ended`] gives it back as well.
     pub(super) fn hold(
@@ -72,20 +101,16 @@ impl Ledger {
         self.came_back.notified().await;
     }
 
-    /// Takes what is to be told, at most so many.
-    pub(super) fn take(&self, most: usize) -> Vec<Return> {
+    /// Takes what is to be told, at most so many. What is dropped before it is told comes back.
+    pub(super) fn take(self: &Arc<Self>, most: usize) -> Vec<Untold> {
         let mut inner = self.lock();
         let count = most.min(inner.waiting.len());
-        inner.waiting.drain(..count).collect()
-    }
-
-    /// Puts back what could not be told.
-    pub(super) fn put_back(&self, untold: Vec<Return>) {
-        let mut inner = self.lock();
-        for back in untold.into_iter().rev() {
-            inner.waiting.push_front(back);
-        }
-        inner.trim();
+        let taken = inner.waiting.drain(..count);
+        let untold = taken.map(|back| Untold {
+            ledger: Arc::clone(self),
+            back: Some(back),
+        });
+        untold.collect()
     }
 
     /// All leases that are held, by whose they are.
@@ -194,9 +219,14 @@ mod tests {
         ledger.hold(Limits::of_client("c", 1, 1), ticket, Arc::from("c"))
     }
 
-    fn told(ledger: &Ledger) -> Vec<i64> {
+    fn told(ledger: &Arc<Ledger>) -> Vec<i64> {
         let told = ledger.take(usize::MAX).into_iter();
-        told.map(|back| back.ended.requests).collect()
+        let told = told.map(|untold| {
+            let requests = untold.get().map(|back| back.ended.requests);
+            untold.told();
+            requests
+        });
+        told.flatten().collect()
     }
 
     #[test]
@@ -226,10 +256,12 @@ mod tests {
         for number in 0..MOST_WAITING + 3 {
             drop(lease(&ledger, &number.to_string(), 0));
         }
+        let lease = |taken: &[Untold]| taken[0].get().map(|back| back.ticket.lease.clone());
         let first = ledger.take(1);
-        assert_eq!(first[0].ticket.lease, "3");
-        ledger.put_back(first);
+        assert_eq!(lease(&first).as_deref(), Some("3"));
+        // Whoever was to tell it was stopped.
+        drop(first);
         assert_eq!(ledger.given_up(), 3);
-        assert_eq!(ledger.take(1)[0].ticket.lease, "3");
+        assert_eq!(lease(&ledger.take(1)).as_deref(), Some("3"));
     }
 }

@@ -10,6 +10,7 @@ mod clients;
 mod ledger;
 pub mod names;
 mod session;
+pub mod usage;
 mod words;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,12 +20,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::gateway::Gateway;
 use crate::gateway::group::ledger::Ledger;
 use crate::gateway::group::names::Names;
 use crate::gateway::group::words::{changed_ms, field};
-use crate::gateway::quota_stats::document::{Instance as InstanceView, Instances};
+use crate::gateway::quota_stats::document::{Instance as InstanceView, Instances, Today};
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::Change;
 use crate::state::redis::{Handover, Instance, Redis};
@@ -56,6 +58,8 @@ pub struct Group {
     settled: Notify,
     outages: AtomicU64,
     alone: AtomicU64,
+    /// What all have served today, and when that was read.
+    today: tokio::sync::Mutex<Option<(Instant, Today)>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +68,8 @@ struct Outbox {
     words: HashMap<String, HashMap<String, Change>>,
     /// Conversations, by provider.
     sessions: HashMap<String, VecDeque<Change>>,
+    /// Who may not be at fault, by provider: the latest word only.
+    suspects: HashMap<String, Change>,
     /// When each thing last changed (by our clock), as it was told or heard.
     known: HashMap<(String, String), i64>,
 }
@@ -107,6 +113,7 @@ impl Group {
             settled: Notify::new(),
             outages: AtomicU64::new(0),
             alone: AtomicU64::new(0),
+            today: tokio::sync::Mutex::default(),
         }
     }
 
@@ -153,7 +160,17 @@ impl Group {
             is_up: heard.is_ok(),
             trouble: self.redis.trouble(),
             instances: heard.unwrap_or_default().iter().map(of).collect(),
+            today: None,
         }
+    }
+
+    /// The same, with what all of them have served today.
+    pub async fn report(&self, gateway: &Arc<Gateway>) -> Instances {
+        let mut instances = self.instances_now().await;
+        if instances.is_up {
+            instances.today = self.today(gateway).await;
+        }
+        instances
     }
 
     /// How the group does.
@@ -197,6 +214,10 @@ impl Group {
 impl Outbox {
     /// Takes in a change, unless the others know it. Returns whether there is something to tell.
     fn post(&mut self, provider: &str, change: &Change) -> bool {
+        if matches!(change, Change::Suspects(_)) {
+            self.suspects.insert(provider.to_owned(), change.clone());
+            return true;
+        }
         let Some(field) = field(change) else {
             let sessions = self.sessions.entry(provider.to_owned()).or_default();
             if sessions.len() < MOST_SESSIONS {
@@ -235,7 +256,7 @@ impl Outbox {
     }
 
     fn has_words(&self) -> bool {
-        !self.words.is_empty()
+        !self.words.is_empty() || !self.suspects.is_empty()
     }
 }
 
@@ -249,13 +270,16 @@ impl Group {
         let mut outbox = self.outbox();
         let mut words = std::mem::take(&mut outbox.words);
         let mut sessions = std::mem::take(&mut outbox.sessions);
+        let mut suspects = std::mem::take(&mut outbox.suspects);
         drop(outbox);
-        let mut providers: Vec<String> = words.keys().chain(sessions.keys()).cloned().collect();
+        let providers = words.keys().chain(sessions.keys()).chain(suspects.keys());
+        let mut providers: Vec<String> = providers.cloned().collect();
         providers.sort_unstable();
         providers.dedup();
         let letters = providers.into_iter().map(|provider| {
             let kept = words.remove(&provider).unwrap_or_default();
-            let passing = sessions.remove(&provider).unwrap_or_default();
+            let mut passing = sessions.remove(&provider).unwrap_or_default();
+            passing.extend(suspects.remove(&provider));
             (provider, kept.into_values().collect(), passing.into())
         });
         letters.collect()

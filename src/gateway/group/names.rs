@@ -36,6 +36,19 @@ impl Names {
         self.by_id.get(id).copied()
     }
 
+    /// Whether a credential is called so here.
+    pub fn knows(&self, id: &str) -> bool {
+        CredentialId::parse(id).is_ok_and(|id| self.by_id.contains_key(&id))
+    }
+
+    /// The group's name of a credential whose secret has this fingerprint here (32 hex digits);
+    /// `None` if another secret has taken its place.
+    pub fn of_secret(&self, id: &str, own: &str) -> Option<Fingerprint> {
+        let name = self.of(&CredentialId::parse(id).ok()?)?;
+        let (_, known) = self.by_name.get(&name)?;
+        (known.to_string() == own).then_some(name)
+    }
+
     /// The credential that the group calls so (32 hex digits), and its fingerprint here.
     pub fn here(&self, name: &str) -> Option<&(CredentialId, Fingerprint)> {
         if name.len() != 32 {
@@ -68,6 +81,9 @@ mod tests {
         let (one, two) = (names("acme/1", 1), names("acme/2", 2));
         let id = CredentialId::parse("acme/1").expect("an id");
         let name = one.of(&id).expect("it is known").to_string();
+        let (_, own) = one.here(&name).expect("it is ours");
+        assert_eq!(one.of_secret("acme/1", &own.to_string()), one.of(&id));
+        assert_eq!(one.of_secret("acme/1", "another"), None);
         let (there, _) = two.here(&name).expect("it is the same key");
         assert_eq!(there.as_str(), "acme/2");
         assert!(two.here("nonsense").is_none());

@@ -16,7 +16,7 @@ use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::Change;
 use crate::state::redis::{Away, Message, News, Notice, client_mark};
-use crate::telemetry::spending::day_of;
+use crate::telemetry::spending::{Spending, day_of};
 use crate::time::Timestamp;
 
 /// How often an instance says that it is there, and looks whether it missed something.
@@ -73,6 +73,20 @@ fn pause(failures: u32, instances: u32) -> Duration {
         .min(LONGEST_PAUSE)
 }
 
+/// What clients spent and the others are to be told; what is dropped before is kept for later.
+struct UntoldSpending<'a> {
+    spending: &'a Spending,
+    dollars: Vec<(String, f64)>,
+    now: Timestamp,
+}
+
+impl Drop for UntoldSpending<'_> {
+    fn drop(&mut self) {
+        let dollars = std::mem::take(&mut self.dollars);
+        self.spending.put_back(dollars, self.now);
+    }
+}
+
 /// What the log says of the server, once each time.
 #[derive(Default)]
 struct Voice {
@@ -109,8 +123,9 @@ impl Voice {
 impl Group {
     /// Tells what is still to be told, and says goodbye; where the server is away it notices by
     /// itself.
-    pub async fn leave(&self) {
+    pub async fn leave(&self, gateway: &Arc<Gateway>) {
         self.settle().await;
+        self.tell_last_usage(gateway).await;
         let _ = self.redis.leave().await;
     }
 
@@ -169,6 +184,7 @@ impl Group {
             () = telling => {}
             () = settling => {}
             () = beating => {}
+            () = self.tell_usage(gateway) => {}
             () = self.redis.lost() => {}
         }
         Ok(())
@@ -190,20 +206,18 @@ impl Group {
     async fn spend(&self, gateway: &Gateway) -> Result<(), Away> {
         let now = self.redis.to_server(Timestamp::now());
         let spending = &gateway.telemetry.spending;
-        let untold = spending.take_untold(now);
-        let marked = untold.iter();
+        let mut untold = UntoldSpending {
+            spending,
+            dollars: spending.take_untold(now),
+            now,
+        };
+        let marked = untold.dollars.iter();
         let marked = marked.map(|(client, dollars)| (client_mark(client), *dollars));
         let marked: Vec<(String, f64)> = marked.collect();
-        match self.redis.spend(day_of(now), &marked).await {
-            Ok(everywhere) => {
-                spending.heed(everywhere, now);
-                Ok(())
-            }
-            Err(away) => {
-                spending.put_back(untold, now);
-                Err(away)
-            }
-        }
+        let everywhere = self.redis.spend(day_of(now), &marked).await?;
+        untold.dollars.clear();
+        spending.heed(everywhere, now);
+        Ok(())
     }
 
     /// Renews all leases; those the server forgot are there again after it.
@@ -223,20 +237,19 @@ impl Group {
             if batch.is_empty() {
                 return;
             }
-            let untold = stream::iter(batch)
-                .map(|back| async move {
-                    let told = self
-                        .redis
-                        .settle(&back.limits, &back.ticket, back.ended)
-                        .await;
-                    told.err().map(|_| back)
+            let told = stream::iter(batch)
+                .map(|untold| async move {
+                    if let Some(back) = untold.get() {
+                        let settled = self.redis.settle(&back.limits, &back.ticket, back.ended);
+                        settled.await?;
+                    }
+                    untold.told();
+                    Ok::<(), Away>(())
                 })
                 .buffer_unordered(AT_ONCE)
-                .filter_map(|untold| async { untold })
                 .collect::<Vec<_>>()
                 .await;
-            if !untold.is_empty() {
-                self.ledger.put_back(untold);
+            if told.iter().any(Result::is_err) {
                 return;
             }
         }
@@ -246,6 +259,7 @@ impl Group {
     async fn reconcile(&self, snapshot: &Snapshot) -> Result<(), Away> {
         for (provider, runtime) in &snapshot.providers {
             self.read_anew(provider, runtime).await?;
+            self.read_conversations(provider, runtime).await?;
         }
         let accounts = snapshot.providers.values().flat_map(|runtime| {
             let holders = runtime.holders.values();
@@ -287,6 +301,19 @@ impl Group {
         }
         self.adopt(provider, runtime, changes);
         self.redis.forget(provider, &over).await
+    }
+
+    /// Takes over which credential conversations are on.
+    async fn read_conversations(
+        &self,
+        provider: &str,
+        runtime: &ProviderRuntime,
+    ) -> Result<(), Away> {
+        let kept = self.redis.conversations(provider).await?;
+        let changes = kept.iter();
+        let changes = changes.filter_map(|record| serde_json::from_str(record).ok());
+        self.adopt(provider, runtime, changes.collect());
+        Ok(())
     }
 
     /// Hears a message; one that shows that another was missed has all read again.
@@ -356,6 +383,8 @@ impl Group {
         let kept = addressed(kept, &runtime.names, offset);
         let notices: Vec<Notice> = kept.iter().filter_map(words::notice).collect();
         let passing = addressed(passing, &runtime.names, offset);
+        let conversations: Vec<(String, String)> =
+            passing.iter().filter_map(words::conversation).collect();
         let mut passing: Vec<String> = passing
             .iter()
             .filter_map(|change| serde_json::to_string(change).ok())
@@ -366,6 +395,10 @@ impl Group {
         }
         if !passing.is_empty() {
             self.redis.publish(provider, &[], &passing).await?;
+        }
+        if !conversations.is_empty() {
+            let kept = self.redis.keep_conversations(provider, &conversations);
+            kept.await?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(super) const fn changed_ms(change: &Change) -> Option<i64> {
         Change::Class(saved) => Some(saved.changed_ms),
         Change::Credential(saved) => Some(saved.changed_ms),
         Change::Pause(saved) => Some(saved.changed_ms),
-        Change::Session(_) => None,
+        Change::Session(_) | Change::Suspects(_) => None,
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) fn field(change: &Change) -> Option<String> {
         }
         Change::Credential(saved) => Some(format!("{}:credential", saved.fingerprint)),
         Change::Pause(_) => Some("pause".to_owned()),
-        Change::Session(_) => None,
+        Change::Session(_) | Change::Suspects(_) => None,
     }
 }
 
@@ -55,6 +55,11 @@ pub(super) fn outgoing(mut change: Change, names: &Names, offset_ms: i64) -> Opt
         }
         Change::Pause(_) => {}
         Change::Session(saved) => saved.credential = name(&saved.credential)?,
+        Change::Suspects(saved) => {
+            let known = std::mem::take(&mut saved.suspects).into_iter();
+            let known = known.filter_map(|(id, at)| Some((name(&id)?, at)));
+            saved.suspects = known.collect();
+        }
     }
     shift(&mut change, offset_ms);
     Some(change)
@@ -86,6 +91,14 @@ pub(super) fn incoming(
         Change::Session(saved) => {
             saved.credential = names.here(&saved.credential)?.0.to_string();
         }
+        Change::Suspects(saved) => {
+            let known = std::mem::take(&mut saved.suspects).into_iter();
+            let known = known.filter_map(|(name, at)| {
+                let (id, _) = names.here(&name)?;
+                Some((id.to_string(), at))
+            });
+            saved.suspects = known.collect();
+        }
     }
     Some(change)
 }
@@ -97,6 +110,17 @@ pub(super) fn notice(change: &Change) -> Option<Notice> {
         changed_ms: changed_ms(change)?,
         record: serde_json::to_string(change).ok()?,
     })
+}
+
+/// A conversation by its name, to be kept for those who come later; `None` for what is none.
+pub(super) fn conversation(change: &Change) -> Option<(String, String)> {
+    let Change::Session(saved) = change else {
+        return None;
+    };
+    Some((
+        format!("{:x}", saved.key),
+        serde_json::to_string(change).ok()?,
+    ))
 }
 
 /// Whether a word means nothing any more: the rest it tells of is over, or all has been well for a
@@ -114,7 +138,7 @@ pub(super) fn is_over(change: &Change, now: Timestamp) -> bool {
             Change::Credential(saved) => {
                 saved.standing == Standing::Usable && !rests(&saved.cooldown)
             }
-            Change::Pause(_) | Change::Session(_) => true,
+            Change::Pause(_) | Change::Session(_) | Change::Suspects(_) => true,
         }
 }
 
@@ -158,6 +182,10 @@ fn shift(change: &mut Change, by_ms: i64) {
             move_by(&mut saved.until_ms);
         }
         Change::Session(saved) => move_by(&mut saved.used_ms),
+        Change::Suspects(saved) => {
+            move_by(&mut saved.cleared_ms);
+            saved.suspects.iter_mut().for_each(|(_, at)| move_by(at));
+        }
     }
 }
 

@@ -35,6 +35,46 @@ pub struct Instances {
     /// Why not.
     pub trouble: Option<String>,
     pub instances: Vec<Instance>,
+    /// What all of them together have served since midnight UTC; absent while nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub today: Option<Today>,
+}
+
+/// What all instances together have served since midnight UTC, those included that have ended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Today {
+    /// That midnight.
+    pub since: i64,
+    /// How many have counted any of it.
+    pub instances: usize,
+    #[serde(flatten)]
+    pub all: Counted,
+    pub providers: BTreeMap<String, TodayOfProvider>,
+}
+
+/// What of it went to one provider.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TodayOfProvider {
+    #[serde(flatten)]
+    pub all: Counted,
+    /// By id.
+    pub credentials: BTreeMap<String, Counted>,
+}
+
+/// Requests with what they used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counted {
+    pub requests: u64,
+    pub failures: u64,
+    /// With what was read from a cache.
+    pub prompt_tokens: u64,
+    /// With thinking.
+    pub completion_tokens: u64,
+    /// US dollars at list prices, as far as they are known.
+    pub approx_cost: f64,
 }
 
 /// One of them, as it was last heard of.

@@ -218,7 +218,7 @@ fn live(state: &mut State) -> Vec<Change> {
         let rest = match change {
             Change::Class(saved) => &mut saved.cooldown,
             Change::Credential(saved) => &mut saved.cooldown,
-            Change::Pause(_) | Change::Session(_) => return false,
+            Change::Pause(_) | Change::Session(_) | Change::Suspects(_) => return false,
         };
         if let Some(saved) = rest {
             // Which probe is under way is no durable matter.

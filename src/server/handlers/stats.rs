@@ -45,7 +45,7 @@ pub(super) async fn quota_stats(shared: &Shared, query: Option<&str>) -> Answer 
     });
     let mut document = narrowed(document.await, only.as_deref());
     if let Some(group) = &shared.gateway.group {
-        document.group = Some(group.instances_now().await);
+        document.group = Some(group.report(&shared.gateway).await);
     }
     answer(&document)
 }

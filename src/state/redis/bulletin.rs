@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use futures_util::future::try_join_all;
 use futures_util::{Stream, StreamExt};
 use redis::Msg;
 use serde::Deserialize;
@@ -10,9 +11,16 @@ use serde_json::value::RawValue;
 
 use crate::state::redis::link::Away;
 use crate::state::redis::{BACKGROUND_PATIENCE, Redis};
+use crate::time::Timestamp;
 
 /// What is known of credentials is kept for so long after the last word on a provider's.
 const STATES_LAST_MS: i64 = 32 * 24 * 3_600_000;
+
+/// Conversations are kept by stretches of this length, the present one and the one before.
+const STRETCH_MS: i64 = 30 * 60_000;
+
+/// Conversations of a provider that are kept of one stretch.
+const MOST_KEPT: usize = 10_000;
 
 /// The field of the version beside those of the records.
 const VERSION: &str = "version";
@@ -118,6 +126,40 @@ impl Redis {
         self.call(BACKGROUND_PATIENCE, &call).await
     }
 
+    /// Keeps conversations, by name, for instances that come later: as many as there is room for.
+    pub async fn keep_conversations(
+        &self,
+        provider: &str,
+        conversations: &[(String, String)],
+    ) -> Result<(), Away> {
+        let key = self.keys.conversations(provider, self.stretch());
+        let mut call = self.scripts.keep.key(key);
+        call.arg(2 * STRETCH_MS).arg(MOST_KEPT);
+        for (name, record) in conversations {
+            call.arg(name).arg(record);
+        }
+        self.call(BACKGROUND_PATIENCE, &call).await
+    }
+
+    /// The records of conversations that were kept in the last half hour, and some before it; the
+    /// latest last.
+    pub async fn conversations(&self, provider: &str) -> Result<Vec<String>, Away> {
+        let mut records = Vec::new();
+        for stretch in [self.stretch() - 1, self.stretch()] {
+            let mut pipe = redis::pipe();
+            pipe.cmd("HVALS")
+                .arg(self.keys.conversations(provider, stretch));
+            let (kept,): (Vec<String>,) = self.ask(&pipe).await?;
+            records.extend(kept);
+        }
+        Ok(records)
+    }
+
+    fn stretch(&self) -> i64 {
+        let now = self.to_server(Timestamp::now());
+        now.as_millis().div_euclid(STRETCH_MS)
+    }
+
     /// All that is kept of a provider.
     pub async fn states(&self, provider: &str) -> Result<Snapshot, Away> {
         let mut pipe = redis::pipe();
@@ -128,20 +170,16 @@ impl Redis {
 
     /// The versions of what is kept of these providers, in their order; 0 where nothing is.
     pub async fn versions(&self, providers: &[String]) -> Result<Vec<u64>, Away> {
-        if providers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipe = redis::pipe();
-        for provider in providers {
+        // They are at different nodes of a cluster, so each is asked for by itself; all at once.
+        let asked = providers.iter().map(|provider| async move {
+            let mut pipe = redis::pipe();
             pipe.cmd("HGET")
                 .arg(self.keys.states(provider))
                 .arg(VERSION);
-        }
-        let versions: Vec<Option<u64>> = self.ask(&pipe).await?;
-        Ok(versions
-            .into_iter()
-            .map(Option::unwrap_or_default)
-            .collect())
+            let (version,): (Option<u64>,) = self.ask(&pipe).await?;
+            Ok(version.unwrap_or_default())
+        });
+        try_join_all(asked).await
     }
 
     /// Drops words that mean nothing any more.

@@ -40,6 +40,11 @@ impl Keys {
         format!("{}:{{{provider}}}:states", self.prefix)
     }
 
+    /// The conversations that were told in a stretch of time, counted from the epoch.
+    pub(super) fn conversations(&self, provider: &str, stretch: i64) -> String {
+        format!("{}:{{{provider}}}:conversations:{stretch}", self.prefix)
+    }
+
     /// The leases of a holder of limits.
     pub(super) fn leases(&self, tag: &str) -> String {
         format!("{}:{{{tag}}}:leases", self.prefix)
@@ -53,6 +58,16 @@ impl Keys {
     /// What all clients with a budget have spent on a day, counted from the epoch.
     pub(super) fn spent(&self, day: i64) -> String {
         format!("{}:{{clients}}:spent:{day}", self.prefix)
+    }
+
+    /// Who has counted anything on a day, counted from the epoch.
+    pub(super) fn usage_books(&self, day: i64) -> String {
+        format!("{}:{{usage/{day}}}:books", self.prefix)
+    }
+
+    /// What one of them has counted on a day.
+    pub(super) fn usage(&self, day: i64, book: &str) -> String {
+        format!("{}:{{usage/{day}/{book}}}:rows", self.prefix)
     }
 
     /// The right to refresh an account.

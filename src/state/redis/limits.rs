@@ -221,6 +221,7 @@ impl Redis {
         self.add_keys(&mut call, limits);
         for window in &limits.windows {
             call.arg(window.span_ms()).arg(window.slices);
+            call.arg(window.known.0).arg(window.known.1.as_millis());
         }
         self.call(BACKGROUND_PATIENCE, &call).await
     }

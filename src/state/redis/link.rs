@@ -5,17 +5,18 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use redis::aio::PubSub;
+use redis::{Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::state::redis::connection::Connection;
 use crate::state::redis::target::Target;
 use crate::state::redis::{BACKGROUND_PATIENCE, COMMAND_PATIENCE};
 
 /// How long one connection may take to be made.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The server is away, or was too late: the caller goes on with what it knows.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Inner {
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
     /// Counts connections: what fails on an old one says nothing of the present.
     epoch: u64,
     trouble: Option<String>,
@@ -40,8 +41,10 @@ struct Inner {
 impl Link {
     pub(super) fn new(url: &str) -> Result<Self, String> {
         let target = Target::parse(url)?;
-        if let Target::Address(address) = &target {
-            Client::open(address.as_str()).map_err(|error| words(&error))?;
+        if let Target::Addresses(addresses) = &target {
+            for address in addresses {
+                Client::open(address.as_str()).map_err(|error| words(&error))?;
+            }
         }
         Ok(Self {
             target,
@@ -59,7 +62,10 @@ impl Link {
     }
 
     pub(super) async fn lost(&self) {
-        self.lost.notified().await;
+        // What was noted of an earlier connection says nothing of this one.
+        while self.is_up() {
+            self.lost.notified().await;
+        }
     }
 
     /// Connects, and listens to a channel. The server counts as there once it has answered in the
@@ -88,7 +94,7 @@ impl Link {
     pub(super) async fn ask<T, F>(
         &self,
         patience: Duration,
-        ask: impl FnOnce(MultiplexedConnection) -> F,
+        ask: impl FnOnce(Connection) -> F,
     ) -> Result<T, Away>
     where
         F: Future<Output = RedisResult<T>>,
@@ -99,6 +105,8 @@ impl Link {
         };
         let trouble = match timeout(patience, ask(connection)).await {
             Ok(Ok(answer)) => return Ok(answer),
+            // These keys are just on their way to another node; all others are there.
+            Ok(Err(error)) if is_moving(&error) => return Err(Away),
             Ok(Err(error)) => words(&error),
             Err(_) => format!("no answer within {} ms", patience.as_millis()),
         };
@@ -121,26 +129,22 @@ impl Link {
         }
     }
 
-    async fn connect(&self, channel: &str) -> Result<(MultiplexedConnection, PubSub), String> {
-        let address = self.address().await?;
-        let client = Client::open(address).map_err(|error| words(&error))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(BACKGROUND_PATIENCE));
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
+    async fn connect(&self, channel: &str) -> Result<(Connection, PubSub), String> {
+        let addresses = self.addresses().await?;
+        let (mut connection, client) = Connection::open(&addresses)
             .await
             .map_err(|error| words(&error))?;
-        // A server that is loading, or a replica that may not be written to, is none to count on.
-        let role = redis::cmd("ROLE");
-        let role = timeout(
-            COMMAND_PATIENCE,
-            role.query_async::<redis::Value>(&mut connection),
-        );
-        let role = role.await.map_err(|_| "it answers too slowly".to_owned())?;
-        if is_replica(&role.map_err(|error| words(&error))?) {
-            return Err("it is a replica, which cannot be written to".to_owned());
+        if let Connection::Server(server) = &mut connection {
+            // One that is loading, or a replica that may not be written to, is none to count on.
+            let role = redis::cmd("ROLE");
+            let role = role.query_async::<redis::Value>(server);
+            let role = timeout(COMMAND_PATIENCE, role);
+            let role = role.await.map_err(|_| "it answers too slowly".to_owned())?;
+            if is_replica(&role.map_err(|error| words(&error))?) {
+                return Err("it is a replica, which cannot be written to".to_owned());
+            }
         }
+        // What is published at one node of a cluster is heard at all.
         let mut listener = client
             .get_async_pubsub()
             .await
@@ -153,17 +157,17 @@ impl Link {
     }
 
     /// Where the server is now: sentinels are asked each time.
-    async fn address(&self) -> Result<String, String> {
-        let Target::Sentinels {
-            sentinels, master, ..
-        } = &self.target
-        else {
-            return Ok(self.target.at("", 0));
+    async fn addresses(&self) -> Result<Vec<String>, String> {
+        let (sentinels, master) = match &self.target {
+            Target::Addresses(addresses) => return Ok(addresses.clone()),
+            Target::Sentinels {
+                sentinels, master, ..
+            } => (sentinels, master),
         };
         let mut trouble = "no sentinel answers".to_owned();
         for sentinel in sentinels {
             match timeout(BACKGROUND_PATIENCE, master_of(sentinel, master)).await {
-                Ok(Ok(Some((host, port)))) => return Ok(self.target.at(&host, port)),
+                Ok(Ok(Some((host, port)))) => return Ok(vec![self.target.at(&host, port)]),
                 Ok(Ok(None)) => trouble = format!("the sentinels do not know `{master}`"),
                 Ok(Err(error)) => trouble = words(&error),
                 Err(_) => {}
@@ -193,6 +197,17 @@ async fn master_of(sentinel: &str, master: &str) -> RedisResult<Option<(String, 
         .arg(master)
         .query_async(&mut connection)
         .await
+}
+
+/// Whether a cluster says that keys are at another node, even after it was asked again.
+fn is_moving(error: &RedisError) -> bool {
+    let ErrorKind::Server(kind) = error.kind() else {
+        return false;
+    };
+    matches!(
+        kind,
+        ServerErrorKind::Ask | ServerErrorKind::Moved | ServerErrorKind::TryAgain
+    )
 }
 
 fn is_replica(role: &redis::Value) -> bool {

@@ -10,6 +10,7 @@
 //! Each script touches the keys of one hash slot, and every key ends by itself.
 
 mod bulletin;
+mod connection;
 mod handover;
 mod keys;
 mod limits;
@@ -18,6 +19,7 @@ mod roster;
 mod scripts;
 mod seal;
 mod target;
+mod usage;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub use keys::client_mark;
 pub use limits::{Admission, Ended, Ends, LEASE, Limits, Ticket, Window};
 pub use link::Away;
 pub use roster::Instance;
+pub use usage::{Page, Served, USAGE_LASTS};
 
 /// No request waits for longer than this for the server's word. One that is late once is taken for
 /// away until it has answered in the background.

@@ -11,6 +11,7 @@ use redis::Script;
 pub(super) struct Scripts {
     pub(super) admit: Script,
     pub(super) beat: Script,
+    pub(super) keep: Script,
     pub(super) offer: Script,
     pub(super) publish: Script,
     pub(super) renew: Script,
@@ -24,6 +25,7 @@ impl Scripts {
         Self {
             admit: counting(ADMIT),
             beat: counting(BEAT),
+            keep: Script::new(KEEP),
             offer: Script::new(OFFER),
             publish: Script::new(PUBLISH),
             renew: counting(RENEW),
@@ -134,13 +136,20 @@ return answer
 /// A lease comes back: its request is taken back or was served unseen, its tokens are counted.
 ///
 /// KEYS: leases, windows…. ARGV: lease, when it was taken, requests and tokens to add, and for each
-/// window its length and slices.
+/// window its length and slices, and what was known of it when the lease was given (see `ADMIT`):
+/// what was served unseen adds to that where the server lost the window.
 const SETTLE: &str = "
 local taken, requests, tokens = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if ARGV[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
 for i = 2, #KEYS do
-  local at = 2 * i + 1
+  local at = 4 * i - 3
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local known, ends = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  if requests > 0 and slices == 0 and known > 0 and ends > now + 2000
+      and redis.call('EXISTS', KEYS[i]) == 0 then
+    redis.call('HSET', KEYS[i], 'r', known, 'o', now)
+    redis.call('PEXPIRE', KEYS[i], ends - now)
+  end
   local suffix, first, life = '', '', span
   if slices > 0 then
     local length = math.ceil(span / slices)
@@ -187,6 +196,19 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], 2 * life)
 redis.call('PEXPIRE', KEYS[2], 2 * life)
 return {now, redis.call('ZCARD', KEYS[1])}
+";
+
+/// Conversations, as many as there is room for. KEYS: conversations. ARGV: life, most of them, then
+/// field and record of each.
+const KEEP: &str = "
+local count, most = redis.call('HLEN', KEYS[1]), tonumber(ARGV[2])
+for i = 3, #ARGV, 2 do
+  if count < most or redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
+    count = count + redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
 ";
 
 /// Words on credentials: of two on one thing the later counts. KEYS: states. ARGV: channel, life,

@@ -92,6 +92,10 @@ impl Database {
         queries::usage(&self.connection, since, until).map_err(|error| failed(&error))
     }
 
+    pub(super) fn book(&self) -> Result<i64, StateError> {
+        queries::book(&self.connection).map_err(|error| failed(&error))
+    }
+
     pub(super) fn journal_entry(&self, id: &str) -> Result<Option<JournalRow>, StateError> {
         queries::journal_entry(&self.connection, id).map_err(|error| failed(&error))
     }

@@ -203,6 +203,11 @@ pub(super) fn usage(
     rows.collect()
 }
 
+pub(super) fn book(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut select = connection.prepare_cached("SELECT value FROM counter WHERE name = 'book'")?;
+    select.query_row([], |row| row.get(0))
+}
+
 fn read_usage(row: &Row<'_>) -> rusqlite::Result<(UsageKey, UsageSums)> {
     let count = |column: usize| row.get(column).map(unsigned);
     let key = UsageKey {
