@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -18,29 +19,71 @@ pub(crate) struct Server {
     child: Child,
     port: u16,
     directory: TempDir,
+    /// Arguments after the usual ones; the port stands for `PORT` in them.
+    options: Vec<String>,
 }
 
 impl Server {
     /// Starts one; `None` where there is no `redis-server`.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more arguments, in which `PORT` stands for its port.
+    pub(crate) async fn start_with(options: &[&str]) -> Option<Self> {
         if !is_installed() {
             return None;
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Self {
-            port: free_port(),
-            child: spawn(0, &directory),
-            directory,
-        };
-        server.kill();
+        Some(Self::start_in(directory, options).await)
+    }
+
+    /// The same, in a directory that has what its options name.
+    pub(crate) async fn start_in(directory: TempDir, options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         // Another may take the port meanwhile: then it is tried with another one.
         loop {
-            server.child = spawn(server.port, &server.directory);
+            let port = free_port();
+            let mut server = Self {
+                child: spawn(port, directory.path(), &options),
+                port,
+                directory: tempfile::tempdir().expect("a temporary directory"),
+                options: options.clone(),
+            };
             if server.is_there().await {
-                return Some(server);
+                server.directory = directory;
+                return server;
             }
-            server.port = free_port();
         }
+    }
+
+    /// Starts a sentinel with this file of settings, which it writes to.
+    pub(crate) async fn start_sentinel(directory: TempDir, file: &str) -> Self {
+        loop {
+            let port = free_port();
+            let child = Command::new("redis-server")
+                .args([file, "--port", &port.to_string(), "--bind", "127.0.0.1"])
+                .args(["--protected-mode", "no", "--sentinel"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("redis-server starts");
+            let mut server = Self {
+                child,
+                port,
+                directory: tempfile::tempdir().expect("a temporary directory"),
+                options: Vec::new(),
+            };
+            if server.is_there().await {
+                server.directory = directory;
+                return server;
+            }
+        }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// The `[state]` section of those who share it.
@@ -59,7 +102,7 @@ impl Server {
     /// Starts it again, empty.
     pub(crate) async fn restart(&mut self) {
         loop {
-            self.child = spawn(self.port, &self.directory);
+            self.child = spawn(self.port, self.directory.path(), &self.options);
             if self.is_there().await {
                 return;
             }
@@ -75,8 +118,13 @@ impl Server {
 
     /// The answer to one command, as the protocol has it.
     pub(crate) async fn ask(&self, words: &[&str]) -> String {
-        let answer = ask(self.port, words).await;
-        answer.unwrap_or_else(|| panic!("the server answers {words:?}"))
+        self.ask_all(&[words]).await
+    }
+
+    /// The answers to some commands on one connection, one after the other.
+    pub(crate) async fn ask_all(&self, commands: &[&[&str]]) -> String {
+        let answer = ask(self.port, commands).await;
+        answer.unwrap_or_else(|| panic!("the server answers {commands:?}"))
     }
 
     /// A number that a command answers with.
@@ -112,7 +160,7 @@ impl Server {
     async fn is_there(&mut self) -> bool {
         let polling = async {
             while self.child.try_wait().expect("a child of ours").is_none() {
-                if ask(self.port, &["PING"]).await.is_some() {
+                if ask(self.port, &[&["PING"]]).await.is_some() {
                     return true;
                 }
                 // Nothing tells when it listens.
@@ -130,16 +178,19 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     free.local_addr().expect("its address").port()
 }
 
-fn spawn(port: u16, directory: &TempDir) -> Child {
+fn spawn(port: u16, directory: &Path, options: &[String]) -> Child {
+    let port = port.to_string();
+    let options = options.iter().map(|option| option.replace("PORT", &port));
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--port", &port, "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
-        .current_dir(directory.path())
+        .args(options)
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -147,17 +198,27 @@ fn spawn(port: u16, directory: &TempDir) -> Child {
         .expect("redis-server starts")
 }
 
-async fn ask(port: u16, words: &[&str]) -> Option<String> {
+async fn ask(port: u16, commands: &[&[&str]]) -> Option<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let mut command = format!("*{}\r\n", words.len());
-    for word in words {
+    let mut command = String::new();
+    for words in commands {
         // Writing into a string cannot fail.
-        let _ = write!(command, "${}\r\n{word}\r\n", word.len());
+        let _ = write!(command, "*{}\r\n", words.len());
+        for word in *words {
+            let _ = write!(command, "${}\r\n{word}\r\n", word.len());
+        }
     }
     // It says goodbye and closes once it has answered.
     command += "*1\r\n$4\r\nQUIT\r\n";
     stream.write_all(command.as_bytes()).await.ok()?;
+    if commands
+        .iter()
+        .any(|words| ["PING", "SENTINEL"].contains(&words[0]))
+    {
+        // A sentinel knows no goodbye and hears our end; one that has closed has ended it for us.
+        let _ = stream.shutdown().await;
+    }
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
