@@ -26,7 +26,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::load::{Pace, Sample, Workload};
-use crate::process::{Gateway, Setup};
+use crate::process::{Gateway, Redis, Setup};
 use crate::report::Cell;
 
 /// Any failure; a bench has nobody to explain it to but its reader.
@@ -127,6 +127,21 @@ async fn compare() -> Result<()> {
         loads: vec![(Workload::SMALL, 32, Pace::Closed)],
         cells: Vec::new(),
     });
+    let redis = Redis::start()?;
+    let over = |is_limited| Setup::over(redis.as_ref(), is_limited);
+    let shared = llmproxy("llmproxy, over Redis", over(false))?;
+    let limited = llmproxy("llmproxy, leases over Redis", over(true))?;
+    if redis.is_some() {
+        sections.push(Section {
+            title: report::SHARING,
+            gateways: vec![&plain, &shared, &limited],
+            loads: vec![
+                (Workload::SMALL, 32, Pace::Closed),
+                (Workload::BURST, 32, Pace::Closed),
+            ],
+            cells: Vec::new(),
+        });
+    }
     // Last: the request log is still being written when its rounds are over.
     sections.push(Section {
         title: report::SEEING,

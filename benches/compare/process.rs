@@ -36,6 +36,10 @@ pub(crate) struct Setup<'a> {
     pub all_dialects: bool,
     /// Options of `serve`.
     pub options: &'a [&'a str],
+    /// Where other instances share its state, if they do.
+    pub redis: Option<SocketAddr>,
+    /// Whether its keys have a limit that holds for all instances together.
+    pub is_limited: bool,
 }
 
 impl Setup<'_> {
@@ -44,7 +48,18 @@ impl Setup<'_> {
         keys: 3,
         all_dialects: false,
         options: &[],
+        redis: None,
+        is_limited: false,
     };
+
+    /// The same, with its state shared over this Redis, if there is one.
+    pub(crate) fn over(redis: Option<&Redis>, is_limited: bool) -> Self {
+        Self {
+            redis: redis.map(|redis| redis.address),
+            is_limited,
+            ..Self::PLAIN
+        }
+    }
 
     fn config(self, upstream: SocketAddr) -> String {
         let keys: Vec<_> = (0..self.keys).map(|at| format!("key-{at}")).collect();
@@ -54,7 +69,13 @@ impl Setup<'_> {
                  api_keys = {keys:?}\nmodels = {models}\n"
             )
         };
-        let mut config = provider("fake", "openai", "/v1", r#"["whole", "each", "burst"]"#);
+        let mut config = self.redis.map_or_else(String::new, |redis| {
+            format!("[state]\nbackend = \"redis\"\nurl = \"redis://{redis}/0\"\n")
+        });
+        config += &provider("fake", "openai", "/v1", r#"["whole", "each", "burst"]"#);
+        if self.is_limited {
+            config += "max_concurrent_per_key = 1000\n";
+        }
         if self.all_dialects {
             config += &provider("fake_a", "anthropic", "", r#"["a-whole", "a-burst"]"#);
             config += &provider("fake_g", "gemini", "", r#"["g-whole", "g-burst"]"#);
@@ -204,6 +225,44 @@ impl Gateway {
         let line = status.lines().find(|line| line.starts_with(name));
         let number = line.and_then(|line| line.split_whitespace().nth(1));
         Ok(number.ok_or("no such line")?.parse()?)
+    }
+}
+
+/// A `redis-server` of our own, without a disk; killed when dropped.
+pub(crate) struct Redis {
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Redis {
+    /// Starts one; `None` where none is installed.
+    pub(crate) fn start() -> Result<Option<Self>> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let found = Command::new("redis-server").arg("--version").output();
+        if found.is_err() {
+            return Ok(None);
+        }
+        let mut child = pinned(Path::new("redis-server"), false)
+            .args(["--port", &address.port().to_string()])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if child.try_wait()?.is_some() || begun.elapsed() > Duration::from_secs(20) {
+                return Err("redis-server does not serve".into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Some(Self { address, child }))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

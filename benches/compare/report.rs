@@ -14,6 +14,12 @@ pub(crate) const QUIET: &str = "llmproxy, quiet";
 /// The section whose gateways are compared with the quiet one.
 pub(crate) const SEEING: &str = "What seeing costs";
 
+/// llmproxy by itself: what sharing is compared with.
+pub(crate) const ALONE: &str = "llmproxy";
+
+/// The section whose gateways share their state over Redis.
+pub(crate) const SHARING: &str = "What sharing costs";
+
 /// One workload at one number of connections.
 pub(crate) struct Cell {
     pub workload: Workload,
@@ -39,11 +45,13 @@ impl Cell {
 pub(crate) fn print(sections: &[Section<'_>]) -> Result<()> {
     let out = &mut std::io::stdout().lock();
     for section in sections {
-        if section.title == SEEING {
-            seeing(out, section)?;
-        } else {
-            writeln!(out, "### {}\n", section.title)?;
-            ratios(out, section)?;
+        match section.title {
+            SEEING => paired(out, section, QUIET)?,
+            SHARING => paired(out, section, ALONE)?,
+            title => {
+                writeln!(out, "### {title}\n")?;
+                ratios(out, section)?;
+            }
         }
     }
     writeln!(out, "### Absolute, on this machine\n")?;
@@ -110,20 +118,20 @@ fn ratios(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What log lines and the request log cost, paired: the same rounds, taken in turns.
-fn seeing(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
+/// Each gateway beside one of them, paired: the same rounds, taken in turns.
+fn paired(out: &mut impl std::io::Write, section: &Section<'_>, beside: &str) -> Result<()> {
     let gateways = &section.gateways;
-    let Some(quiet) = gateways.iter().position(|gateway| gateway.name == QUIET) else {
+    let Some(place) = gateways.iter().position(|gateway| gateway.name == beside) else {
         return Ok(());
     };
-    writeln!(out, "### {SEEING}: ratios to `{QUIET}`\n")?;
+    writeln!(out, "### {}: ratios to `{beside}`\n", section.title)?;
     writeln!(
         out,
         "| workload | connections | gateway | requests/s | CPU per request |"
     )?;
     writeln!(out, "| --- | --: | --- | --: | --: |")?;
     for cell in &section.cells {
-        let Some(base) = cell.samples.get(quiet) else {
+        let Some(base) = cell.samples.get(place) else {
             continue;
         };
         let named = gateways
@@ -131,7 +139,7 @@ fn seeing(out: &mut impl std::io::Write, section: &Section<'_>) -> Result<()> {
             .map(|gateway| gateway.name)
             .zip(&cell.samples);
         for (name, sample) in named {
-            if name == QUIET || !name.starts_with("llmproxy") {
+            if name == beside || !name.starts_with("llmproxy") {
                 continue;
             }
             writeln!(
