@@ -19,6 +19,7 @@ pub mod event;
 pub mod fields;
 pub mod flatten;
 pub mod gemini;
+pub mod halves;
 pub mod head;
 pub mod ids;
 pub mod json;

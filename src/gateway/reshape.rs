@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::dialects::chat::{ChatReply, Choice, Part, Text, Thinking, ToolCall};
 use crate::dialects::error::ReadError;
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
+use crate::dialects::halves::Halves;
 use crate::dialects::sse::{Frame, Splitter};
 use crate::dialects::usage::Usage;
 use crate::dialects::{Codec, StreamWriter};
@@ -77,14 +78,15 @@ pub fn gather(
     let mut splitter = Splitter::default();
     splitter.push(stream);
     let mut reader = codec.stream_reader();
+    let mut halves = Halves::default();
     let mut events = Vec::new();
     while let Some(frame) = splitter.next() {
         let frame = opened(frame.map_err(|error| ReadError::Json(error.to_string()))?);
-        reader.read(frame.event(), &frame.data(), &mut events)?;
+        reader.read(frame.event(), &halves.join(frame.data()), &mut events)?;
     }
     if let Some(frame) = splitter.finish() {
         let frame = opened(frame);
-        reader.read(frame.event(), &frame.data(), &mut events)?;
+        reader.read(frame.event(), &halves.join(frame.data()), &mut events)?;
     }
     reader.finish(&mut events)?;
     reply(events)

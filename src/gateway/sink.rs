@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::dialects::error::{ErrorReply, ReadError, UpstreamError};
 use crate::dialects::event::{Event, EventKind, StopReason};
+use crate::dialects::halves::Halves;
 use crate::dialects::observe::{Observer, Sign};
 use crate::dialects::sse::Frame;
 use crate::dialects::usage::Usage;
@@ -31,6 +32,7 @@ pub enum Sink {
 /// A stream that changes dialect.
 pub struct Translation {
     reader: Box<dyn StreamReader>,
+    halves: Halves,
     writer: Box<dyn StreamWriter>,
     events: Vec<Event>,
     buffer: Vec<u8>,
@@ -86,6 +88,7 @@ impl Sink {
         Self::Translated(Translation {
             is_array,
             reader,
+            halves: Halves::default(),
             writer,
             events: Vec::new(),
             buffer: Vec::new(),
@@ -277,9 +280,8 @@ impl Translation {
         if frame.is_comment_only() {
             return Ok(Progress::Preamble);
         }
-        let read = self
-            .reader
-            .read(frame.event(), &frame.data(), &mut self.events);
+        let data = self.halves.join(frame.data());
+        let read = self.reader.read(frame.event(), &data, &mut self.events);
         let progress = self.write_events(out)?;
         read.map_err(fault_of)?;
         Ok(progress)

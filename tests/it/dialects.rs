@@ -162,6 +162,34 @@ async fn every_client_gets_streams_from_every_upstream() {
     }
 }
 
+/// As servers do that cut their answer by UTF-16 units.
+#[tokio::test]
+async fn a_character_that_a_stream_cuts_in_two_is_whole_for_every_client() {
+    for upstream_dialect in DIALECTS {
+        let cut = frames(upstream_dialect).into_iter().map(|frame| {
+            let cut = frame.replace("é ", "é \\ud83e").replace("🦀", "\\udd80");
+            // What says the text again at the end says it whole.
+            let is_whole = cut.contains("\\ud83e\\udd80");
+            if is_whole { frame } else { cut }
+        });
+        let (_upstream, gateway) = start(upstream_dialect, Script::always(Reply::sse(cut))).await;
+        for client in DIALECTS
+            .into_iter()
+            .filter(|client| *client != upstream_dialect)
+        {
+            let pair = format!("{client} on {upstream_dialect}");
+            let answer = gateway.send(&request(client, true)).await;
+            assert_served(&pair, &answer);
+            let text = answer.text();
+            assert_eq!(
+                streamed_text(client, &text),
+                WORDS.concat(),
+                "{pair}: {text}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_dialect_passes_byte_for_byte() {
     for dialect in DIALECTS {
