@@ -4,7 +4,7 @@
 //! and the model family. A later request that brings the turn back bare gets them back, if the same
 //! credential serves a model of that family; any other gets the turn without ([`Recalled`]). Within
 //! the limits of [`Kind::Turn`] and [`Kind::Refusal`], in memory and, unless the client said
-//! `store: false`, in the file of what is kept ([`written`]). What a vendor refused is never sent again.
+//! `store: false`, in the file of what is kept (`written`). What a vendor refused is never sent again.
 
 mod written;
 
