@@ -137,7 +137,8 @@ return answer
 ///
 /// KEYS: leases, windows…. ARGV: lease, when it was taken, requests and tokens to add, and for each
 /// window its length and slices, and what was known of it when the lease was given (see `ADMIT`):
-/// what was served unseen adds to that where the server lost the window.
+/// what was served unseen adds to that where the server lost the window, and of what was counted
+/// there before it was lost the request itself is known.
 const SETTLE: &str = "
 local taken, requests, tokens = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if ARGV[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
@@ -145,8 +146,9 @@ for i = 2, #KEYS do
   local at = 4 * i - 3
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local known, ends = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  if requests > 0 and slices == 0 and known > 0 and ends > now + 2000
-      and redis.call('EXISTS', KEYS[i]) == 0 then
+  if requests >= 0 and slices == 0 and known > 0 and ends > now + 2000
+      and redis.call('HEXISTS', KEYS[i], 'r') == 0 then
+    if requests == 0 then known = known + 1 end
     redis.call('HSET', KEYS[i], 'r', known, 'o', now)
     redis.call('PEXPIRE', KEYS[i], ends - now)
   end
