@@ -159,7 +159,7 @@ async fn what_a_request_cost_is_counted() {
 #[tokio::test]
 async fn what_a_translation_lost_is_counted() {
     let (_upstream, gateway) = pair(Script::always(openai::stream(&["a", "b"])), 1, "").await;
-    let body = r#"{"model":"fake/m1","max_tokens":9,"stream":true,"top_k":5,
+    let body = r#"{"model":"fake/m1","max_tokens":9,"stream":true,"context_management":{"edits":[]},
         "messages":[{"role":"user","content":"hi"}]}"#;
     let answer = gateway.send(&Request::post("/v1/messages", body)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
