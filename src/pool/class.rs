@@ -47,6 +47,8 @@ pub(super) struct TierLane {
     pub(super) rule: Option<usize>,
     pub(super) lane: Lane,
     pub(super) queue: Queue,
+    /// Of those in the queue who hope, none has an earlier deadline.
+    pub(super) earliest: Timestamp,
 }
 
 /// What is known of one credential for one class.

@@ -386,6 +386,7 @@ impl Pool {
 
 impl Inner {
     fn wake(&mut self) {
+        self.state.tell_hopeless();
         for ticket in self.state.woken.drain(..) {
             if let Some(waker) = self.wakers.remove(&ticket) {
                 // Whoever no longer listens gives its grant on when its `Ask` is dropped.
@@ -439,8 +440,8 @@ impl Waiting {
         self.until
     }
 
-    /// Resolves when a credential has been set aside for this request. Losing it to a timer or a
-    /// `select!` loses nothing: asking again is what counts.
+    /// Resolves when a credential has been set aside for this request, or when none can serve it in
+    /// time any longer: asking again tells which. Losing it to a timer or a `select!` loses nothing.
     pub async fn woken(self) {
         // A sender that is gone means that the queue was left: asking again tells why.
         let _ = self.woken.await;

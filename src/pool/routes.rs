@@ -4,7 +4,7 @@
 
 use super::class::{Class, Route, TierLane, class_of, tier_rule_of};
 use super::eligible::{View, assess};
-use super::lane::Lane;
+use super::lane::{Lane, NEVER};
 use super::state::State;
 use super::waiters::Queue;
 
@@ -92,6 +92,7 @@ impl State {
             rule,
             lane: Lane::new(leaves.collect()),
             queue: Queue::new(),
+            earliest: NEVER,
         });
         class.lanes.len() - 1
     }

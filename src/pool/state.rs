@@ -229,13 +229,13 @@ impl State {
         self.gate(class) > self.now
     }
 
-    fn gate(&self, class: u32) -> Timestamp {
+    pub(super) fn gate(&self, class: u32) -> Timestamp {
         let class = self.classes[class as usize].backoff.until;
         class.max(self.blast.backoff.until)
     }
 
     /// When the request may be served at the soonest, if that is in time.
-    fn soonest(
+    pub(super) fn soonest(
         &self,
         route: Route,
         memory: &Memory,

@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 use super::ask::Memory;
 use super::class::{Route, TierLane};
+use super::lane::{NEVER, Status};
 use super::select;
 use super::state::{Request, State};
 
@@ -64,6 +65,8 @@ pub(super) struct Waiter {
     pub(super) session: Option<u64>,
     pub(super) deadline: Timestamp,
     pub(super) memory: Memory,
+    /// Whether it was told that nobody can serve it in time: it is about to ask why.
+    pub(super) is_told: bool,
 }
 
 impl State {
@@ -115,6 +118,65 @@ impl State {
         first
     }
 
+    /// Wakes those whom nobody can serve in time any longer, so that they need not wait to be told:
+    /// what they waited for rests for longer than they have, is refused, or is gone.
+    pub(super) fn tell_hopeless(&mut self) {
+        if self.waiting == 0 {
+            return;
+        }
+        for class in 0..u32::try_from(self.classes.len()).unwrap_or(u32::MAX) {
+            for lane in 0..self.classes[class as usize].lanes.len() {
+                let route = Route { class, lane };
+                if self.has_hopeless(route) {
+                    self.tell_lane(route);
+                }
+            }
+        }
+    }
+
+    /// Whether it is worth looking at everybody in a queue: each look leaves only those who hope for
+    /// something that comes before the earliest of their deadlines.
+    fn has_hopeless(&self, route: Route) -> bool {
+        let TierLane {
+            lane,
+            queue,
+            earliest,
+            ..
+        } = self.lane(route);
+        if queue.is_empty() || lane.count(Status::Busy) > 0 {
+            return false;
+        }
+        let gate = self.gate(route.class);
+        let soonest = if lane.root().has_any() && gate > self.now {
+            gate
+        } else {
+            lane.root().wake.max(gate)
+        };
+        soonest > *earliest
+    }
+
+    fn tell_lane(&mut self, route: Route) {
+        let mut told = Vec::new();
+        let mut earliest = NEVER;
+        for (ticket, waiter) in &self.lane(route).queue {
+            if waiter.is_told {
+                continue;
+            }
+            match self.soonest(route, &waiter.memory, waiter.deadline) {
+                Ok(_) => earliest = earliest.min(waiter.deadline),
+                Err(_) => told.push(*ticket),
+            }
+        }
+        let lane = &mut self.classes[route.class as usize].lanes[route.lane];
+        lane.earliest = earliest;
+        for ticket in &told {
+            if let Some(waiter) = lane.queue.get_mut(ticket) {
+                waiter.is_told = true;
+            }
+        }
+        self.woken.append(&mut told);
+    }
+
     /// A request leaves the queue; what was granted to it goes to the next.
     pub(super) fn leave(&mut self, ticket: Ticket) {
         self.dequeue(Some(ticket));
@@ -133,6 +195,8 @@ impl State {
             && let Some(waiter) = lane.queue.get_mut(&ticket)
         {
             waiter.deadline = request.deadline;
+            waiter.is_told = false;
+            lane.earliest = lane.earliest.min(request.deadline);
             return ticket;
         }
         self.dequeue(request.ticket);
@@ -145,8 +209,10 @@ impl State {
             session: request.session,
             deadline: request.deadline,
             memory: request.memory.clone(),
+            is_told: false,
         };
         let lane = &mut self.classes[route.class as usize].lanes[route.lane];
+        lane.earliest = lane.earliest.min(request.deadline);
         lane.queue.insert(ticket, waiter);
         self.waiting += 1;
         ticket

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 
-use crate::client::{CHAT, Request, Response};
+use crate::client::{CHAT, Connection, Request, Response};
 use crate::fake::google::Google;
 use crate::fake::openai::{broken, completion, rate_limited};
 use crate::fake::reply::Gate;
@@ -36,6 +38,19 @@ pub(crate) async fn group(
     let started = join_all((0..instances).map(|_| Gateway::start(&config))).await;
     joined(&started, instances).await;
     started
+}
+
+/// A [`group`] with a server of its own, on an upstream that serves everybody; `None` where there is
+/// no Redis.
+pub(crate) async fn serving(
+    instances: usize,
+    count: usize,
+    lines: &str,
+) -> Option<(Server, Upstream, Vec<Gateway>)> {
+    let server = Server::start().await?;
+    let upstream = Upstream::start(Script::always(completion("hi"))).await;
+    let gateways = group(&server, &upstream, instances, count, lines).await;
+    Some((server, upstream, gateways))
 }
 
 /// Waits until each knows of all.
@@ -111,6 +126,44 @@ async fn instances_never_exceed_a_window_together() {
         drop(gateways);
         server.ask(&["FLUSHALL"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_lease_is_told_at_once_that_the_window_has_filled_meanwhile() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let gate = Gate::new();
+    let upstream = Upstream::start(Script::always(completion("hi").gated(&gate))).await;
+    let lines = "max_concurrent_per_key = 1\nwindows = [{ requests = 2, every = \"24h\" }]";
+    let gateways = group(&server, &upstream, 3, 1, lines).await;
+    let ask = async |gateway: &Gateway| {
+        let mut connection = gateway.connect().await;
+        connection.send(&Request::chat(CHAT)).await;
+        connection
+    };
+    let mut first = ask(&gateways[0]).await;
+    upstream.asked(1).await;
+    // Each of them may be the one that gets the last request of the window, and holds the lease.
+    let began = Instant::now();
+    let mut waiting = Vec::new();
+    for gateway in [&gateways[1], &gateways[1], &gateways[2]] {
+        waiting.push(ask(gateway).await);
+    }
+    gate.open(1);
+    assert_eq!(first.response().await.status, 200);
+    upstream.asked(2).await;
+    let mut answers: FuturesUnordered<_> = waiting.iter_mut().map(Connection::response).collect();
+    for _ in 0..2 {
+        let refused = answers.next().await.expect("three were asked");
+        assert_eq!(refused.error().1, "all_credentials_cooling");
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "half the deadline"
+    );
+    gate.open(1);
+    assert_eq!(answers.next().await.expect("the third").status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,12 +286,10 @@ async fn three_instances_refresh_an_account_once_and_hand_the_tokens_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_client_notices_that_redis_was_killed_frozen_and_flushed() {
-    let Some(mut server) = Server::start().await else {
+    let lines = "max_concurrent_per_key = 6\nwindows = [{ requests = 100000, every = \"24h\" }]";
+    let Some((mut server, upstream, gateways)) = serving(3, 2, lines).await else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let lines = "max_concurrent_per_key = 6\nwindows = [{ requests = 100000, every = \"24h\" }]";
-    let gateways = group(&server, &upstream, 3, 2, lines).await;
     // LLMPROXY_OUTAGES=34 is a hundred of them.
     let rounds = size("LLMPROXY_OUTAGES", 1);
     let mut responses = load(&gateways, 30).await;
@@ -292,12 +343,10 @@ const BUSY: &str = "for i = 1, 200000000 do end return 1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s03_s07_a_redis_that_refuses_or_is_slow_fails_no_request() {
-    let Some(server) = Server::start().await else {
+    let lines = "max_concurrent_per_key = 40\nwindows = [{ requests = 100000, every = \"24h\" }]";
+    let Some((server, _upstream, gateways)) = serving(2, 2, lines).await else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let lines = "max_concurrent_per_key = 40\nwindows = [{ requests = 100000, every = \"24h\" }]";
-    let gateways = group(&server, &upstream, 2, 2, lines).await;
     let all_served = async |during: &str| {
         let responses = load(&gateways, 30).await;
         let failed = responses.iter().find(|one| one.status != 200);
@@ -439,12 +488,10 @@ async fn an_instance_starts_without_redis_and_joins_when_it_comes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_redis_forgot_is_not_opened_again() {
-    let Some(server) = Server::start().await else {
+    let lines = "windows = [{ requests = 6, every = \"24h\", anchor = \"first_use\" }]";
+    let Some((server, _upstream, gateways)) = serving(2, 1, lines).await else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let lines = "windows = [{ requests = 6, every = \"24h\", anchor = \"first_use\" }]";
-    let gateways = group(&server, &upstream, 2, 1, lines).await;
     // One after the other, so that each knows of the other's.
     for number in 0..4 {
         assert_eq!(gateways[number % 2].chat(CHAT).await.status, 200);
@@ -457,12 +504,10 @@ async fn a_window_that_redis_forgot_is_not_opened_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_stays_on_its_credential_whichever_instance_it_comes_to() {
-    let Some(server) = Server::start().await else {
+    let lines = "rotation = \"balanced\"\nrotation_tolerance = 50";
+    let Some((server, _upstream, gateways)) = serving(2, 8, lines).await else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let lines = "rotation = \"balanced\"\nrotation_tolerance = 50";
-    let gateways = group(&server, &upstream, 2, 8, lines).await;
     let on = |response: &Response| {
         let credential = response.header("x-llmproxy-credential");
         credential.map(str::to_owned)

@@ -317,6 +317,7 @@ impl<U: Upstream, W: Watch> Engine<U, W> {
     }
 
     fn wake(&mut self, now: Timestamp) {
+        self.state.tell_hopeless();
         for ticket in std::mem::take(&mut self.state.woken) {
             if let Some(at) = self.tickets.get(&ticket).copied() {
                 let step = self.trips[at].step;

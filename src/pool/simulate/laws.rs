@@ -164,6 +164,17 @@ impl Watch for Laws {
             }
             for TierLane { rule, queue, .. } in &class.lanes {
                 let rule = rule.map(|rule| &state.settings.tier_rules[rule]);
+                for waiter in queue.values().filter(|waiter| !waiter.is_told) {
+                    let is_in_time = waiter.deadline >= state.now;
+                    let may_hope = || {
+                        (0..state.slots.len())
+                            .any(|at| gives_hope(state, at, index, rule, waiter.deadline))
+                    };
+                    assert!(
+                        !is_in_time || may_hope(),
+                        "law 4: someone waits for nothing"
+                    );
+                }
                 let waiting = queue.values();
                 let mut waiting = waiting.filter(|waiter| {
                     waiter.deadline >= state.now && gate(state, index) <= state.now
@@ -260,6 +271,24 @@ fn moments(state: &State, at: usize, class: u32) -> Vec<Timestamp> {
     }
     moments.retain(|moment| *moment >= state.now);
     moments
+}
+
+/// Whether a credential is busy, which may end at any time, or may serve anybody by `deadline` if
+/// nothing happens until then.
+fn gives_hope(
+    state: &State,
+    at: usize,
+    class: u32,
+    rule: Option<&TierRule>,
+    deadline: Timestamp,
+) -> bool {
+    let slot = &state.slots[at];
+    let is_busy = slot.max > 0 && slot.active >= slot.max;
+    is_busy
+        || moments(state, at, class).into_iter().any(|time| {
+            let time = time.max(gate(state, class));
+            time <= deadline && may_serve(state, at, class, rule, &Memory::default(), time)
+        })
 }
 
 /// Whether a credential may serve at `time` if nothing happens until then, by the book.

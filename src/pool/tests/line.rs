@@ -83,3 +83,75 @@ fn r10_a_client_that_floods_takes_nothing_from_nine_others() {
     assert!(served[0] <= 220, "{served:?}");
     assert!(longest <= 20, "{longest} others before one of the nine");
 }
+
+#[tokio::test]
+async fn who_waits_for_a_busy_credential_is_told_at_once_when_it_comes_to_rest() {
+    let pool = narrow();
+    let (mut first, mut second) = (ask(at(0)), ask(at(0)));
+    let held = lease(&pool, &mut first, at(0));
+    let waits = waiting(&pool, &mut second, at(0));
+    assert_eq!(
+        waits.until(),
+        second.deadline,
+        "nobody knows how long it is busy"
+    );
+    fail(held, &mut first, &rate_limit(Some(60)), at(1));
+    waits.woken().await;
+    assert_eq!(
+        refusal(&pool, &mut second, at(1)),
+        Refusal::Cooling { until: at(61) }
+    );
+}
+
+#[tokio::test]
+async fn who_waits_is_told_at_once_when_the_last_of_a_window_is_taken() {
+    let mut settings = Settings {
+        windows: vec![WindowSpec {
+            models: Vec::new(),
+            requests: 2,
+            tokens: 0,
+            every: 60 * SECOND,
+            anchor: Anchor::FirstUse,
+        }],
+        ..Settings::default()
+    };
+    settings.concurrency.max = 1;
+    let pool = pool(1, settings);
+    let held = lease(&pool, &mut ask(at(0)), at(0));
+    let (mut second, mut third) = (ask(at(0)), ask(at(0)));
+    let next = waiting(&pool, &mut second, at(0));
+    let beyond = waiting(&pool, &mut third, at(0));
+    succeed(held, at(1));
+    next.woken().await;
+    beyond.woken().await;
+    let last = lease(&pool, &mut second, at(1));
+    assert_eq!(
+        refusal(&pool, &mut third, at(1)),
+        Refusal::Cooling { until: at(60) }
+    );
+    drop(last);
+}
+
+#[tokio::test]
+async fn who_has_had_all_others_is_told_when_the_busy_one_comes_to_rest() {
+    let mut settings = Settings::default();
+    settings.concurrency.max = 1;
+    let pool = pool(2, settings);
+    let (mut first, mut second) = (ask(at(0)), ask(at(0)));
+    let busy = lease(&pool, &mut first, at(0));
+    let refused = lease(&pool, &mut second, at(0));
+    fail(
+        refused,
+        &mut second,
+        &Failure::new(Verdict::Auth, "no such key"),
+        at(0),
+    );
+    let waits = waiting(&pool, &mut second, at(0));
+    // The other may be had again by anybody else.
+    fail(busy, &mut first, &rate_limit(Some(60)), at(1));
+    waits.woken().await;
+    assert_eq!(
+        refusal(&pool, &mut second, at(1)),
+        Refusal::Cooling { until: at(61) }
+    );
+}

@@ -47,15 +47,12 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 /// length, slices (0: it ends as a whole), requests and tokens allowed (0: any), and what the caller
 /// was told of it last: requests counted, and when it ends. A server that lost it has it again from
 /// that; one that ended in order has not.
-/// Answer: {0, now, and of each window the requests counted and its end…}, {-1, now} if all leases
-/// are out, or {place of the full window, now, when it has room}.
+/// Answer: {0, now, and of each window the requests counted and its end…}, {place of the full window,
+/// now, when it has room}, or {-1, now} if all leases are out. The window comes first: for a lease
+/// one may wait, and would do so in vain.
 const ADMIT: &str = "
 local most = tonumber(ARGV[2])
 local life = tonumber(ARGV[3])
-if most > 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-  if redis.call('ZCARD', KEYS[1]) >= most then return {-1, now} end
-end
 local answer = {0, now}
 for i = 2, #KEYS do
   local at = 6 * i - 8
@@ -112,6 +109,8 @@ for i = 2, #KEYS do
   answer[2 * i] = room
 end
 if most > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+  if redis.call('ZCARD', KEYS[1]) >= most then return {-1, now} end
   redis.call('ZADD', KEYS[1], now + life, ARGV[1])
   redis.call('PEXPIRE', KEYS[1], 2 * life)
 end
