@@ -8,22 +8,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::state::sqlite::kept::File;
+use crate::state::writer::{Batch, Writer};
 use crate::state::{Notice, StateError};
 use crate::time::Timestamp;
 
 /// How long changes gather before they are written together.
 pub const DELAY: Duration = Duration::from_millis(10);
-
-/// What is over is deleted this often even when nothing is written.
-const SWEEP_EVERY: Duration = Duration::from_mins(10);
-
-/// A disk that stays full is tried again this often at least.
-const MAX_RETRY: Duration = Duration::from_secs(30);
 
 /// Values that may wait while the disk is in trouble; what comes beyond is not written.
 const MAX_WAITING_BYTES: usize = 64 << 20;
@@ -122,36 +116,19 @@ pub struct Kept {
 }
 
 struct Shared {
-    mailbox: Arc<Mailbox>,
+    writer: Writer<Changes>,
     file: Arc<Mutex<File>>,
-    writer: Option<JoinHandle<()>>,
+    screen: Arc<Mutex<Option<Screen>>>,
 }
 
 /// Tells whether a value may be written.
-type Screen = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+type Screen = Box<dyn Fn(&[u8]) -> bool + Send>;
 
-#[derive(Default)]
-struct Mailbox {
-    inner: Mutex<Inner>,
-    /// Tells the writer that something came.
-    came: Condvar,
-    /// Tells [`Kept::flush`] that something was written.
-    went: Condvar,
-}
-
-#[derive(Default)]
-struct Inner {
-    waiting: HashMap<Key, Change>,
-    /// What the writer has in hand: still to be found until it is in the file.
-    in_hand: Arc<HashMap<Key, Change>>,
-    waiting_bytes: usize,
-    due: Option<Instant>,
-    /// Counts recordings; `written` follows it.
-    recorded: u64,
-    written: u64,
-    is_stopping: bool,
-    is_failing: bool,
-    screen: Option<Screen>,
+/// What is to become of rows, and how many bytes of values wait with that.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    rows: HashMap<Key, Change>,
+    bytes: usize,
 }
 
 impl Kept {
@@ -162,14 +139,25 @@ impl Kept {
             return (None, notice);
         };
         let file = Arc::new(Mutex::new(file));
-        let mailbox = Arc::new(Mailbox::default());
+        let screen = Arc::new(Mutex::new(None));
         let spawned = {
-            let (mailbox, file) = (Arc::clone(&mailbox), Arc::clone(&file));
-            let work = move || mailbox.serve(&file);
-            thread::Builder::new().name("kept".to_owned()).spawn(work)
+            let (written, idle, screen) =
+                (Arc::clone(&file), Arc::clone(&file), Arc::clone(&screen));
+            let mut is_failing = false;
+            let write = move |changes: &Changes| {
+                let screened = screened(&changes.rows, lock(&screen).as_ref());
+                let result = lock(&written).write(&screened, Timestamp::now());
+                if let Some(error) = result.as_ref().err().filter(|_| !is_failing) {
+                    tracing::warn!("responses are kept in memory only for now: {error}");
+                }
+                is_failing = result.is_err();
+                result
+            };
+            // What is over is deleted even when nothing is written.
+            Writer::spawn("kept", write, move || lock(&idle).tidy(Timestamp::now()))
         };
         let writer = match spawned {
-            Ok(writer) => Some(writer),
+            Ok(writer) => writer,
             Err(error) => {
                 let notice = Notice {
                     text: format!("cannot start the writer of {} ({error})", path.display()),
@@ -179,9 +167,9 @@ impl Kept {
             }
         };
         let shared = Shared {
-            mailbox,
-            file,
             writer,
+            file,
+            screen,
         };
         let kept = Self {
             shared: Arc::new(shared),
@@ -190,8 +178,8 @@ impl Kept {
     }
 
     /// Has only values written for which this holds; it runs on the writer's thread.
-    pub fn screen(&self, may_be_written: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
-        self.shared.mailbox.lock().screen = Some(Arc::new(may_be_written));
+    pub fn screen(&self, may_be_written: impl Fn(&[u8]) -> bool + Send + 'static) {
+        *lock(&self.shared.screen) = Some(Box::new(may_be_written));
     }
 
     /// Keeps a value in the place of what was there; in the file within 100 ms.
@@ -202,25 +190,29 @@ impl Kept {
         }
         let until = now + limits.idle;
         let value = Arc::from(value);
-        self.shared
-            .mailbox
-            .record(key, Change::Put { value, until });
+        self.record(key, Change::Put { value, until });
     }
 
     /// Something kept was used: it lives on from now.
     pub fn used(&self, key: Key, now: Timestamp) {
         let until = now + key.kind.limits().idle;
-        self.shared.mailbox.record(key, Change::Prolong { until });
+        self.record(key, Change::Prolong { until });
     }
 
     /// Lets something go.
     pub fn delete(&self, key: Key) {
-        self.shared.mailbox.record(key, Change::Delete);
+        self.record(key, Change::Delete);
+    }
+
+    fn record(&self, key: Key, change: Change) {
+        let writer = &self.shared.writer;
+        writer.record(DELAY, |changes| changes.record(key, change));
     }
 
     /// What is kept under a key and not over. Reads the file: not for the runtime's threads.
     pub fn get(&self, key: &Key, now: Timestamp) -> Option<Row> {
-        let row = match self.shared.mailbox.find(key) {
+        let unwritten = |changes: &Changes| changes.rows.get(key).cloned();
+        let row = match self.shared.writer.find(unwritten) {
             Some(Change::Delete) => None,
             Some(Change::Put { value, until }) => Some(Row {
                 owner: key.owner.clone(),
@@ -244,7 +236,7 @@ impl Kept {
     ///
     /// Fails with [`StateError::Late`] when that ends first; nothing is lost by that.
     pub fn flush(&self, patience: Duration) -> Result<(), StateError> {
-        if self.shared.mailbox.flush(patience) {
+        if self.shared.writer.flush(patience) {
             return Ok(());
         }
         Err(StateError::Late)
@@ -265,163 +257,38 @@ impl fmt::Debug for Kept {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.mailbox.lock().is_stopping = true;
-        self.mailbox.came.notify_one();
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so; there is nothing left to write.
-            let _ = writer.join();
-        }
-    }
-}
-
-impl Mailbox {
-    fn record(&self, key: Key, change: Change) {
-        let mut inner = self.lock();
-        let bytes = change.bytes();
-        if inner.waiting_bytes.saturating_add(bytes) > MAX_WAITING_BYTES {
-            return;
-        }
-        inner.add(key, change);
-        inner.recorded += 1;
-        if inner.due.is_none() {
-            inner.due = Some(Instant::now() + DELAY);
-            self.came.notify_one();
+impl Changes {
+    /// Takes a change up, unless too much waits while the disk is in trouble.
+    fn record(&mut self, key: Key, change: Change) {
+        if self.bytes.saturating_add(change.bytes()) <= MAX_WAITING_BYTES {
+            self.add(key, change);
         }
     }
 
-    /// What is to become of a row that is not in the file yet.
-    fn find(&self, key: &Key) -> Option<Change> {
-        let inner = self.lock();
-        let found = inner.waiting.get(key).or_else(|| inner.in_hand.get(key));
-        found.cloned()
-    }
-
-    fn flush(&self, patience: Duration) -> bool {
-        let mut inner = self.lock();
-        let wanted = inner.recorded;
-        if !inner.waiting.is_empty() && !inner.is_failing {
-            inner.due = Some(Instant::now());
-            self.came.notify_one();
-        }
-        let (_guard, waited) = self
-            .went
-            .wait_timeout_while(inner, patience, |inner| inner.written < wanted)
-            .unwrap_or_else(PoisonError::into_inner);
-        !waited.timed_out()
-    }
-
-    /// The writer's loop, until stopped. What cannot be written is tried again with growing pauses.
-    fn serve(&self, file: &Mutex<File>) {
-        let mut pause = DELAY;
-        loop {
-            let Some((changes, recorded, screen)) = self.next(file) else {
-                return;
-            };
-            let mut screened = HashMap::clone(&changes);
-            if let Some(may_be_written) = screen {
-                screened.retain(|_, change| match change {
-                    Change::Put { value, .. } => may_be_written(value),
-                    Change::Delete | Change::Prolong { .. } => true,
-                });
-            }
-            let written = lock(file).write(&screened, Timestamp::now());
-            let mut inner = self.lock();
-            let in_hand = std::mem::take(&mut inner.in_hand);
-            match written {
-                Ok(()) => {
-                    pause = DELAY;
-                    inner.written = recorded;
-                    inner.is_failing = false;
-                    self.went.notify_all();
-                }
-                Err(error) => {
-                    pause = (pause * 2).min(MAX_RETRY);
-                    if !inner.is_failing {
-                        tracing::warn!("responses are kept in memory only for now: {error}");
-                    }
-                    inner.is_failing = true;
-                    inner.put_back(in_hand);
-                    inner.due = Some(Instant::now() + pause);
-                    if inner.is_stopping {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits until something is due; `None` when stopped and nothing is left.
-    #[expect(clippy::type_complexity, reason = "one caller takes it apart at once")]
-    fn next(&self, file: &Mutex<File>) -> Option<(Arc<HashMap<Key, Change>>, u64, Option<Screen>)> {
-        let mut inner = self.lock();
-        let mut swept = Instant::now();
-        loop {
-            let now = Instant::now();
-            match inner.due {
-                _ if inner.is_stopping && inner.waiting.is_empty() => return None,
-                Some(due) if !inner.is_stopping && due > now => {
-                    inner = self.wait(inner, due - now);
-                }
-                None if !inner.is_stopping => {
-                    if now - swept >= SWEEP_EVERY {
-                        drop(inner);
-                        lock(file).tidy(Timestamp::now());
-                        inner = self.lock();
-                        swept = now;
-                        continue;
-                    }
-                    inner = self.wait(inner, SWEEP_EVERY);
-                }
-                _ => {
-                    inner.due = None;
-                    inner.waiting_bytes = 0;
-                    inner.in_hand = Arc::new(std::mem::take(&mut inner.waiting));
-                    let in_hand = Arc::clone(&inner.in_hand);
-                    return Some((in_hand, inner.recorded, inner.screen.clone()));
-                }
-            }
-        }
-    }
-
-    fn wait<'m>(
-        &'m self,
-        inner: MutexGuard<'m, Inner>,
-        patience: Duration,
-    ) -> MutexGuard<'m, Inner> {
-        let waited = self.came.wait_timeout(inner, patience);
-        waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
     fn add(&mut self, key: Key, change: Change) {
         let bytes = change.bytes();
-        match (self.waiting.get_mut(&key), change) {
+        match (self.rows.get_mut(&key), change) {
             (Some(Change::Delete), Change::Prolong { .. }) => {}
             (
                 Some(Change::Put { until, .. } | Change::Prolong { until }),
                 Change::Prolong { until: later },
             ) => *until = later.max(*until),
             (_, change) => {
-                let before = self.waiting.insert(key, change);
+                let before = self.rows.insert(key, change);
                 let freed = before.map_or(0, |before| before.bytes());
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(freed) + bytes;
+                self.bytes = self.bytes.saturating_sub(freed) + bytes;
             }
         }
     }
+}
 
-    /// Puts what could not be written below what came meanwhile.
-    fn put_back(&mut self, in_hand: Arc<HashMap<Key, Change>>) {
-        let later = std::mem::take(&mut self.waiting);
-        self.waiting = Arc::unwrap_or_clone(in_hand);
-        self.waiting_bytes = self.waiting.values().map(Change::bytes).sum();
-        for (key, change) in later {
+impl Batch for Changes {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn merge(&mut self, later: Self) {
+        for (key, change) in later.rows {
             self.add(key, change);
         }
     }
@@ -434,6 +301,18 @@ impl Change {
             Self::Put { value, .. } => value.len(),
         }
     }
+}
+
+/// The changes without values that may not be written.
+fn screened(rows: &HashMap<Key, Change>, may_be_written: Option<&Screen>) -> HashMap<Key, Change> {
+    let mut rows = rows.clone();
+    if let Some(may_be_written) = may_be_written {
+        rows.retain(|_, change| match change {
+            Change::Put { value, .. } => may_be_written(value),
+            Change::Delete | Change::Prolong { .. } => true,
+        });
+    }
+    rows
 }
 
 /// Deletes the file and what belongs to it; none is none.
@@ -449,8 +328,8 @@ pub fn delete(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,25 +6,33 @@
 //! (a server and a `chat`) share one file and see each other's changes.
 
 pub mod kept;
-mod mailbox;
 pub mod redis;
 pub mod rows;
 mod sqlite;
+mod unwritten;
+mod writer;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::state::mailbox::Mailbox;
 use crate::state::rows::{
     Changes, CredentialRow, JournalRow, SessionRow, UsageKey, UsageSums, Version,
 };
 use crate::state::sqlite::Database;
+use crate::state::unwritten::Unwritten;
+use crate::state::writer::Writer;
 use crate::time::Timestamp;
+
+/// States are promised on disk within 100 ms; half of that is left for the disk.
+const STATE_DELAY: Duration = Duration::from_millis(50);
+
+/// Counts are promised within a second.
+const COUNT_DELAY: Duration = Duration::from_millis(500);
 
 /// Where state is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +78,10 @@ pub struct State {
 }
 
 struct Shared {
-    mailbox: Arc<Mailbox>,
+    /// `None` where no thread could be started: nothing is kept then.
+    writer: Option<Writer<Unwritten>>,
     database: Arc<Mutex<Database>>,
-    writer: Option<JoinHandle<()>>,
+    journal_dropped: AtomicU64,
 }
 
 impl State {
@@ -83,15 +92,9 @@ impl State {
     pub fn open(backend: &Backend, now: Timestamp) -> (Self, Option<Notice>) {
         let (database, notice) = Database::open(backend, now);
         let database = Arc::new(Mutex::new(database));
-        let mailbox = Arc::new(Mailbox::default());
-        let writer = {
-            let (mailbox, database) = (Arc::clone(&mailbox), Arc::clone(&database));
-            thread::Builder::new()
-                .name("state".to_owned())
-                .spawn(move || {
-                    mailbox.serve(|batch| lock(&database).write(batch));
-                })
-        };
+        let writing = Arc::clone(&database);
+        let write = move |rows: &Unwritten| lock(&writing).write(rows);
+        let writer = Writer::spawn("state", write, || {});
         let (writer, notice) = match writer {
             Ok(writer) => (Some(writer), notice),
             Err(error) => {
@@ -103,9 +106,9 @@ impl State {
             }
         };
         let shared = Shared {
-            mailbox,
-            database,
             writer,
+            database,
+            journal_dropped: AtomicU64::new(0),
         };
         (
             Self {
@@ -117,37 +120,51 @@ impl State {
 
     /// Records a credential's state, in the place of what was there; on disk within 100 ms.
     pub fn record_credential(&self, row: CredentialRow) {
-        self.shared.mailbox.credential(row);
+        self.record(STATE_DELAY, |rows| rows.credential(row));
     }
 
     /// Adds to the counts of one hour; on disk within a second.
     pub fn record_usage(&self, key: UsageKey, sums: &UsageSums) {
-        self.shared.mailbox.usage(key, sums);
+        self.record(COUNT_DELAY, |rows| rows.usage(key, sums));
     }
 
     /// Appends to the journal of requests, which keeps the latest 10,000.
     pub fn record_journal(&self, row: JournalRow) {
-        self.shared.mailbox.journal(row);
+        self.record(COUNT_DELAY, |rows| {
+            let dropped = u64::try_from(rows.journal(row)).unwrap_or(u64::MAX);
+            let all = &self.shared.journal_dropped;
+            all.fetch_add(dropped, Ordering::Relaxed);
+        });
     }
 
     /// Records which credential a session used last.
     pub fn record_session(&self, row: SessionRow) {
-        self.shared.mailbox.session(row);
+        self.record(COUNT_DELAY, |rows| rows.session(row));
+    }
+
+    fn record(&self, delay: Duration, change: impl FnOnce(&mut Unwritten)) {
+        if let Some(writer) = &self.shared.writer {
+            writer.record(delay, change);
+        }
     }
 
     /// Waits until all that was recorded before is written.
     ///
     /// Fails with [`StateError::Late`] when `patience` ends first; nothing is lost by that.
     pub fn flush(&self, patience: Duration) -> Result<(), StateError> {
-        if self.shared.writer.is_none() || !self.shared.mailbox.flush(patience) {
-            return Err(StateError::Late);
+        let writer = self.shared.writer.as_ref();
+        if writer.is_some_and(|writer| writer.flush(patience)) {
+            return Ok(());
         }
-        Ok(())
+        Err(StateError::Late)
     }
 
     /// How writing goes.
     pub fn health(&self) -> Health {
-        self.shared.mailbox.health()
+        Health {
+            failing: self.shared.writer.as_ref().and_then(Writer::failing),
+            journal_dropped: self.shared.journal_dropped.load(Ordering::Relaxed),
+        }
     }
 
     /// All credential states that hold, whoever wrote them, and the version they stand at.
@@ -199,16 +216,6 @@ impl State {
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.mailbox.stop();
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so; there is nothing left to write.
-            let _ = writer.join();
-        }
     }
 }
 

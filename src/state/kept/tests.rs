@@ -189,7 +189,7 @@ fn a_file_deleted_under_a_running_process_is_made_again_for_its_owner_only() {
 
 #[test]
 fn of_several_words_on_one_row_the_last_counts() {
-    let mut inner = Inner::default();
+    let mut changes = Changes::default();
     let put = |text: &str| Change::Put {
         value: Arc::from(text.as_bytes()),
         until: NOW,
@@ -197,34 +197,36 @@ fn of_several_words_on_one_row_the_last_counts() {
     let prolong = Change::Prolong {
         until: NOW + Duration::from_secs(1),
     };
-    inner.add(key("a", "r"), put("long"));
-    inner.add(key("a", "r"), put("er"));
-    inner.add(key("a", "r"), prolong.clone());
-    assert_eq!(inner.waiting_bytes, 2);
-    let waiting = inner.waiting.get(&key("a", "r"));
+    changes.add(key("a", "r"), put("long"));
+    changes.add(key("a", "r"), put("er"));
+    changes.add(key("a", "r"), prolong.clone());
+    assert_eq!(changes.bytes, 2);
+    let waiting = changes.rows.get(&key("a", "r"));
     assert!(
         matches!(waiting, Some(Change::Put { until, .. }) if *until > NOW),
         "{waiting:?}"
     );
-    inner.add(key("a", "r"), Change::Delete);
-    inner.add(key("a", "r"), prolong);
-    let waiting = inner.waiting.get(&key("a", "r"));
+    changes.add(key("a", "r"), Change::Delete);
+    changes.add(key("a", "r"), prolong);
+    let waiting = changes.rows.get(&key("a", "r"));
     assert!(matches!(waiting, Some(Change::Delete)), "{waiting:?}");
-    assert_eq!(inner.waiting_bytes, 0);
+    assert_eq!(changes.bytes, 0);
 }
 
 #[test]
 fn what_could_not_be_written_is_under_what_came_meanwhile() {
-    let mut inner = Inner::default();
+    let mut changes = Changes::default();
     let put = |text: &str| Change::Put {
         value: Arc::from(text.as_bytes()),
         until: NOW,
     };
-    let in_hand = HashMap::from([(key("a", "1"), put("old")), (key("a", "2"), put("two"))]);
-    inner.add(key("a", "1"), put("new!"));
-    inner.put_back(Arc::new(in_hand));
-    assert_eq!(inner.waiting_bytes, 7);
-    let waiting = inner.waiting.get(&key("a", "1"));
+    changes.add(key("a", "1"), put("old"));
+    changes.add(key("a", "2"), put("two"));
+    let mut later = Changes::default();
+    later.add(key("a", "1"), put("new!"));
+    changes.merge(later);
+    assert_eq!(changes.bytes, 7);
+    let waiting = changes.rows.get(&key("a", "1"));
     assert!(
         matches!(waiting, Some(Change::Put { value, .. }) if &**value == b"new!"),
         "{waiting:?}"

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::state::mailbox::Batch;
 use crate::state::rows::{Changes, JournalRow, SessionRow, UsageKey, UsageSums, Version};
 use crate::state::sqlite::file::{
     Fault, Identity, failed, identity, is_corrupt, move_aside, notice, opening_lock,
 };
 use crate::state::sqlite::schema::Schema;
+use crate::state::unwritten::Unwritten;
 use crate::state::{Backend, Notice, StateError};
 use crate::time::Timestamp;
 
@@ -58,7 +58,7 @@ impl Database {
     }
 
     /// Writes a batch as one transaction.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StateError> {
+    pub(super) fn write(&mut self, batch: &Unwritten) -> Result<(), StateError> {
         if self.is_file_gone() {
             self.reopen()?;
         }
@@ -127,7 +127,7 @@ impl Database {
         }
     }
 
-    fn commit(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+    fn commit(&mut self, batch: &Unwritten) -> rusqlite::Result<()> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::state::mailbox::Batch;
 use crate::state::rows::{
     Changes, CredentialKey, CredentialRow, JournalRow, SessionRow, UsageKey, UsageSums, Version,
 };
+use crate::state::unwritten::Unwritten;
 use crate::time::Timestamp;
 
 /// The journal keeps this many requests.
@@ -31,7 +31,7 @@ pub(super) const ADD_USAGE: &str = "ON CONFLICT DO UPDATE SET
 /// Writes a batch; all its credential states get one version.
 pub(super) fn write(
     transaction: &Transaction<'_>,
-    batch: &Batch,
+    batch: &Unwritten,
     writer: i64,
 ) -> rusqlite::Result<()> {
     if !batch.credentials.is_empty() {
@@ -95,7 +95,7 @@ pub(super) fn write(
 
 fn write_credentials(
     transaction: &Transaction<'_>,
-    batch: &Batch,
+    batch: &Unwritten,
     writer: i64,
 ) -> rusqlite::Result<()> {
     let version: i64 = transaction.query_row(
