@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::client::{CHAT, Request, Response};
-use crate::cluster::{PATIENT, group, joined, load, metric, served};
+use crate::cluster::{PATIENT, group, joined, load, metric, served, serving};
 use crate::fake::google::Google;
 use crate::fake::openai::completion;
 use crate::fake::reply::Gate;
@@ -70,12 +70,10 @@ async fn an_instance_that_is_cut_off_keeps_to_what_it_knew_and_returns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_used_while_redis_was_away_is_told_when_it_is_back() {
-    let Some(mut server) = Server::start().await else {
+    let lines = "windows = [{ requests = 100, every = \"24h\", anchor = \"first_use\" }]";
+    let Some((mut server, _upstream, gateways)) = serving(1, 1, lines).await else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let lines = "windows = [{ requests = 100, every = \"24h\", anchor = \"first_use\" }]";
-    let gateways = group(&server, &upstream, 1, 1, lines).await;
     for _ in 0..3 {
         assert_eq!(gateways[0].chat(CHAT).await.status, 200);
     }
@@ -130,11 +128,10 @@ async fn a_slow_server_delays_a_request_once_and_is_taken_for_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_what_it_is_told_counts_as_away_until_it_does_not() {
-    let Some(server) = Server::start().await else {
+    let Some((server, _upstream, gateways)) = serving(2, 1, "max_concurrent_per_key = 4").await
+    else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let gateways = group(&server, &upstream, 2, 1, "max_concurrent_per_key = 4").await;
     // What is done to it, how it is undone, and a word of what it says.
     let faults: [(Commands, Commands, &str); 4] = [
         (

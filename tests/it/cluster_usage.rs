@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::client::{CHAT, Request};
-use crate::cluster::{group, load, served};
+use crate::cluster::{load, served, serving};
 use crate::commands::json;
 use crate::fake::openai::completion;
 use crate::fake::script::Script;
@@ -36,11 +36,9 @@ async fn told(gateway: &Gateway, requests: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_and_status_tell_what_all_instances_served_together() {
-    let Some(mut server) = Server::start().await else {
+    let Some((mut server, _upstream, gateways)) = serving(2, 2, "").await else {
         return;
     };
-    let upstream = Upstream::start(Script::always(completion("hi"))).await;
-    let gateways = group(&server, &upstream, 2, 2, "").await;
     assert_eq!(served(&load(&gateways, 6).await), 6);
     assert_eq!(gateways[0].chat(CHAT).await.status, 200);
     for gateway in &gateways {

@@ -121,6 +121,19 @@ fn assert_served(pair: &str, answer: &Response) {
     assert!(answer.complete, "{pair}");
 }
 
+/// What a client gets that asks for a stream; all the words are in it.
+async fn streamed(gateway: &Gateway, client: &str, pair: &str) -> String {
+    let answer = gateway.send(&request(client, true)).await;
+    assert_served(pair, &answer);
+    let text = answer.text();
+    assert_eq!(
+        streamed_text(client, &text),
+        WORDS.concat(),
+        "{pair}: {text}"
+    );
+    text
+}
+
 #[tokio::test]
 async fn every_client_gets_whole_answers_from_every_upstream() {
     for upstream_dialect in DIALECTS {
@@ -148,14 +161,7 @@ async fn every_client_gets_streams_from_every_upstream() {
             let (_upstream, gateway) = start(upstream_dialect, script).await;
             for client in DIALECTS {
                 let pair = format!("{client} on {upstream_dialect} in slices of {slices}");
-                let answer = gateway.send(&request(client, true)).await;
-                assert_served(&pair, &answer);
-                let text = answer.text();
-                assert_eq!(
-                    streamed_text(client, &text),
-                    WORDS.concat(),
-                    "{pair}: {text}"
-                );
+                let text = streamed(&gateway, client, &pair).await;
                 assert!(text.contains(proper_end(client)), "{pair}: {text}");
             }
         }
@@ -178,14 +184,7 @@ async fn a_character_that_a_stream_cuts_in_two_is_whole_for_every_client() {
             .filter(|client| *client != upstream_dialect)
         {
             let pair = format!("{client} on {upstream_dialect}");
-            let answer = gateway.send(&request(client, true)).await;
-            assert_served(&pair, &answer);
-            let text = answer.text();
-            assert_eq!(
-                streamed_text(client, &text),
-                WORDS.concat(),
-                "{pair}: {text}"
-            );
+            streamed(&gateway, client, &pair).await;
         }
     }
 }

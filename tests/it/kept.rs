@@ -10,49 +10,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Request, Response};
-use crate::fake::openai;
-use crate::fake::script::Script;
-use crate::fake::upstream::{Recorded, Upstream};
+use crate::client::Request;
+use crate::fake::upstream::Upstream;
 use crate::harness::{Gateway, Home, keys, patiently, provider};
-
-const CLIENTS: &str = r#"
-[[server.clients]]
-name = "one"
-key = "client-one-0123456789"
-
-[[server.clients]]
-name = "two"
-key = "client-two-0123456789"
-"#;
+use crate::responses_store::{CLIENTS, ask, by, chat, id_of};
 
 const STATE: &str = "state/llmproxy";
 
-/// Answers whole or as a stream, as asked.
-async fn chat() -> Upstream {
-    let script = Script::new().answer(|request: &Recorded| {
-        if request.text().contains(r#""stream":true"#) {
-            openai::stream(&["blue", " sky"])
-        } else {
-            openai::completion("blue sky")
-        }
-    });
-    Upstream::start(script).await
+async fn upstream() -> Upstream {
+    Upstream::start(chat()).await
 }
 
 fn config(upstream: &Upstream) -> String {
     CLIENTS.to_owned() + &provider("fake", upstream, &keys(1))
-}
-
-fn by(client: &str, request: Request) -> Request {
-    request.header(
-        "authorization",
-        &format!("Bearer client-{client}-0123456789"),
-    )
-}
-
-fn ask(client: &str, body: &Value) -> Request {
-    by(client, Request::post("/v1/responses", body.to_string()))
 }
 
 fn first(stream: bool) -> Value {
@@ -66,18 +36,6 @@ fn next(previous: &str) -> Value {
 async fn status(gateway: &Gateway, client: &str, method: &str, target: &str) -> u16 {
     let request = by(client, Request::new(method, target));
     gateway.send(&request).await.status
-}
-
-/// The id in a whole answer, or in the event that ends a stream.
-fn id_of(answer: &Response) -> String {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let text = answer.text();
-    let mut lines = text.lines().rev();
-    let response: Value = match lines.find_map(|line| line.strip_prefix("data: ")) {
-        Some(event) => serde_json::from_str::<Value>(event).expect("JSON")["response"].clone(),
-        None => answer.json(),
-    };
-    response["id"].as_str().expect("an id").to_owned()
 }
 
 fn files(home: &Home) -> Vec<PathBuf> {
@@ -99,7 +57,7 @@ fn holds(home: &Home, text: &str) -> bool {
 }
 
 /// Waits until a text is on disk.
-async fn written(home: &Home, text: &str) {
+pub(crate) async fn written(home: &Home, text: &str) {
     patiently(&format!("{text} on disk"), async {
         while !holds(home, text) {
             // Nothing tells when another process has written.
@@ -110,7 +68,7 @@ async fn written(home: &Home, text: &str) {
 }
 
 /// Ends a gateway by a signal and starts another one in its home.
-async fn restarted(mut gateway: Gateway, signal: &str) -> Gateway {
+pub(crate) async fn restarted(mut gateway: Gateway, signal: &str) -> Gateway {
     gateway.signal(signal);
     gateway.exited().await;
     Gateway::start_in(gateway.take_home(), &[]).await
@@ -118,7 +76,7 @@ async fn restarted(mut gateway: Gateway, signal: &str) -> Gateway {
 
 #[tokio::test]
 async fn a_conversation_goes_on_after_a_restart_and_a_kill_for_its_own_client_only() {
-    let upstream = chat().await;
+    let upstream = upstream().await;
     let home = Home::with_config(&config(&upstream));
     let mut gateway = Gateway::start_in(home, &[]).await;
     for (signal, stream) in [("TERM", false), ("KILL", true), ("KILL", false)] {
@@ -154,7 +112,7 @@ async fn a_conversation_goes_on_after_a_restart_and_a_kill_for_its_own_client_on
 
 #[tokio::test]
 async fn a_deleted_response_stays_deleted_whatever_ends_the_process() {
-    let upstream = chat().await;
+    let upstream = upstream().await;
     let home = Home::with_config(&config(&upstream));
     let gateway = Gateway::start_in(home, &[]).await;
     let id = id_of(&gateway.send(&ask("one", &first(false))).await);
@@ -171,7 +129,7 @@ async fn a_deleted_response_stays_deleted_whatever_ends_the_process() {
 
 #[tokio::test]
 async fn what_is_not_to_be_stored_is_on_no_disk_and_what_is_has_no_secret() {
-    let upstream = chat().await;
+    let upstream = upstream().await;
     let home = Home::with_config(&config(&upstream));
     let gateway = Gateway::start_in(home, &[]).await;
     let mut unstored = first(false);
@@ -198,7 +156,7 @@ async fn what_is_not_to_be_stored_is_on_no_disk_and_what_is_has_no_secret() {
 
 #[tokio::test]
 async fn where_conversations_are_not_to_be_kept_the_file_goes() {
-    let upstream = chat().await;
+    let upstream = upstream().await;
     let home = Home::with_config(&config(&upstream));
     let mut gateway = Gateway::start_in(home, &[]).await;
     let id = id_of(&gateway.send(&ask("one", &first(false))).await);
@@ -219,7 +177,7 @@ async fn where_conversations_are_not_to_be_kept_the_file_goes() {
 
 #[tokio::test]
 async fn a_damaged_file_is_moved_aside_and_conversations_go_on() {
-    let upstream = chat().await;
+    let upstream = upstream().await;
     for damage in [&b"not a database, and never was"[..], &[0_u8; 4096][..]] {
         let home = Home::with_config(&config(&upstream));
         fs::create_dir_all(home.path(STATE)).expect("a directory");
@@ -241,7 +199,7 @@ async fn a_damaged_file_is_moved_aside_and_conversations_go_on() {
 
 #[tokio::test]
 async fn a_file_damaged_while_it_is_in_use_costs_no_request() {
-    let upstream = chat().await;
+    let upstream = upstream().await;
     let home = Home::with_config(&config(&upstream));
     let gateway = Gateway::start_in(home, &[]).await;
     let id = id_of(&gateway.send(&ask("one", &first(false))).await);

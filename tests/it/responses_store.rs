@@ -9,7 +9,8 @@ use crate::fake::upstream::{Recorded, Upstream};
 use crate::fake::{openai, responses};
 use crate::harness::{Gateway, keys, pair};
 
-const CLIENTS: &str = r#"
+/// Two clients whose requests [`by`] makes.
+pub(crate) const CLIENTS: &str = r#"
 [[server.clients]]
 name = "one"
 key = "client-one-0123456789"
@@ -20,7 +21,7 @@ key = "client-two-0123456789"
 "#;
 
 /// Answers whole or as a stream, as asked.
-fn chat() -> Script {
+pub(crate) fn chat() -> Script {
     Script::new().answer(|request: &Recorded| {
         if request.text().contains(r#""stream":true"#) {
             openai::stream(&["blue", " sky"])
@@ -30,11 +31,16 @@ fn chat() -> Script {
     })
 }
 
-fn ask(client: &str, body: &Value) -> Request {
-    Request::post("/v1/responses", body.to_string()).header(
+/// The request as one of the [`CLIENTS`] sends it.
+pub(crate) fn by(client: &str, request: Request) -> Request {
+    request.header(
         "authorization",
         &format!("Bearer client-{client}-0123456789"),
     )
+}
+
+pub(crate) fn ask(client: &str, body: &Value) -> Request {
+    by(client, Request::post("/v1/responses", body.to_string()))
 }
 
 fn first(stream: bool) -> Value {
@@ -47,14 +53,11 @@ fn next(previous: &str, stream: bool) -> Value {
 }
 
 /// The id in a whole answer, or in the event that ends a stream.
-fn id_of(answer: &Response) -> String {
+pub(crate) fn id_of(answer: &Response) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let text = answer.text();
-    let last = text
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("data: "));
-    let response: Value = match last {
+    let mut lines = text.lines().rev();
+    let response: Value = match lines.find_map(|line| line.strip_prefix("data: ")) {
         Some(event) => serde_json::from_str::<Value>(event).expect("JSON")["response"].clone(),
         None => answer.json(),
     };

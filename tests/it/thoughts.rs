@@ -1,9 +1,6 @@
 //! Thought signatures for clients that cannot hold them: remembered, kept from other accounts and
 //! families, and given up after one refusal.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::client::{Request, Response};
@@ -11,7 +8,8 @@ use crate::fake::reply::Reply;
 use crate::fake::script::Script;
 use crate::fake::upstream::{Recorded, Upstream};
 use crate::fake::{anthropic, gemini, sse};
-use crate::harness::{Gateway, Home, keys, patiently};
+use crate::harness::{Gateway, keys};
+use crate::kept::{restarted, written};
 
 const GEMINI_3: &str = "gemini-3-pro-preview";
 const CLAUDE: &str = "claude-sonnet-4-5";
@@ -27,23 +25,6 @@ fn config(kind: &str, upstream: &Upstream, keys: &[String]) -> String {
         "[providers.fake]\nkind = \"{kind}\"\nbase_url = \"{}\"\napi_keys = {keys:?}\n",
         upstream.origin(),
     )
-}
-
-/// Waits until a text is in the file of conversations.
-async fn on_disk(home: &Home, text: &str) {
-    let files = ["conversations.db", "conversations.db-wal"];
-    let files = files.map(|name| home.path("state/llmproxy").join(name));
-    let holds = |file: &PathBuf| {
-        let bytes = std::fs::read(file).unwrap_or_default();
-        bytes.windows(text.len()).any(|at| at == text.as_bytes())
-    };
-    patiently(&format!("{text} on disk"), async {
-        while !files.iter().any(holds) {
-            // Nothing tells when another process has written.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 /// What an upstream of that kind says: a signed call, or, once it has the call's result, a text.
@@ -194,12 +175,10 @@ async fn a_bare_turn_gets_its_signature_back() {
 async fn a_signature_outlives_a_kill_but_not_another_key_under_the_same_name() {
     for (kind, model) in [("gemini", GEMINI_3), ("anthropic", CLAUDE)] {
         for stream in [false, true] {
-            let (upstream, mut gateway) = start(kind, Script::new().answer(speak(kind)), 1).await;
+            let (upstream, gateway) = start(kind, Script::new().answer(speak(kind)), 1).await;
             let ids = call_ids(&gateway.send(&first(model, stream)).await);
-            on_disk(gateway.home(), "U0lHMQ==").await;
-            gateway.signal("KILL");
-            gateway.exited().await;
-            let gateway = Gateway::start_in(gateway.take_home(), &[]).await;
+            written(gateway.home(), "U0lHMQ==").await;
+            let gateway = restarted(gateway, "KILL").await;
             let answer = gateway.send(&second(model, &ids)).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             let sent = last_sent(&upstream);
@@ -207,10 +186,7 @@ async fn a_signature_outlives_a_kill_but_not_another_key_under_the_same_name() {
 
             let config = config(kind, &upstream, &keys(2)[1..]);
             gateway.home().write_config(&config);
-            let mut gateway = gateway;
-            gateway.signal("TERM");
-            gateway.exited().await;
-            let gateway = Gateway::start_in(gateway.take_home(), &[]).await;
+            let gateway = restarted(gateway, "TERM").await;
             let answer = gateway.send(&second(model, &ids)).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             let sent = last_sent(&upstream);
@@ -221,15 +197,13 @@ async fn a_signature_outlives_a_kill_but_not_another_key_under_the_same_name() {
 
 #[tokio::test]
 async fn what_a_client_wants_unstored_is_remembered_in_memory_only() {
-    let (upstream, mut gateway) = start("gemini", Script::new().answer(speak("gemini")), 1).await;
+    let (upstream, gateway) = start("gemini", Script::new().answer(speak("gemini")), 1).await;
     let messages = json!([{"role": "user", "content": "go"}]);
     let body = body(GEMINI_3, false, &messages).replacen('{', r#"{"store": false,"#, 1);
     let ids = call_ids(&gateway.send(&Request::chat(&body)).await);
     assert_eq!(gateway.send(&second(GEMINI_3, &ids)).await.status, 200);
     assert!(last_sent(&upstream).contains("U0lHMQ=="));
-    gateway.signal("TERM");
-    gateway.exited().await;
-    let gateway = Gateway::start_in(gateway.take_home(), &[]).await;
+    let gateway = restarted(gateway, "TERM").await;
     assert_eq!(gateway.send(&second(GEMINI_3, &ids)).await.status, 200);
     assert!(!last_sent(&upstream).contains("U0lHMQ=="));
 }

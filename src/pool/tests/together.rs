@@ -2,8 +2,8 @@
 
 use super::*;
 
-#[test]
-fn what_others_saw_fail_counts_with_ours_and_all_are_unblamed() {
+/// Two pools of five credentials, two of which the first saw limited and told the second of.
+fn knowing_of_two_limits() -> (Arc<Pool>, Arc<Pool>) {
     let (one, two) = (pool(5, Settings::default()), pool(5, Settings::default()));
     let mut wish = ask(at(0));
     for _ in 0..2 {
@@ -11,6 +11,12 @@ fn what_others_saw_fail_counts_with_ours_and_all_are_unblamed() {
         fail(lease, &mut wish, &rate_limit(None), at(0));
     }
     two.adopt(one.drain_changes(), at(0));
+    (one, two)
+}
+
+#[test]
+fn what_others_saw_fail_counts_with_ours_and_all_are_unblamed() {
+    let (one, two) = knowing_of_two_limits();
     assert_eq!(two.snapshot(at(0)).backoff_until, None);
     let mut wish = ask(at(0));
     let third = lease(&two, &mut wish, at(0));
@@ -29,14 +35,8 @@ fn what_others_saw_fail_counts_with_ours_and_all_are_unblamed() {
 
 #[test]
 fn who_was_served_elsewhere_clears_those_who_failed_before() {
-    let (one, two) = (pool(5, Settings::default()), pool(5, Settings::default()));
-    let mut wish = ask(at(0));
-    for _ in 0..2 {
-        let lease = lease(&one, &mut wish, at(0));
-        fail(lease, &mut wish, &rate_limit(None), at(0));
-    }
-    two.adopt(one.drain_changes(), at(0));
-    succeed(lease(&one, &mut wish, at(1)), at(1));
+    let (one, two) = knowing_of_two_limits();
+    succeed(lease(&one, &mut ask(at(1)), at(1)), at(1));
     two.adopt(one.drain_changes(), at(1));
     let mut wish = ask(at(1));
     let third = lease(&two, &mut wish, at(1));

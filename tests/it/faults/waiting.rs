@@ -6,7 +6,9 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 
 use crate::client::{CHAT, Connection, Request, STREAM};
 use crate::fake::openai;
@@ -104,7 +106,16 @@ async fn drained_with_streams() {
         connection
     });
     let mut streams = join_all(under_way).await;
-    upstream.asked(STREAMS).await;
+    // Nobody is answered before the gate opens, unless with why it does not come to the upstream.
+    let mut answers: FuturesUnordered<_> = streams.iter_mut().map(Connection::response).collect();
+    tokio::select! {
+        () = upstream.asked(STREAMS) => {}
+        answer = answers.next() => {
+            let answer = answer.expect("there are streams");
+            panic!("answered with {}: {}", answer.status, answer.text());
+        }
+    }
+    drop(answers);
     gateway.signal("TERM");
     gateway.line_with("drain").await;
     gate.open(STREAMS * 10);
