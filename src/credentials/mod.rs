@@ -8,6 +8,8 @@ mod durable;
 pub mod export;
 mod file;
 pub mod import;
+#[cfg(test)]
+mod kills;
 pub mod oauth;
 pub mod refresh;
 pub mod store;
