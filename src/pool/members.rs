@@ -242,7 +242,9 @@ impl State {
             // Requests of ours that are under way may be counted there or not: here they are.
             let under_way = self.slots[at as usize].active.saturating_sub(1);
             let report = Report {
-                used: report.used().map(|used| used + u64::from(under_way)),
+                used: report
+                    .used()
+                    .map(|used| used.saturating_add(u64::from(under_way))),
                 resets: None,
                 ..*report
             };

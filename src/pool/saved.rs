@@ -470,7 +470,7 @@ fn load_counter(saved: &SavedWindow, spec: &WindowSpec) -> Counter {
         // A rolling window without its slices would never forget.
         return Counter::new();
     }
-    Counter {
+    let mut counter = Counter {
         requests: saved.requests,
         tokens: saved.tokens,
         started: saved.started_ms.map(Timestamp::from_millis),
@@ -479,7 +479,9 @@ fn load_counter(saved: &SavedWindow, spec: &WindowSpec) -> Counter {
         slices,
         record: saved.record,
         told: None,
-    }
+    };
+    counter.square();
+    counter
 }
 
 fn hex(fingerprint: Fingerprint) -> String {

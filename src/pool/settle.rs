@@ -187,7 +187,7 @@ impl State {
         } else {
             &mut entry.totals.failures
         };
-        *count += 1;
+        *count = count.saturating_add(1);
         self.mark_entry(grant.class, grant.slot, false);
     }
 }

@@ -338,7 +338,7 @@ impl State {
         if let Some(reported) = &mut entry.reported {
             reported.used = reported.used.saturating_add(1);
         }
-        entry.totals.requests += 1;
+        entry.totals.requests = entry.totals.requests.saturating_add(1);
         entry.totals.last_used_ms = Some(now.as_millis());
         entry.totals.first_used_ms.get_or_insert(now.as_millis());
         let capped = caps::apply(class, at, &slot.member, now);
