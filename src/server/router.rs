@@ -316,9 +316,10 @@ pub(super) fn decode(text: &str) -> Cow<'_, str> {
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let byte = (first == b'%')
-            .then(|| tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()))
+            .then(|| tail.get(..2))
             .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            .filter(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
         rest = if let Some(byte) = byte {
             bytes.push(byte);
             tail.get(2..).unwrap_or_default()
@@ -401,6 +402,15 @@ mod tests {
                 gemini: false
             })
         );
+    }
+
+    #[test]
+    fn a_sign_is_no_hexadecimal_digit() {
+        let found = route(&Method::GET, "/v1/models/a%+fb%2+%");
+        let Ok(Route::Model { id, .. }) = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(id, "a%+fb%2+%");
     }
 
     #[test]
