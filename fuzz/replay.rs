@@ -1,8 +1,11 @@
 //! Replays the committed fuzzing corpus: what once broke stays mended, without a fuzzer.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
+#[path = "checks/address.rs"]
+mod address;
 #[path = "checks/codecs.rs"]
 mod codecs;
 #[path = "checks/config.rs"]
@@ -23,8 +26,14 @@ mod mend;
 mod oauth;
 #[path = "checks/observe.rs"]
 mod observe;
+#[path = "checks/pool.rs"]
+mod pool;
+#[path = "checks/records.rs"]
+mod records;
 #[path = "checks/redact.rs"]
 mod redact;
+#[path = "checks/router.rs"]
+mod router;
 #[path = "checks/sse.rs"]
 mod sse;
 #[path = "checks/vendor.rs"]
@@ -32,23 +41,45 @@ mod vendor;
 
 /// Runs a check over every file of a target's corpus, and over each file cut short in a few places.
 fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).expect("each target has a corpus") {
-        let input = fs::read(entry.expect("a readable folder").path()).expect("a readable file");
+    for input in corpus(target) {
         for eighths in 1..=8 {
             check(&input[..input.len() * eighths / 8]);
         }
-        count += 1;
     }
-    assert!(count > 0, "{} is empty", folder.display());
+}
+
+/// The same, and each file with each of these first bytes: they say what is done with the rest.
+fn replay_with(target: &str, firsts: RangeInclusive<u8>, check: fn(&[u8])) {
+    replay(target, check);
+    for mut input in corpus(target) {
+        for first in firsts.clone() {
+            input[0] = first;
+            check(&input);
+        }
+    }
+}
+
+/// The files of a target's corpus.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let entries = fs::read_dir(&folder).expect("each target has a corpus");
+    let files = entries
+        .map(|entry| fs::read(entry.expect("a readable folder").path()).expect("a readable file"));
+    let files: Vec<_> = files.filter(|file| !file.is_empty()).collect();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    files
+}
+
+#[test]
+fn address_holds() {
+    replay("address", address::check);
 }
 
 #[test]
 fn codecs_hold() {
-    replay("codecs", codecs::check);
+    replay_with("codecs", 0..=239, codecs::check);
 }
 
 #[test]
@@ -58,7 +89,7 @@ fn config_holds() {
 
 #[test]
 fn credentials_hold() {
-    replay("credentials", credentials::check);
+    replay_with("credentials", 0..=31, credentials::check);
 }
 
 #[test]
@@ -97,8 +128,23 @@ fn oauth_holds() {
 }
 
 #[test]
+fn pool_holds() {
+    replay("pool", pool::check);
+}
+
+#[test]
+fn records_hold() {
+    replay("records", records::check);
+}
+
+#[test]
 fn redact_holds() {
     replay("redact", redact::check);
+}
+
+#[test]
+fn router_holds() {
+    replay("router", router::check);
 }
 
 #[test]
@@ -108,5 +154,5 @@ fn sse_holds() {
 
 #[test]
 fn vendor_holds() {
-    replay("vendor", vendor::check);
+    replay_with("vendor", 0..=u8::MAX, vendor::check);
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use llmproxy::cli::boot::known_providers;
 use llmproxy::config::edit::ConfigFile;
+use llmproxy::config::env::KnownProvider;
 use llmproxy::config::error::ConfigError;
 use llmproxy::config::exposure::exposure;
 use llmproxy::config::load::{Flags, Inputs, load};
@@ -17,6 +18,8 @@ use llmproxy::gateway::build;
 use tempfile::TempDir;
 
 static HOME: OnceLock<TempDir> = OnceLock::new();
+
+static KNOWN: LazyLock<Vec<KnownProvider>> = LazyLock::new(known_providers);
 
 /// The config file up to the first NUL, then the `.env`.
 pub(crate) fn check(data: &[u8]) {
@@ -44,7 +47,7 @@ pub(crate) fn check(data: &[u8]) {
         environment: Variables::default(),
         env_files: &[],
         flags: Flags::default(),
-        known: &known_providers(),
+        known: &KNOWN,
     });
     match loaded {
         Ok(loaded) => {

@@ -1,6 +1,6 @@
 //! What comes back from a log-in: the address a user pastes, and the token endpoint's answer.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use http::StatusCode;
 use llmproxy::config::provider::OAuth as Overrides;
@@ -8,12 +8,18 @@ use llmproxy::credentials::oauth::exchange::refresh;
 use llmproxy::credentials::oauth::loopback::pasted;
 use llmproxy::credentials::oauth::{Client, Http, OAuthError};
 use llmproxy::providers;
+use llmproxy::providers::oauth::OAuthSpec;
 use llmproxy::secret::Secret;
 use oauth2::HttpResponse;
 use tokio::runtime::{Builder, Runtime};
 
 /// No message may quote it.
 const CANARY: &str = "canary-refresh-0123456789";
+
+static SPECS: LazyLock<Vec<&OAuthSpec>> = LazyLock::new(|| {
+    let specs = providers::all().filter_map(|provider| provider.spec().oauth);
+    specs.collect()
+});
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
@@ -25,12 +31,9 @@ pub(crate) fn check(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(answer) {
         let _ = pasted(text);
     }
-    let specs: Vec<_> = providers::all()
-        .filter_map(|provider| provider.spec().oauth.as_ref())
-        .collect();
-    let spec = specs[usize::from(*first) % specs.len()];
+    let spec = SPECS[usize::from(*first) % SPECS.len()];
     let status = [200, 400, 401, 500][usize::from(*first >> 6)];
-    let client = Client::new(**spec, &Overrides::default());
+    let client = Client::new(*spec, &Overrides::default());
     let body = answer.to_vec();
     let http = Http::new(move |_| {
         let mut reply = HttpResponse::new(body.clone());

@@ -18,5 +18,6 @@ pub(crate) fn check(data: &[u8]) {
     if is_secret && !"[redacted]".contains(secret) {
         assert!(!clean.contains(secret), "{clean}");
     }
-    assert_eq!(redact(&clean, &[]), redact(&redact(&clean, &[]), &[]));
+    let again = redact(&clean, &[]);
+    assert_eq!(redact(&again, &[]), again);
 }

@@ -155,10 +155,9 @@ impl Fetcher {
     async fn addresses(self, url: &Url) -> Result<Vec<SocketAddr>, String> {
         let port = url.port_or_known_default().unwrap_or(443);
         let host = url.host_str().unwrap_or_default();
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> = match literal.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => tokio::net::lookup_host((host, port))
+        let addresses: Vec<SocketAddr> = match literal(url) {
+            Some(address) => vec![SocketAddr::new(address, port)],
+            None => tokio::net::lookup_host((host, port))
                 .await
                 .map_err(|_| "its host is not known".to_owned())?
                 .collect(),
@@ -175,6 +174,12 @@ impl Fetcher {
         }
         Ok(addresses)
     }
+}
+
+/// The address that a URL names by itself, in whatever spelling; `None` for a name.
+pub fn literal(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 struct Fetched {
