@@ -130,8 +130,7 @@ impl State {
         self.routes.clear_models();
         for (ticket, waiter) in lanes.into_iter().flatten() {
             let route = self.route(&waiter.model);
-            let lane = &mut self.classes[route.class as usize].lanes[route.lane];
-            lane.queue.insert(ticket, waiter);
+            self.classes[route.class as usize].lanes[route.lane].line_up(ticket, waiter);
         }
     }
 }

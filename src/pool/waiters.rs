@@ -69,6 +69,14 @@ pub(super) struct Waiter {
     pub(super) is_told: bool,
 }
 
+impl TierLane {
+    /// Puts a request into the queue.
+    pub(super) fn line_up(&mut self, ticket: Ticket, waiter: Waiter) {
+        self.earliest = self.earliest.min(waiter.deadline);
+        self.queue.insert(ticket, waiter);
+    }
+}
+
 impl State {
     /// Gives what has become free to those who wait.
     pub(super) fn serve(&mut self) {
@@ -211,9 +219,7 @@ impl State {
             memory: request.memory.clone(),
             is_told: false,
         };
-        let lane = &mut self.classes[route.class as usize].lanes[route.lane];
-        lane.earliest = lane.earliest.min(request.deadline);
-        lane.queue.insert(ticket, waiter);
+        self.classes[route.class as usize].lanes[route.lane].line_up(ticket, waiter);
         self.waiting += 1;
         ticket
     }

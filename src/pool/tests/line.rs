@@ -155,3 +155,15 @@ async fn who_has_had_all_others_is_told_when_the_busy_one_comes_to_rest() {
         Refusal::Cooling { until: at(61) }
     );
 }
+
+#[tokio::test]
+async fn who_waits_is_told_at_once_when_the_only_credential_is_taken_away() {
+    let pool = narrow();
+    let held = lease(&pool, &mut ask(at(0)), at(0));
+    let mut second = ask(at(0));
+    let waits = waiting(&pool, &mut second, at(0));
+    pool.configure(Settings::default(), Vec::new(), at(1));
+    waits.woken().await;
+    assert_eq!(refusal(&pool, &mut second, at(1)), Refusal::NoCredentials);
+    drop(held);
+}
