@@ -157,6 +157,20 @@ async fn with_one_key_there_is_nothing_to_hedge_with() {
     assert_eq!(served_by(&connection.response().await), "1");
 }
 
+/// The quickest of forty requests that the first key serves.
+async fn quickest_call() -> Duration {
+    let (_upstream, gateway) = pair(Script::always(openai::completion("hi")), 1, "").await;
+    let mut connection = gateway.connect().await;
+    let mut quickest = Duration::MAX;
+    for _ in 0..40 {
+        let began = Instant::now();
+        connection.send(&Request::chat(CHAT)).await;
+        assert_eq!(connection.response().await.status, 200);
+        quickest = quickest.min(began.elapsed());
+    }
+    quickest
+}
+
 #[tokio::test]
 async fn r6_a_limit_costs_one_call_and_a_key_is_used_again_when_its_rest_ends() {
     // Each key serves once and is then limited: every request but the first takes two calls.
@@ -167,7 +181,7 @@ async fn r6_a_limit_costs_one_call_and_a_key_is_used_again_when_its_rest_ends() 
     });
     let (_upstream, gateway) = pair(script, 41, "[routing]\naffinity = false\n").await;
     let mut connection = gateway.connect().await;
-    let mut times = Vec::new();
+    let mut quickest = Duration::MAX;
     for number in 0..41 {
         let began = Instant::now();
         connection.send(&Request::chat(CHAT)).await;
@@ -175,12 +189,19 @@ async fn r6_a_limit_costs_one_call_and_a_key_is_used_again_when_its_rest_ends() 
         assert_eq!(answer.status, 200, "{}", answer.text());
         let attempts = if number == 0 { "1" } else { "2" };
         assert_eq!(answer.header("x-llmproxy-attempts"), Some(attempts));
-        times.push(began.elapsed());
+        if number > 0 {
+            quickest = quickest.min(began.elapsed());
+        }
     }
-    times.sort_unstable();
+    let one_call = quickest_call().await;
     // Two calls of a millisecond each and what is added to them, at most 5 ms by the table; the
-    // quickest, since a busy machine adds to all others.
-    assert!(times[1] < Duration::from_millis(2 + 5), "{times:?}");
+    // quickest, since a busy machine adds to all others. On one that is never quick, as much as two
+    // calls take there, and half of it again.
+    let allowed = Duration::from_millis(2 + 5).max(one_call * 3);
+    assert!(
+        quickest < allowed,
+        "{quickest:?}, and one call {one_call:?}"
+    );
 
     let script = Script::new().cycle(&all[0], [limit("400"), openai::completion("hi")]);
     let (_upstream, gateway) = pair(script, 1, "").await;
