@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod build;
 mod call;
 pub mod catalog;
+pub mod chunked;
 pub mod clients;
 pub mod conformance;
 pub mod cost;

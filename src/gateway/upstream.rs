@@ -1,10 +1,12 @@
-//! The one place that dials vendors: a thin layer over hyper's client, and over reqwest where the way
-//! leads through a proxy, that follows no redirect and puts a deadline on every await. It retries
+//! The one place that dials vendors: connections of our own, and reqwest's where the way leads through
+//! a proxy. It follows no redirect and puts a deadline on every await. It retries
 //! nothing that a vendor may have seen: only what an HTTP/2 server says that it has not touched is
 //! sent again. All other retries are the attempt loop's.
 
 mod client;
+mod connections;
 mod direct;
+mod http1;
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use http_body::{Body as _, Frame};
-use http_body_util::Full;
 pub use reqwest::Url;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
@@ -66,6 +67,10 @@ struct Parsed {
     url: Url,
     /// The same in hyper's form.
     uri: Uri,
+    /// Host and port, where the port is not the scheme's own.
+    host: String,
+    /// Scheme, host and port: what connections are kept by.
+    origin: Arc<str>,
 }
 
 impl Address {
@@ -77,7 +82,17 @@ impl Address {
     /// The address that a URL names.
     pub fn of(url: Url) -> Result<Self, SendError> {
         let uri = Uri::try_from(url.as_str()).map_err(|_| SendError::url())?;
-        Ok(Self(Arc::new(Parsed { url, uri })))
+        let host = match (uri.host(), uri.port_u16()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (host, _) => host.unwrap_or_default().to_owned(),
+        };
+        let origin = format!("{}://{host}", url.scheme()).into();
+        Ok(Self(Arc::new(Parsed {
+            url,
+            uri,
+            host,
+            origin,
+        })))
     }
 
     /// The host's name, for people.
@@ -118,14 +133,15 @@ pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<
     let started = Instant::now();
     let head_by = started + limits.first_byte.min(limits.total);
     let answered = timeout_at(head_by, answer(client, request)).await;
-    let (head, body) = answered.unwrap_or_else(|_| {
+    let answered = answered.unwrap_or_else(|_| {
         let waited = crate::time::humanize(limits.first_byte);
         let message = format!("no answer within {waited}");
         Err(SendError::new(Fault::Timeout, message))
     })?;
+    let (status, headers, body) = answered;
     Ok(Reply {
-        status: head.status,
-        headers: head.headers,
+        status,
+        headers,
         body: ReplyBody {
             body,
             idle: limits.idle,
@@ -139,18 +155,12 @@ pub async fn send(client: &Client, request: Outbound, limits: Limits) -> Result<
 async fn answer(
     client: &Client,
     mut request: Outbound,
-) -> Result<(http::response::Parts, Pieces), SendError> {
+) -> Result<(StatusCode, HeaderMap, Pieces), SendError> {
     if let Some(direct) = &client.direct {
         let any = HeaderValue::from_static("*/*");
         request.headers.entry(header::ACCEPT).or_insert(any);
-        let mut outbound = http::Request::new(Full::new(request.body));
-        *outbound.method_mut() = request.method;
-        *outbound.uri_mut() = request.url.0.uri.clone();
-        *outbound.headers_mut() = request.headers;
-        let answer = direct.send(outbound).await;
-        let answer = answer.map_err(|error| SendError::from_hyper(&error))?;
-        let (head, body) = answer.into_parts();
-        return Ok((head, Pieces::Direct(body)));
+        let (status, headers, body) = direct.send(&request).await?;
+        return Ok((status, headers, Pieces::Direct(body)));
     }
     let mut outbound = reqwest::Request::new(request.method, request.url.0.url.clone());
     *outbound.headers_mut() = request.headers;
@@ -161,7 +171,7 @@ async fn answer(
         return Err(SendError::refused_by_proxy(client));
     }
     let (head, body) = http::Response::from(answer).into_parts();
-    Ok((head, Pieces::Proxied(body)))
+    Ok((head.status, head.headers, Pieces::Proxied(body)))
 }
 
 /// A body as the client in use gives it.
@@ -172,17 +182,13 @@ enum Pieces {
 }
 
 impl Pieces {
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
+    /// The next piece, which may be empty.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, SendError>>> {
         match self {
-            Self::Direct(body) => body.poll_frame(context).map_err(|error| SendError {
-                is_plea: direct::is_plea(&error),
-                ..SendError::new(Fault::Truncated, plain(&error))
-            }),
+            Self::Direct(body) => body.poll_data(context),
             Self::Proxied(body) => Pin::new(body)
                 .poll_frame(context)
+                .map_ok(|frame| Frame::into_data(frame).unwrap_or_default())
                 .map_err(|error| SendError::from_body(&error)),
         }
     }
@@ -224,28 +230,25 @@ impl ReplyBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, SendError>>> {
         loop {
-            let frame = match self.body.poll_frame(context) {
+            let piece = match self.body.poll_data(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(frame) => frame,
+                Poll::Ready(piece) => piece,
             };
-            match frame {
-                None => return Poll::Ready(None),
+            match &piece {
                 Some(Err(error)) => {
                     if let Some(tap) = &self.tap {
                         tap.failed(&error.message);
                     }
-                    return Poll::Ready(Some(Err(error)));
                 }
-                Some(Ok(frame)) => match Frame::into_data(frame) {
-                    Ok(data) if !data.is_empty() => {
-                        if let Some(tap) = &self.tap {
-                            tap.piece(&data);
-                        }
-                        return Poll::Ready(Some(Ok(data)));
+                Some(Ok(data)) if data.is_empty() => continue,
+                Some(Ok(data)) => {
+                    if let Some(tap) = &self.tap {
+                        tap.piece(data);
                     }
-                    Ok(_) | Err(_) => {}
-                },
+                }
+                None => {}
             }
+            return Poll::Ready(piece);
         }
     }
 
@@ -357,18 +360,6 @@ impl SendError {
         Self::new(fault, message)
     }
 
-    fn from_hyper(error: &hyper_util::client::legacy::Error) -> Self {
-        let fault = if error.is_connect() {
-            Fault::Connect
-        } else {
-            Fault::Reset
-        };
-        Self {
-            is_plea: direct::is_plea(error),
-            ..Self::new(fault, plain(error))
-        }
-    }
-
     fn from_body(error: &reqwest::Error) -> Self {
         let fault = if error.is_timeout() {
             Fault::Timeout
@@ -381,11 +372,12 @@ impl SendError {
 
 /// The innermost cause in words: reqwest's own text repeats the URL.
 fn plain(error: &dyn std::error::Error) -> String {
-    let Some(mut cause) = error.source() else {
-        return "the request failed".to_owned();
-    };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    let cause = error.source();
+    cause.map_or_else(|| "the request failed".to_owned(), innermost)
+}
+
+/// An error's first cause, which may be itself.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.last().unwrap_or(error).to_string()
 }

@@ -12,7 +12,6 @@ mod handlers;
 pub mod limits;
 mod patience;
 pub mod pressure;
-mod raw_chunks;
 mod raw_head;
 mod respond;
 pub mod router;

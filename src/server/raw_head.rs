@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use crate::dialects::codec;
 use crate::dialects::error::{ErrorKind, ErrorReply};
+use crate::gateway::chunked::{Chunks, Fed};
 use crate::ids::RequestId;
-use crate::server::raw_chunks::{Chunks, Fed};
 use crate::server::router;
 
 /// The request line and all headers together, in bytes.
@@ -220,7 +220,7 @@ impl Watch {
                         *self = Self::Head(BytesMut::new());
                     }
                 }
-                Self::Chunked(chunks) => match chunks.feed(rest) {
+                Self::Chunked(chunks) => match chunks.feed(rest, |_| {}) {
                     Fed::Ended(at) => {
                         rest = rest.get(at..).unwrap_or_default();
                         *self = Self::Head(BytesMut::new());

@@ -1,29 +1,32 @@
-//! The straight way to a provider: hyper's own client, without the layers that a general one puts
-//! around it. Proxies are reqwest's.
+//! The straight way to a provider: connections of our own, HTTP/2 over hyper's client and HTTP/1.1
+//! read by whoever waits for the answer. Proxies are reqwest's.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
-use http::uri::Scheme;
-use http_body::{Body as _, Frame};
+use http::{HeaderMap, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::client::conn::http2;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use crate::gateway::upstream::client::{IDLE_CONNECTIONS, IDLE_TIME, PING_INTERVAL, PING_TIMEOUT};
+use crate::gateway::upstream::client::{PING_INTERVAL, PING_TIMEOUT};
+use crate::gateway::upstream::connections::Connections;
+use crate::gateway::upstream::http1::{self, CallError, Request};
+use crate::gateway::upstream::{Address, Outbound, SendError, innermost, plain};
+use crate::providers::verdict::Fault;
 
 /// As reqwest has it: a peer that vanished is noticed within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -33,33 +36,30 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Calls at once over one HTTP/2 connection: what servers allow at the least (RFC 9113 §6.5.2), and
 /// most of them at the most. One more would wait in line for as long as a stream takes.
-const CALLS_A_CONNECTION: usize = 100;
+pub(super) const CALLS_A_CONNECTION: usize = 100;
 
 /// How often a request that its server has not touched is sent again, as reqwest has it.
 const MAX_REPEATS: u32 = 2;
 
-/// Connections to one HTTP/2 server; calls beyond them all share the last.
-const MAX_LANES: usize = 256;
+/// Bytes to and from a provider, TLS taken off.
+pub(super) type Wire = Box<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>;
 
 /// A client that dials providers itself.
-///
-/// hyper's client has one connection to an HTTP/2 server, whatever comes. So there is a row of
-/// clients, each for so many calls as fit on one connection.
 pub(super) struct Direct {
     connector: Connector,
-    lanes: Mutex<Vec<Arc<Lane>>>,
+    connections: Arc<Connections>,
 }
 
 type Connector = Patient<HttpsConnector<HttpConnector>>;
 
-/// One of hyper's clients.
-struct Lane {
-    client: legacy::Client<Connector, Full<Bytes>>,
+/// An HTTP/2 connection, which takes many calls at once.
+pub(super) struct Lane {
+    sender: http2::SendRequest<Full<Bytes>>,
     /// Calls under way, answers being read included.
     calls: AtomicUsize,
 }
 
-/// A call's place on its lane, until it is dropped.
+/// A call's place on an HTTP/2 connection, until it is dropped.
 pub(super) struct Place(Arc<Lane>);
 
 impl Drop for Place {
@@ -68,18 +68,64 @@ impl Drop for Place {
     }
 }
 
-/// An answer's body with the place of its call.
-pub(super) struct Body {
-    incoming: Incoming,
-    _place: Place,
+/// The way that one call takes.
+enum Road {
+    /// Over a connection of its own.
+    Http1 {
+        connection: http1::Connection<Wire>,
+        /// Whether other calls went over it before.
+        is_used: bool,
+    },
+    Http2(Place),
+}
+
+/// An answer's body on its way.
+pub(super) enum Body {
+    Http1 {
+        body: http1::Body<Wire>,
+        origin: Arc<str>,
+        connections: Arc<Connections>,
+    },
+    Http2 {
+        incoming: Incoming,
+        _place: Place,
+    },
 }
 
 impl Body {
-    pub(super) fn poll_frame(
+    /// The next piece, which may be empty; `None` at the proper end.
+    pub(super) fn poll_data(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.incoming).poll_frame(context)
+    ) -> Poll<Option<Result<Bytes, SendError>>> {
+        match self {
+            Self::Http1 {
+                body,
+                origin,
+                connections,
+            } => {
+                let polled = body.poll_data(context);
+                if matches!(polled, Poll::Ready(None))
+                    && let Some(connection) = body.spare()
+                {
+                    connections.keep(origin, connection);
+                }
+                polled.map_err(|error| SendError::new(Fault::Truncated, error.to_string()))
+            }
+            Self::Http2 { incoming, .. } => {
+                let polled = Pin::new(incoming).poll_frame(context);
+                // A copy: what is held of a stream must not hold the buffer of its whole connection.
+                let polled = polled.map_ok(|frame| {
+                    frame
+                        .data_ref()
+                        .map_or_else(Bytes::new, |data| Bytes::copy_from_slice(data))
+                });
+                polled.map_err(|error| SendError {
+                    is_plea: is_plea(&error),
+                    ..SendError::new(Fault::Truncated, plain(&error))
+                })
+            }
+        }
     }
 }
 
@@ -91,7 +137,7 @@ impl fmt::Debug for Direct {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.incoming.fmt(f)
+        f.debug_struct("Body").finish_non_exhaustive()
     }
 }
 
@@ -115,92 +161,178 @@ impl Direct {
         };
         Self {
             connector,
-            lanes: Mutex::default(),
+            connections: Arc::default(),
         }
     }
 
     /// Sends a request and waits for the answer's head.
     pub(super) async fn send(
         &self,
-        request: http::Request<Full<Bytes>>,
-    ) -> Result<http::Response<Body>, legacy::Error> {
-        let place = self.place();
-        let (mut request, mut times) = (request, 0);
+        request: &Outbound,
+    ) -> Result<(StatusCode, HeaderMap, Body), SendError> {
+        let mut repeats = 0;
         loop {
-            // HTTP/2 comes with TLS only.
-            let may_repeat = times < MAX_REPEATS && request.uri().scheme() == Some(&Scheme::HTTPS);
-            let again = may_repeat.then(|| request.clone());
-            let error = match place.0.client.request(request).await {
-                Ok(answer) => {
-                    return Ok(answer.map(|incoming| Body {
-                        incoming,
-                        _place: place,
-                    }));
-                }
-                Err(error) => error,
+            let (error, is_untouched) = match self.road(&request.url).await? {
+                Road::Http1 {
+                    connection,
+                    is_used,
+                } => match connection.call(Request::new(request)).await {
+                    Ok((head, body)) => {
+                        let body = Body::Http1 {
+                            body,
+                            origin: Arc::clone(&request.url.0.origin),
+                            connections: Arc::clone(&self.connections),
+                        };
+                        return Ok((head.status, head.headers, body));
+                    }
+                    Err(error) => {
+                        let is_untouched = is_used && matches!(error, CallError::Unsent(_));
+                        (
+                            SendError::new(Fault::Reset, error.to_string()),
+                            is_untouched,
+                        )
+                    }
+                },
+                Road::Http2(place) => match Box::pin(place.call(request)).await {
+                    Ok((head, incoming)) => {
+                        let body = Body::Http2 {
+                            incoming,
+                            _place: place,
+                        };
+                        return Ok((head.status, head.headers, body));
+                    }
+                    Err(error) => {
+                        let is_untouched = is_untouched(&error);
+                        let error = SendError {
+                            is_plea: is_plea(&error),
+                            ..SendError::new(Fault::Reset, plain(&error))
+                        };
+                        (error, is_untouched)
+                    }
+                },
             };
-            let Some(again) = again.filter(|_| is_untouched(&error)) else {
+            if !is_untouched || repeats == MAX_REPEATS {
                 return Err(error);
-            };
-            (request, times) = (again, times + 1);
+            }
+            repeats += 1;
         }
     }
 
-    /// A place on the first lane that has one: few lanes with warm connections are better than many.
-    fn place(&self) -> Place {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = |lane: &&Arc<Lane>| lane.calls.load(Ordering::Relaxed) < CALLS_A_CONNECTION;
-        let free = lanes.iter().find(has_room);
-        let lane = free.or_else(|| lanes.get(MAX_LANES - 1)).map(Arc::clone);
-        let lane = lane.unwrap_or_else(|| {
-            let lane = Arc::new(Lane::new(self.connector.clone()));
-            lanes.push(Arc::clone(&lane));
-            lane
+    /// The first way that is open: few connections that are warm are better than many.
+    async fn road(&self, to: &Address) -> Result<Road, SendError> {
+        let origin = &to.0.origin;
+        if let Some(place) = self.connections.place(origin) {
+            return Ok(Road::Http2(place));
+        }
+        if let Some(connection) = self.connections.take(origin) {
+            return Ok(Road::Http1 {
+                connection,
+                is_used: true,
+            });
+        }
+        // Apart: what a handshake takes must not be carried by every call.
+        Box::pin(self.dial(to)).await
+    }
+
+    async fn dial(&self, to: &Address) -> Result<Road, SendError> {
+        let origin = &to.0.origin;
+        let dialled = self.connector.clone().call(to.0.uri.clone()).await;
+        let unreachable = |error: &(dyn std::error::Error + 'static)| {
+            SendError::new(Fault::Connect, innermost(error))
+        };
+        let stream = dialled.map_err(|error| unreachable(&*error))?;
+        if !stream.connected().is_negotiated_h2() {
+            return Ok(Road::Http1 {
+                connection: http1::Connection::new(Box::new(TokioIo::new(stream))),
+                is_used: false,
+            });
+        }
+        // Of calls that came together the first to get here makes the connection for all of them.
+        if let Some(place) = self.connections.place(origin) {
+            return Ok(Road::Http2(place));
+        }
+        let shaken = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .adaptive_window(true)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(stream)
+            .await;
+        let (sender, connection) = shaken.map_err(|error| unreachable(&error))?;
+        tokio::spawn(connection);
+        let lane = Arc::new(Lane {
+            sender,
+            calls: AtomicUsize::new(0),
         });
-        lane.calls.fetch_add(1, Ordering::Relaxed);
-        Place(lane)
+        let place = Place::on(&lane);
+        self.connections.share(origin, lane);
+        Ok(Road::Http2(place))
     }
 }
 
-/// Whether the server says that it has done nothing of the request: `REFUSED_STREAM`, or a `GOAWAY`
-/// without an error, which leaves out streams it has begun (RFC 9113 §8.7).
-fn is_untouched(error: &legacy::Error) -> bool {
-    http2_cause(error).is_some_and(|cause| {
-        let reason = cause.reason();
-        cause.is_remote()
-            && ((cause.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
-                || (cause.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
-    })
+impl Lane {
+    /// `true` while it has room for another call.
+    pub(super) fn has_room(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) < CALLS_A_CONNECTION
+    }
+
+    /// `true` while no call is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) == 0
+    }
+
+    /// `true` once it takes no more calls.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl Place {
+    /// A place, whether there is room or not.
+    pub(super) fn on(lane: &Arc<Lane>) -> Self {
+        lane.calls.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(lane))
+    }
+
+    async fn call(
+        &self,
+        request: &Outbound,
+    ) -> Result<(http::response::Parts, Incoming), hyper::Error> {
+        let mut outbound = http::Request::new(Full::new(request.body.clone()));
+        *outbound.method_mut() = request.method.clone();
+        *outbound.uri_mut() = request.url.0.uri.clone();
+        *outbound.headers_mut() = request.headers.clone();
+        let mut sender = self.0.sender.clone();
+        sender.ready().await?;
+        let answer = sender.send_request(outbound).await?;
+        Ok(answer.into_parts())
+    }
+}
+
+/// Whether the server has done nothing of the request: it never left, or the server says so with
+/// `REFUSED_STREAM`, or with a `GOAWAY` without an error, which leaves out streams it has begun
+/// (RFC 9113 §8.7).
+fn is_untouched(error: &hyper::Error) -> bool {
+    error.is_canceled()
+        || http2_cause(error).is_some_and(|cause| {
+            let reason = cause.reason();
+            cause.is_remote()
+                && ((cause.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+                    || (cause.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
+        })
 }
 
 /// Whether the server says that it is asked too much: `ENHANCE_YOUR_CALM` (RFC 9113 §7).
-pub(super) fn is_plea(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_plea(error: &hyper::Error) -> bool {
     http2_cause(error).is_some_and(|cause| {
         cause.is_remote() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
     })
 }
 
-fn http2_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
-    let mut chain = std::iter::successors(Some(error), |error| error.source());
+fn http2_cause(error: &hyper::Error) -> Option<&h2::Error> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut chain = std::iter::successors(Some(first), |error| error.source());
     chain.find_map(|cause| cause.downcast_ref())
-}
-
-impl Lane {
-    fn new(connector: Connector) -> Self {
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http2_adaptive_window(true)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .build(connector);
-        Self {
-            client,
-            calls: AtomicUsize::new(0),
-        }
-    }
 }
 
 /// A connector that gives up after a time.
@@ -210,27 +342,13 @@ struct Patient<C> {
     limit: Duration,
 }
 
-impl<C> Service<Uri> for Patient<C>
-where
-    C: Service<Uri, Error = BoxError>,
-    C::Future: Send + 'static,
-    C::Response: 'static,
-{
-    type Response = C::Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let (connecting, limit) = (self.inner.call(to), self.limit);
-        Box::pin(async move {
-            timeout(limit, connecting).await.unwrap_or_else(|_| {
-                let limit = crate::time::humanize(limit);
+impl<C: Service<Uri, Error = BoxError>> Patient<C> {
+    async fn call(mut self, to: Uri) -> Result<C::Response, BoxError> {
+        timeout(self.limit, self.inner.call(to))
+            .await
+            .unwrap_or_else(|_| {
+                let limit = crate::time::humanize(self.limit);
                 Err(format!("no connection within {limit}").into())
             })
-        })
     }
 }

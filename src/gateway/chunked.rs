@@ -1,12 +1,12 @@
-//! Where a chunked request body ends, so that the head behind it can be looked at. hyper reads the
-//! body itself; here bytes are only counted.
+//! Bodies in chunks (RFC 9112 §7.1): what they hold and where they end. Upstream answers are read with
+//! it; of requests, which hyper reads itself, only the end is looked for.
 
 /// The sizes of chunks are hexadecimal numbers of 64 bits at most.
 const MAX_SIZE_DIGITS: u8 = 16;
 
 /// How far into a chunked body (RFC 9112 §7.1) the connection is. Begins with [`Chunks::default`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Chunks {
+pub struct Chunks {
     place: Place,
     /// The size of the chunk so far, then how much of it is to come.
     left: u64,
@@ -35,19 +35,19 @@ enum Place {
 
 /// What became of the bytes shown to [`Chunks::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fed {
+pub enum Fed {
     /// The body ended after so many of them.
     Ended(usize),
-    /// It is no chunked body: hyper refuses it, too, and closes.
+    /// It is no chunked body, and where it ends cannot be known.
     Malformed,
     /// All belong to the body.
     More,
 }
 
 impl Chunks {
-    /// Looks at the next bytes of the body. Follows hyper's reader step by step: what one takes and
-    /// the other does not could be read in two ways.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Fed {
+    /// Looks at the next bytes of the body and hands on what they hold. Follows hyper's reader step by
+    /// step: what one takes and the other does not could be read in two ways.
+    pub fn feed(&mut self, bytes: &[u8], mut held: impl FnMut(&[u8])) -> Fed {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if self.place == Place::Data {
@@ -55,7 +55,9 @@ impl Chunks {
                 let skip = self.left.min(here);
                 self.left -= skip;
                 // No more than there is in `bytes`.
-                at += usize::try_from(skip).unwrap_or(usize::MAX);
+                let end = at + usize::try_from(skip).unwrap_or(usize::MAX);
+                held(bytes.get(at..end).unwrap_or_default());
+                at = end;
                 if self.left == 0 {
                     self.place = Place::DataCr;
                 }
@@ -101,18 +103,22 @@ mod tests {
     use super::*;
 
     /// What becomes of the bytes in pieces of each size; all must agree.
-    fn fed(bytes: &[u8]) -> Fed {
+    fn fed(bytes: &[u8]) -> (Fed, String) {
         let of_pieces = |size: usize| {
             let mut chunks = Chunks::default();
-            let mut before = 0;
+            let (mut before, mut held) = (0, Vec::new());
+            let mut end = Fed::More;
             for piece in bytes.chunks(size) {
-                match chunks.feed(piece) {
-                    Fed::Ended(at) => return Fed::Ended(before + at),
-                    Fed::Malformed => return Fed::Malformed,
-                    Fed::More => before += piece.len(),
+                end = match chunks.feed(piece, |data| held.extend_from_slice(data)) {
+                    Fed::Ended(at) => Fed::Ended(before + at),
+                    other => other,
+                };
+                if end != Fed::More {
+                    break;
                 }
+                before += piece.len();
             }
-            Fed::More
+            (end, String::from_utf8(held).expect("ASCII"))
         };
         let whole = of_pieces(bytes.len());
         for size in 1..bytes.len() {
@@ -123,16 +129,19 @@ mod tests {
 
     #[test]
     fn a_body_ends_behind_its_trailer() {
-        for body in [
-            "0\r\n\r\n",
-            "3\r\nabc\r\n0\r\n\r\n",
-            "A;x=\"y\"\r\n0123456789\r\n00 \r\na: b\r\nc: d\r\n\r\n",
+        for (body, held) in [
+            ("0\r\n\r\n", ""),
+            ("3\r\nabc\r\n0\r\n\r\n", "abc"),
+            ("2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", "abc"),
+            (
+                "A;x=\"y\"\r\n0123456789\r\n00 \r\na: b\r\nc: d\r\n\r\n",
+                "0123456789",
+            ),
         ] {
-            assert_eq!(
-                fed(format!("{body}GET /").as_bytes()),
-                Fed::Ended(body.len())
-            );
-            assert_eq!(fed(&body.as_bytes()[..body.len() - 1]), Fed::More, "{body}");
+            let more = fed(format!("{body}GET /").as_bytes());
+            assert_eq!(more, (Fed::Ended(body.len()), held.to_owned()));
+            let less = fed(&body.as_bytes()[..body.len() - 1]);
+            assert_eq!(less, (Fed::More, held.to_owned()), "{body}");
         }
     }
 
@@ -149,7 +158,7 @@ mod tests {
             "00000000000000001\r\n",
             "0\r\n\rx",
         ] {
-            assert_eq!(fed(body.as_bytes()), Fed::Malformed, "{body:?}");
+            assert_eq!(fed(body.as_bytes()).0, Fed::Malformed, "{body:?}");
         }
     }
 }

@@ -1,0 +1,139 @@
+//! Connections that are open to providers, for the next call: HTTP/1.1 ones that rest, and HTTP/2
+//! ones that have room.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::gateway::upstream::client::{IDLE_CONNECTIONS, IDLE_TIME};
+use crate::gateway::upstream::direct::{Lane, Place, Wire};
+use crate::gateway::upstream::http1::Connection;
+
+/// Connections to one HTTP/2 server; calls beyond them all share the last.
+const MAX_LANES: usize = 256;
+
+/// How often connections are looked at while some rest: as a share of how long they may.
+const LOOKS: u32 = 3;
+
+/// The open connections of one client, by origin.
+#[derive(Default)]
+pub(super) struct Connections {
+    origins: Mutex<HashMap<Arc<str>, Open>>,
+    is_watched: AtomicBool,
+}
+
+/// Those to one origin.
+#[derive(Default)]
+struct Open {
+    /// The one that rests for the shortest time last.
+    resting: Vec<Resting>,
+    lanes: Vec<Used>,
+}
+
+struct Resting {
+    connection: Connection<Wire>,
+    since: Instant,
+}
+
+struct Used {
+    lane: Arc<Lane>,
+    /// When it was last seen with a call under way.
+    at: Instant,
+}
+
+impl Connections {
+    /// A place on the first HTTP/2 connection that has one.
+    pub(super) fn place(&self, origin: &str) -> Option<Place> {
+        let mut origins = self.lock();
+        let lanes = &mut origins.get_mut(origin)?.lanes;
+        lanes.retain(|used| !used.lane.is_closed());
+        let with_room = lanes.iter().find(|used| used.lane.has_room());
+        let used = with_room.or_else(|| lanes.get(MAX_LANES - 1))?;
+        Some(Place::on(&used.lane))
+    }
+
+    /// Lets others use an HTTP/2 connection.
+    pub(super) fn share(self: &Arc<Self>, origin: &Arc<str>, lane: Arc<Lane>) {
+        let at = Instant::now();
+        let used = Used { lane, at };
+        let mut origins = self.lock();
+        origins
+            .entry(Arc::clone(origin))
+            .or_default()
+            .lanes
+            .push(used);
+        drop(origins);
+        self.watch();
+    }
+
+    /// A connection that rests: the warmest, since the others may be closed soon.
+    pub(super) fn take(&self, origin: &str) -> Option<Connection<Wire>> {
+        let mut origins = self.lock();
+        let resting = &mut origins.get_mut(origin)?.resting;
+        while let Some(mut warmest) = resting.pop() {
+            if warmest.since.elapsed() < IDLE_TIME && warmest.connection.is_alive() {
+                return Some(warmest.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that is free again.
+    pub(super) fn keep(self: &Arc<Self>, origin: &Arc<str>, connection: Connection<Wire>) {
+        let mut origins = self.lock();
+        let open = match origins.get_mut(origin) {
+            Some(open) => open,
+            None => origins.entry(Arc::clone(origin)).or_default(),
+        };
+        if open.resting.len() < IDLE_CONNECTIONS {
+            let since = Instant::now();
+            open.resting.push(Resting { connection, since });
+        }
+        drop(origins);
+        self.watch();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Open>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has connections closed that rest for too long, while there are any.
+    fn watch(self: &Arc<Self>) {
+        if self.is_watched.load(Ordering::Relaxed) || self.is_watched.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let connections = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while connections
+                .upgrade()
+                .is_some_and(|connections| connections.tend())
+            {
+                tokio::time::sleep(IDLE_TIME / LOOKS).await;
+            }
+        });
+    }
+
+    /// Closes what is of no more use; `false` if nothing is left to look after.
+    fn tend(&self) -> bool {
+        let mut origins = self.lock();
+        let now = Instant::now();
+        for open in origins.values_mut() {
+            open.resting.retain_mut(|resting| {
+                now - resting.since < IDLE_TIME && resting.connection.is_alive()
+            });
+            open.lanes.retain_mut(|used| {
+                if !used.lane.is_idle() {
+                    used.at = now;
+                }
+                !used.lane.is_closed() && now - used.at < IDLE_TIME
+            });
+        }
+        origins.retain(|_, open| !open.resting.is_empty() || !open.lanes.is_empty());
+        if origins.is_empty() {
+            self.is_watched.store(false, Ordering::Release);
+        }
+        !origins.is_empty()
+    }
+}
