@@ -100,6 +100,8 @@ impl RelayContext {
 pub struct Relay {
     source: Option<ReplyBody>,
     frames: Frames,
+    /// Whether frames wait that came together with the first content.
+    has_frames: bool,
     sink: Sink,
     out: Output,
     context: RelayContext,
@@ -160,8 +162,10 @@ pub async fn open(
             }
             Err(error) => return Err(error.failure()),
         };
+        out.read_from(&chunk);
         frames.push(chunk);
-        while let Some(frame) = frames.next() {
+        // What lies behind the first content is the relay's, whether it came together with it or not.
+        while !has_content && let Some(frame) = frames.next() {
             let frame = frame.map_err(|error| {
                 Failure::new(Verdict::Transient(Fault::Garbage), error.to_string())
             })?;
@@ -178,7 +182,6 @@ pub async fn open(
             }
         }
         if has_content {
-            sink.let_go();
             let mut relay = Relay::new(Some(source), frames, sink, out, context);
             relay.surplus = surplus;
             return Ok(relay);
@@ -223,6 +226,7 @@ impl Relay {
     ) -> Self {
         let now = Instant::now();
         let mut relay = Self {
+            has_frames: source.is_some(),
             source,
             frames,
             sink,
@@ -298,6 +302,9 @@ impl Relay {
     }
 
     fn drain_source(&mut self, context: &mut Context<'_>) {
+        if self.has_frames {
+            self.take_frames();
+        }
         while let Some(source) = self.source.as_mut() {
             if self.out.len() >= BATCH_BYTES {
                 return;
@@ -315,6 +322,12 @@ impl Relay {
         self.last_in = Instant::now();
         self.out.read_from(&chunk);
         self.frames.push(chunk);
+        self.take_frames();
+    }
+
+    /// Takes the frames that have come.
+    fn take_frames(&mut self) {
+        self.has_frames = false;
         while let Some(frame) = self.next_frame() {
             if self.sink.is_over() {
                 // Whatever follows the last frame is the upstream's mistake, not the client's.
