@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::server::body::RelayBody;
 use crate::server::patience::Patient;
@@ -62,17 +64,27 @@ pub(super) async fn serve(
     // Each in a box of its own: a future is as large as the largest that it may wait for.
     match tls {
         Some(acceptor) => {
-            if let Some(stream) = Box::pin(tls::accept(&acceptor, stream)).await {
-                Box::pin(speak(stream, peer, shared, shutdown)).await;
-            }
+            Box::pin(serve_tls(&acceptor, stream, peer, shared, shutdown)).await;
         }
-        None => match begins_as_http1(&stream, &shutdown).await {
+        None => match Box::pin(begins_as_http1(&stream, &shutdown)).await {
             Some(true) => Box::pin(speak_http1(stream, peer, shared, shutdown)).await,
             Some(false) => Box::pin(speak(stream, peer, shared, shutdown)).await,
             None => {}
         },
     }
     drop(permit);
+}
+
+async fn serve_tls(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+) {
+    if let Some(stream) = tls::accept(acceptor, stream).await {
+        Box::pin(speak(stream, peer, shared, shutdown)).await;
+    }
 }
 
 /// Whether what comes first can only be HTTP/1: then nothing need be read ahead to find out. `None`
@@ -101,7 +113,7 @@ async fn speak_http1(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, s
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    until_over(connection, &streams, &shutdown, peer, refused).await;
+    until_over(Box::pin(connection), &streams, &shutdown, peer, refused).await;
 }
 
 /// HTTP of any version on one connection. TLS, if any, is over it already.
@@ -128,7 +140,7 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let streams = Arc::default();
     let service = service(peer, shared, shutdown.clone(), Arc::clone(&streams));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    until_over(connection, &streams, &shutdown, peer, refused).await;
+    until_over(Box::pin(connection), &streams, &shutdown, peer, refused).await;
 }
 
 /// What answers the requests of one connection.
@@ -146,13 +158,14 @@ fn service(
     };
     service_fn(move |request| {
         let (shared, with) = (Arc::clone(&shared), with.clone());
-        async move { handlers::handle(&shared, request, with).await }
+        // hyper keeps room for a whole future as long as the connection lives.
+        Box::pin(handlers::handle(shared, request, with))
     })
 }
 
 /// Lets a connection run until it ends; when the server drains, until it has said its last.
 async fn until_over<C, S>(
-    connection: C,
+    mut connection: Pin<Box<C>>,
     streams: &Streams<RelayBody>,
     shutdown: &Shutdown,
     peer: SocketAddr,
@@ -161,7 +174,6 @@ async fn until_over<C, S>(
     C: GracefulConnection<Error: Display>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Box::pin(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = streams.mind() => Ok(()),

@@ -84,7 +84,7 @@ pub(super) struct Connection {
 
 /// Answers one request. Never fails: every failure is an answer.
 pub(super) async fn handle(
-    shared: &Arc<Shared>,
+    shared: Arc<Shared>,
     request: Request<Incoming>,
     with: Connection,
 ) -> Result<Answer, Infallible> {
@@ -96,7 +96,7 @@ pub(super) async fn handle(
     let mut answer = match preflight(&settings, &request) {
         Some(answer) if !is_board => answer,
         _ => {
-            let answer = Box::pin(answer(shared, &settings, request, id, &with));
+            let answer = answer(&shared, &settings, request, id, &with);
             contain::contained(dialect, answer).await
         }
     };
