@@ -2,19 +2,15 @@
 //! pager, a full pipe, a hanging terminal) loses lines, and no request waits.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written; at most a few MiB.
-const MAX_LINES: usize = 4096;
-
-/// Lines that are written in one go.
-const BATCH: usize = 256;
+/// What may wait to be written.
+const MAX_BYTES: usize = 1 << 20;
 
 /// How long a line waits for others: a busy server's must not cost a wake-up and a write each.
 const GATHERING: Duration = Duration::from_millis(10);
@@ -28,36 +24,52 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 /// Where log lines go in. Clones are the same queue.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
-    lines: SyncSender<Entry>,
-    lost: Arc<AtomicU64>,
+    waiting: Arc<Mutex<Waiting>>,
+    /// Wakes the writer.
+    bell: SyncSender<()>,
 }
 
-#[derive(Debug)]
-enum Entry {
-    /// Asks for a word when all before it is written.
-    Flush(SyncSender<()>),
-    Line(Vec<u8>),
+/// What the writer takes next.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Lines for which there was no room.
+    lost: u64,
+    /// Who wants to know when all this is written.
+    flushed: Vec<SyncSender<()>>,
+    /// Whether the writer knows that there is something.
+    is_told: bool,
 }
 
 impl Queue {
     /// Starts the thread that writes to `target`.
     pub(super) fn start(target: impl Write + Send + 'static) -> Self {
-        let (lines, waiting) = sync_channel(MAX_LINES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&lost);
-        thread::spawn(move || write_all(&waiting, target, &counter));
-        let queue = Self { lines, lost };
+        let (bell, rung) = sync_channel(1);
+        let waiting = Arc::new(Mutex::default());
+        let taken = Arc::clone(&waiting);
+        thread::spawn(move || write_all(&rung, &taken, target));
+        let queue = Self { waiting, bell };
         // A second queue of one process is a test's.
         let _ = QUEUE.set(queue.clone());
         queue
     }
 
+    /// Changes what waits, and sees that the writer comes for it.
+    fn put(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut waiting = lock(&self.waiting);
+        change(&mut waiting);
+        let was_told = std::mem::replace(&mut waiting.is_told, true);
+        drop(waiting);
+        if !was_told {
+            // The bell is rung already, or the writer is gone with its process.
+            let _ = self.bell.try_send(());
+        }
+    }
+
     fn flush(&self, patience: Duration) {
         let (done, written) = sync_channel(1);
-        // Of a queue that is full nobody reads.
-        if self.lines.try_send(Entry::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(patience);
-        }
+        self.put(|waiting| waiting.flushed.push(done));
+        let _ = written.recv_timeout(patience);
     }
 }
 
@@ -68,23 +80,27 @@ pub(super) fn flush() {
     }
 }
 
-fn write_all(waiting: &Receiver<Entry>, mut target: impl Write, lost: &AtomicU64) {
-    while let Ok(first) = waiting.recv() {
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_all(rung: &Receiver<()>, waiting: &Mutex<Waiting>, mut target: impl Write) {
+    let mut spare = Vec::new();
+    while rung.recv().is_ok() {
         thread::sleep(GATHERING);
-        let (mut lines, mut flushed) = (Vec::new(), Vec::new());
-        let others = waiting.try_iter().take(BATCH - 1);
-        for entry in std::iter::once(first).chain(others) {
-            match entry {
-                Entry::Line(line) => lines.extend_from_slice(&line),
-                Entry::Flush(done) => flushed.push(done),
-            }
-        }
+        let fresh = Waiting {
+            lines: spare,
+            ..Waiting::default()
+        };
+        let mut taken = std::mem::replace(&mut *lock(waiting), fresh);
         // A stderr that is gone ends the log, not the server.
-        let _ = target.write_all(&lines);
-        for done in flushed {
+        let _ = target.write_all(&taken.lines);
+        for done in taken.flushed {
             let _ = done.try_send(());
         }
-        let lines = lost.swap(0, Ordering::Relaxed);
+        taken.lines.clear();
+        spare = taken.lines;
+        let lines = taken.lost;
         if lines > 0 {
             tracing::warn!(
                 lines,
@@ -97,9 +113,13 @@ fn write_all(waiting: &Receiver<Entry>, mut target: impl Write, lost: &AtomicU64
 impl Write for &Queue {
     /// Takes a whole line, as `tracing_subscriber` writes them; never fails and never waits.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(Entry::Line(line.to_vec())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.put(|waiting| {
+            if waiting.lines.len() + line.len() > MAX_BYTES {
+                waiting.lost += 1;
+            } else {
+                waiting.lines.extend_from_slice(line);
+            }
+        });
         Ok(line.len())
     }
 
@@ -143,12 +163,15 @@ mod tests {
         let reader = Stopped::default();
         let queue = Queue::start(reader.clone());
         let _stopped = reader.0.lock().expect("no panic");
-        for _ in 0..MAX_LINES * 2 {
-            (&queue).write_all(b"line\n").expect("never fails");
+        let line = [b'x'; 1024];
+        for _ in 0..MAX_BYTES / line.len() * 3 {
+            (&queue).write_all(&line).expect("never fails");
         }
-        // Some may be in the writer's hands.
-        let lost = queue.lost.load(Ordering::Relaxed);
-        assert!(lost >= (MAX_LINES - BATCH) as u64, "{lost}");
+        let waiting = lock(&queue.waiting);
+        assert!(waiting.lines.len() <= MAX_BYTES);
+        // The writer may have taken one load before it was stopped.
+        let lost = waiting.lost;
+        assert!(lost >= (MAX_BYTES / line.len()) as u64, "{lost}");
     }
 
     #[test]
