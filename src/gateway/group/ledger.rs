@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::gateway::group::names;
 use crate::pool::Beyond;
 use crate::state::redis::{Ended, Limits, Ticket};
 
@@ -125,12 +126,13 @@ impl Ledger {
         by_tag
     }
 
-    /// How many leases are held of what, for reports.
+    /// How many leases are held of what, as all instances report it.
     pub(super) fn named(&self) -> BTreeMap<String, u32> {
         let mut named = BTreeMap::new();
         for held in self.lock().held.values() {
-            if named.len() < MOST_NAMED || named.contains_key(&*held.holder) {
-                *named.entry(held.holder.to_string()).or_default() += 1;
+            let holder = names::told(&held.holder);
+            if named.len() < MOST_NAMED || named.contains_key(&holder) {
+                *named.entry(holder).or_default() += 1;
             }
         }
         named

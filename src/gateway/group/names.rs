@@ -59,11 +59,50 @@ impl Names {
     }
 }
 
+/// An id, a client's name or a sentence as it is told to others: of an address, which accounts are
+/// called by, only what tells it from another.
+pub fn told(text: &str) -> String {
+    let is_local = |c: char| c.is_alphanumeric() || "._%+-".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('@') {
+        let kept = before.trim_end_matches(is_local);
+        let local = before.strip_prefix(kept).unwrap_or_default();
+        out.push_str(kept);
+        if let Some(first) = local.chars().next() {
+            out.push(first);
+            out.push('…');
+        }
+        out.push('@');
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::credentials::Source;
     use crate::secret::Secret;
+
+    #[test]
+    fn nobody_is_told_an_address() {
+        for (said, heard) in [
+            ("gemini_cli/jane@example.com", "gemini_cli/j…@example.com"),
+            ("client jane.doe@example.com", "client j…@example.com"),
+            ("j…@example.com", "j…@example.com"),
+            (
+                "another process is refreshing gemini_cli/jane@example.com for too long",
+                "another process is refreshing gemini_cli/j…@example.com for too long",
+            ),
+            ("é@b and \"ü.x@b\"", "é…@b and \"ü…@b\""),
+            ("@", "@"),
+            ("openai/work", "openai/work"),
+        ] {
+            assert_eq!(told(said), heard);
+        }
+    }
 
     #[test]
     fn the_same_key_is_found_under_another_id_elsewhere() {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::gateway::Gateway;
 use crate::gateway::group::Group;
-use crate::gateway::group::names::Names;
+use crate::gateway::group::names::{self, Names};
 use crate::gateway::quota_stats::document::{Counted, Today};
 use crate::gateway::snapshot::Snapshot;
 use crate::state::redis::{Away, Page, Redis, Served, USAGE_LASTS, client_mark};
@@ -306,7 +306,7 @@ fn paged(own: Own, snapshot: &Snapshot) -> Vec<Page> {
             provider: key.provider,
             model: key.model,
             name: name.map_or_else(String::new, |name| name.to_string()),
-            credential: key.credential,
+            credential: names::told(&key.credential),
             client: if key.client.is_empty() {
                 key.client
             } else {

@@ -1,7 +1,7 @@
 //! What instances tell each other of credentials: the pool's own records, without counts, with the
 //! group's names in place of ids and the server's clock in place of ours.
 
-use crate::gateway::group::names::Names;
+use crate::gateway::group::names::{self, Names};
 use crate::pool::{Change, SavedCooldown, Standing, Totals};
 use crate::state::redis::Notice;
 use crate::time::Timestamp;
@@ -198,7 +198,9 @@ fn shorten_standing(standing: &mut Standing) {
     }
 }
 
+/// Leaves out addresses, and what is too long to be told.
 fn shorten(message: &mut String) {
+    *message = names::told(message);
     if let Some((at, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
         message.truncate(at);
     }
@@ -263,6 +265,19 @@ mod tests {
         let rest = saved.cooldown.expect("it rests");
         assert_eq!((rest.since_ms, rest.until_ms), (181_000, 241_000));
         assert_eq!(rest.message.chars().count(), LONGEST_MESSAGE);
+    }
+
+    #[test]
+    fn a_rest_is_told_without_the_address_in_its_message() {
+        let mut resting = resting("acme/1");
+        if let Change::Credential(saved) = &mut resting
+            && let Some(rest) = &mut saved.cooldown
+        {
+            rest.message = "no token for acme/jane@example.com".to_owned();
+        }
+        let told = outgoing(resting, &names("acme/1", 1), 0).expect("it has a name");
+        let text = serde_json::to_string(&told).expect("JSON");
+        assert!(text.contains("acme/j…@example.com"), "{text}");
     }
 
     #[test]
