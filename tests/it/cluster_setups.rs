@@ -38,19 +38,21 @@ async fn cluster() -> Option<[Server; 2]> {
     let port = two.port().to_string();
     one.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus])
         .await;
-    let agreed = async {
-        for node in [&one, &two] {
-            while !node
-                .ask(&["CLUSTER", "INFO"])
-                .await
-                .contains("cluster_state:ok")
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    };
-    patiently("the nodes to agree", agreed).await;
+    for node in [&one, &two] {
+        says(node, &["CLUSTER", "INFO"], "cluster_state:ok").await;
+    }
     Some([one, two])
+}
+
+/// Waits until a server's answer to a command holds these words.
+async fn says(server: &Server, command: &[&str], words: &str) {
+    patiently(words, async {
+        while !server.ask(command).await.contains(words) {
+            // Nothing tells when a server has come to another mind.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 async fn id_of(node: &Server) -> String {
@@ -186,16 +188,7 @@ async fn a_failover_by_sentinels_is_followed_and_no_client_notices() {
     let Some(second) = Server::start_with(&["--replicaof", "127.0.0.1", &port]).await else {
         return;
     };
-    let follows = async {
-        while !second
-            .ask(&["INFO", "replication"])
-            .await
-            .contains("master_link_status:up")
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    patiently("the replica", follows).await;
+    says(&second, &["INFO", "replication"], "master_link_status:up").await;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let settings = format!(
         "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 500\n\

@@ -289,6 +289,9 @@ async fn an_account_of_the_environment_serves_and_is_refreshed_in_memory() {
 async fn l11_killed_between_a_rotation_and_its_save_the_account_wants_a_new_log_in() {
     let (google, home) = account().await;
     google.rotate();
+    let add = ["creds", "add", "openai", "--no-verify", "--yes"];
+    let beside = home.run_with_input(&add, "sk-beside-0123456789abcdefghijklmnop\n");
+    assert_eq!(beside.code, 0, "{beside:?}");
     let mut command = std::process::Command::new("strace");
     command
         .args([
@@ -318,6 +321,11 @@ async fn l11_killed_between_a_rotation_and_its_save_the_account_wants_a_new_log_
         refreshed.stderr.contains("creds add gemini_cli"),
         "{refreshed:?}"
     );
-    let row = tokio::task::block_in_place(|| row(&home));
-    assert_eq!(row["state"], "expired", "{row}");
+    let listed = home.run_beside(&["creds", "list", "--json"], "").await;
+    let listed = printed(&listed);
+    assert_eq!(listed[0]["state"], "expired", "{listed}");
+    assert_eq!(
+        listed[1]["state"], "ready",
+        "no other is concerned: {listed}"
+    );
 }

@@ -207,21 +207,28 @@ async fn rf1_many_processes_cause_one_refresh() {
 /// then loses the account.
 #[tokio::test]
 async fn rf2_what_a_vendor_rotates_is_on_disk_within_milliseconds() {
-    let mut windows = Vec::new();
+    let (mut windows, mut saves) = (Vec::new(), Vec::new());
     for _ in 0..repeats() {
         let fixture = Fixture::new();
         fixture.process().token(NOW).await.expect("a token");
         let answered = *fixture.server.answered.lock().expect("no panic");
         windows.push(answered.expect("it was asked").elapsed());
         assert_eq!(fixture.stored_refresh_token(), "rt-1");
+        let began = Instant::now();
+        let change = fixture.store.change().expect("free");
+        change.put(&expired()).expect("writable");
+        saves.push(began.elapsed());
     }
     windows.sort();
     let percentile = |hundredths: usize| windows[(windows.len() - 1) * hundredths / 100];
     let (median, p99) = (percentile(50), percentile(99));
     let said = writeln!(std::io::stdout(), "median {median:?}, p99 {p99:?}");
     said.expect("somebody listens");
-    // A busy machine keeps some of them waiting, and not all.
-    assert!(windows[0] <= Duration::from_millis(10), "{windows:?}");
+    // A busy machine keeps some of them waiting, and not all; where nothing is quick, not much
+    // longer than for the save itself.
+    let save = saves.into_iter().min().expect("one at least");
+    let allowed = Duration::from_millis(10).max(save * 4);
+    assert!(windows[0] <= allowed, "{windows:?}, and one save {save:?}");
 }
 
 #[tokio::test(start_paused = true)]
