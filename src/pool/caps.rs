@@ -38,7 +38,7 @@ pub(super) fn apply(class: &mut Class, slot: u32, member: &Member, now: Timestam
             .as_deref()
             .is_some_and(|rest| rest.until >= until)
     };
-    let resets = || counter.room_under(limit, spec).unwrap_or(now);
+    let resets = || counter.room_under(Some(limit), spec).unwrap_or(now);
     let until = match cooldown {
         CapCooldown::Fixed(wait) => now + wait,
         CapCooldown::Offset(wait) => resets() + wait,

@@ -187,18 +187,18 @@ impl Counter {
 
     /// When there is room for one more request; `None` if there is now.
     pub(super) fn room_at(&self, spec: &WindowSpec) -> Option<Timestamp> {
-        self.room_under(self.limit(spec).unwrap_or(u64::MAX), spec)
+        self.room_under(self.limit(spec), spec)
     }
 
     /// When fewer than `limit` requests, and fewer tokens than the window allows, are counted;
     /// `None` if so now.
-    pub(super) fn room_under(&self, limit: u64, spec: &WindowSpec) -> Option<Timestamp> {
-        let tokens = if spec.tokens > 0 {
-            spec.tokens
-        } else {
-            u64::MAX
+    pub(super) fn room_under(&self, limit: Option<u64>, spec: &WindowSpec) -> Option<Timestamp> {
+        let token_limit = (spec.tokens > 0).then_some(spec.tokens);
+        let has_room = |requests: u64, tokens: u64| {
+            limit.is_none_or(|limit| requests < limit)
+                && token_limit.is_none_or(|limit| tokens < limit)
         };
-        if self.requests < limit && self.tokens < tokens {
+        if has_room(self.requests, self.tokens) {
             return None;
         }
         let Some(slices) = &self.slices else {
@@ -209,7 +209,7 @@ impl Counter {
             let (requests, sum) = slices.counts[place(age)];
             requests_left = requests_left.saturating_sub(u64::from(requests));
             tokens_left = tokens_left.saturating_sub(sum);
-            if requests_left < limit && tokens_left < tokens {
+            if has_room(requests_left, tokens_left) {
                 let leaves = slices.newest.saturating_sub(age).saturating_add(SLICES + 1);
                 let leaves = leaves.saturating_mul(slice_ms(spec));
                 return Some(Timestamp::from_millis(leaves));

@@ -86,6 +86,19 @@ fn tokens_fill_a_window_too() {
 }
 
 #[test]
+fn what_is_not_limited_is_never_full() {
+    for anchor in [Anchor::FirstUse, Anchor::Rolling] {
+        let spec = spec(anchor, 0, HOUR);
+        let start = Timestamp::from_secs(1000);
+        let mut counter = Counter::new();
+        counter.add_request(&spec, start);
+        counter.add_tokens(&spec, u64::MAX, start);
+        counter.add_tokens(&spec, 1, start);
+        assert_eq!(counter.room_at(&spec), None);
+    }
+}
+
+#[test]
 fn a_rolling_window_never_holds_more_than_its_limit_in_any_span() {
     let mut rng = fastrand::Rng::with_seed(3);
     let spec = spec(Anchor::Rolling, 10, Duration::from_secs(100));
