@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -79,10 +79,16 @@ impl Tally {
 }
 
 /// One client, until the end.
-pub(crate) async fn run(address: SocketAddr, seed: u64, until: Instant, tally: Arc<Tally>) {
+pub(crate) async fn run(
+    address: SocketAddr,
+    seed: u64,
+    until: Instant,
+    pause: Duration,
+    tally: Arc<Tally>,
+) {
     let mut rng = Rng::with_seed(seed);
     while Instant::now() < until {
-        if let Err(error) = converse(address, seed, &mut rng, until, &tally).await {
+        if let Err(error) = converse(address, seed, &mut rng, until, pause, &tally).await {
             tally.failed(format!("connection: {error}"));
         }
     }
@@ -94,6 +100,7 @@ async fn converse(
     seed: u64,
     rng: &mut Rng,
     until: Instant,
+    pause: Duration,
     tally: &Tally,
 ) -> Result<()> {
     let stream = TcpStream::connect(address).await?;
@@ -101,6 +108,7 @@ async fn converse(
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     while Instant::now() < until {
+        tokio::time::sleep(pause).await;
         let streams = rng.bool();
         let id = format!("{seed}-{}", rng.u64(..));
         let body = format!(
@@ -114,7 +122,7 @@ async fn converse(
         sender.ready().await?;
         let sending = sender.send_request(request);
         if rng.usize(0..LEAVING) == 0 {
-            let wait = std::time::Duration::from_micros(rng.u64(0..5000));
+            let wait = Duration::from_micros(rng.u64(0..5000));
             let _ = tokio::time::timeout(wait, sending).await;
             connection.abort();
             tally.left.fetch_add(1, Ordering::Relaxed);

@@ -31,7 +31,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 struct Plan {
     minutes: f64,
     seed: u64,
-    /// Clients, each asking again as soon as it is answered.
+    /// Clients, each asking again when it is answered and has waited for `pause`.
     clients: usize,
     /// Keys of the pool. The first is always healthy.
     keys: usize,
@@ -41,6 +41,8 @@ struct Plan {
     lost: f64,
     /// How many streams break off after content.
     cut: f64,
+    /// How long a client waits between two requests.
+    pause: Duration,
 }
 
 #[tokio::main]
@@ -78,7 +80,7 @@ async fn soak() -> Result<bool> {
             .seed
             .wrapping_mul(1_000_003)
             .wrapping_add(number as u64);
-        running.spawn(clients::run(address, seed, until, tally));
+        running.spawn(clients::run(address, seed, until, plan.pause, tally));
     }
     let churning = tokio::spawn(gateway::churn(Arc::clone(&gateway), plan.keys, until));
     let mut memory = Vec::new();
@@ -126,6 +128,7 @@ impl Plan {
             key_faults: 0.5,
             lost: 0.05,
             cut: 0.0,
+            pause: Duration::ZERO,
         };
         while let Some(name) = arguments.next() {
             let value = arguments
@@ -139,6 +142,7 @@ impl Plan {
                 "--key-faults" => plan.key_faults = value.parse()?,
                 "--lost" => plan.lost = value.parse()?,
                 "--cut" => plan.cut = value.parse()?,
+                "--pause-ms" => plan.pause = Duration::from_millis(value.parse()?),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }

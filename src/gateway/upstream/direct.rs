@@ -314,6 +314,7 @@ impl Place {
 /// (RFC 9113 §8.7).
 fn is_untouched(error: &hyper::Error) -> bool {
     error.is_canceled()
+        || error.is_closed()
         || http2_cause(error).is_some_and(|cause| {
             let reason = cause.reason();
             cause.is_remote()
