@@ -19,16 +19,22 @@ mod stalls;
 pub mod tls;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use crate::server::connection::speak;
 pub use crate::server::handlers::{Settings, Shared};
+
+/// Connections that may wait to be accepted, where the kernel allows as many (`net.core.somaxconn`).
+/// The usual 128 are few: of a rush beyond, each tries again after a second, or has been promised a
+/// connection that is not there.
+const BACKLOG: u32 = 4096;
 
 /// Pause after a failed accept (no file descriptors left): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -93,7 +99,55 @@ pub async fn run(
     }
 }
 
-/// Binds the address, with `SO_REUSEADDR` as tokio sets it.
+/// Binds the address, with `SO_REUSEADDR` as tokio sets it and room for a rush of connections.
+///
+/// Fails as the last of the host's addresses does, if none can be bound.
 pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((host.trim_matches(['[', ']']), port)).await
+    let mut last = None;
+    for address in lookup_host((host.trim_matches(['[', ']']), port)).await? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address")))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // On Windows it would let others take the port as well.
+    if cfg!(not(windows)) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rush_of_connections_waits_to_be_accepted() {
+        let listener = bind("127.0.0.1", 0).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        // The kernel lets no more wait than this.
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+        let most = most.and_then(|text| text.trim().parse().ok());
+        let mut connecting = JoinSet::new();
+        for _ in 0..most.unwrap_or(128).min(1000) {
+            connecting.spawn(TcpStream::connect(address));
+        }
+        // Nobody accepts; one for which there is no room would try for minutes.
+        let connected = timeout(Duration::from_secs(30), connecting.join_all()).await;
+        let connected = connected.expect("all have room");
+        assert!(connected.iter().all(Result::is_ok));
+    }
 }

@@ -7,7 +7,7 @@ mod script;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,7 +53,7 @@ struct Simulation {
 impl Demo {
     /// Starts it on a free loopback port.
     pub async fn start(script: Script) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = super::bind("127.0.0.1", 0).await?;
         let address = listener.local_addr()?;
         let simulation = Arc::new(Simulation {
             script,

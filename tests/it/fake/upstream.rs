@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -69,8 +69,17 @@ impl Recorded {
 
 impl Upstream {
     /// Starts on a free loopback port.
+    #[expect(
+        clippy::unused_async,
+        reason = "hundreds of tests await it, and it needs their runtime"
+    )]
     pub(crate) async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        // The usual room for 128 that wait to be accepted is too little for some tests.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        let listener = socket.listen(4096).expect("a listener");
         let address = listener
             .local_addr()
             .expect("a bound listener has an address");
