@@ -95,9 +95,6 @@ fn write_all(rung: &Receiver<()>, waiting: &Mutex<Waiting>, mut target: impl Wri
         let mut taken = std::mem::replace(&mut *lock(waiting), fresh);
         // A stderr that is gone ends the log, not the server.
         let _ = target.write_all(&taken.lines);
-        for done in taken.flushed {
-            let _ = done.try_send(());
-        }
         taken.lines.clear();
         spare = taken.lines;
         let lines = taken.lost;
@@ -106,6 +103,11 @@ fn write_all(rung: &Receiver<()>, waiting: &Mutex<Waiting>, mut target: impl Wri
                 lines,
                 "{lines} log lines are lost: nobody read them in time"
             );
+            // Whoever waits for all that was said waits for this, too.
+            lock(waiting).flushed.append(&mut taken.flushed);
+        }
+        for done in taken.flushed {
+            let _ = done.try_send(());
         }
     }
 }

@@ -1,16 +1,14 @@
 //! Bodies in chunks (RFC 9112 §7.1): what they hold and where they end. Upstream answers are read with
 //! it; of requests, which hyper reads itself, only the end is looked for.
 
-/// The sizes of chunks are hexadecimal numbers of 64 bits at most.
-const MAX_SIZE_DIGITS: u8 = 16;
-
 /// How far into a chunked body (RFC 9112 §7.1) the connection is. Begins with [`Chunks::default`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chunks {
     place: Place,
     /// The size of the chunk so far, then how much of it is to come.
     left: u64,
-    digits: u8,
+    /// Whether the size has begun.
+    has_digits: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,15 +64,16 @@ impl Chunks {
             at += 1;
             self.place = match (self.place, byte) {
                 (Place::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                    if self.digits == MAX_SIZE_DIGITS {
+                    // One more digit does not fit into 64 bits.
+                    if self.left >> 60 != 0 {
                         return Fed::Malformed;
                     }
                     let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                    self.digits += 1;
+                    self.has_digits = true;
                     self.left = self.left << 4 | u64::from(digit);
                     Place::Size
                 }
-                (Place::Size, _) if self.digits == 0 => return Fed::Malformed,
+                (Place::Size, _) if !self.has_digits => return Fed::Malformed,
                 (Place::Size | Place::SizePad, b' ' | b'\t') => Place::SizePad,
                 (Place::Size | Place::SizePad, b';') => Place::Extension,
                 (Place::Size | Place::SizePad | Place::Extension, b'\r') => Place::SizeLf,
@@ -131,6 +130,7 @@ mod tests {
     fn a_body_ends_behind_its_trailer() {
         for (body, held) in [
             ("0\r\n\r\n", ""),
+            ("00000000000000001\r\na\r\n0\r\n\r\n", "a"),
             ("3\r\nabc\r\n0\r\n\r\n", "abc"),
             ("2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", "abc"),
             (
@@ -155,7 +155,7 @@ mod tests {
             "3\r\nabcd\r\n",
             "3\r\nabc\n",
             "1;a\nb\r\n",
-            "00000000000000001\r\n",
+            "10000000000000000\r\n",
             "0\r\n\rx",
         ] {
             assert_eq!(fed(body.as_bytes()).0, Fed::Malformed, "{body:?}");

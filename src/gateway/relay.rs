@@ -296,6 +296,7 @@ impl Relay {
     /// Ends the stream with an error of the gateway's own (shutdown).
     pub fn abort(&mut self, error: &ErrorReply) {
         if self.source.take().is_some() {
+            self.has_frames = false;
             self.sink.fail(error, &mut self.out);
             self.end(RelayOutcome::Cancelled);
         }

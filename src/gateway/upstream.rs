@@ -1,7 +1,7 @@
 //! The one place that dials vendors: connections of our own, and reqwest's where the way leads through
 //! a proxy. It follows no redirect and puts a deadline on every await. It retries
-//! nothing that a vendor may have seen: only what an HTTP/2 server says that it has not touched is
-//! sent again. All other retries are the attempt loop's.
+//! nothing that a vendor may have seen: only what never left, or what an HTTP/2 server says that it
+//! has not touched, is sent again. All other retries are the attempt loop's.
 
 mod client;
 mod connections;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::gateway::upstream::client::{IDLE_CONNECTIONS, IDLE_TIME};
@@ -22,6 +24,8 @@ const LOOKS: u32 = 3;
 pub(super) struct Connections {
     origins: Mutex<HashMap<Arc<str>, Open>>,
     is_watched: AtomicBool,
+    /// Rung when there is one more.
+    came: Notify,
 }
 
 /// Those to one origin.
@@ -39,7 +43,7 @@ struct Resting {
 
 struct Used {
     lane: Arc<Lane>,
-    /// When it was last seen with a call under way.
+    /// When a call last began on it, or was seen under way.
     at: Instant,
 }
 
@@ -49,9 +53,15 @@ impl Connections {
         let mut origins = self.lock();
         let lanes = &mut origins.get_mut(origin)?.lanes;
         lanes.retain(|used| !used.lane.is_closed());
-        let with_room = lanes.iter().find(|used| used.lane.has_room());
-        let used = with_room.or_else(|| lanes.get(MAX_LANES - 1))?;
+        let with_room = lanes.iter().position(|used| used.lane.has_room());
+        let used = lanes.get_mut(with_room.unwrap_or(MAX_LANES - 1))?;
+        used.at = Instant::now();
         Some(Place::on(&used.lane))
+    }
+
+    /// Waits until there is one more, from this call on.
+    pub(super) fn opened(&self) -> Notified<'_> {
+        self.came.notified()
     }
 
     /// Lets others use an HTTP/2 connection.
@@ -65,6 +75,7 @@ impl Connections {
             .lanes
             .push(used);
         drop(origins);
+        self.came.notify_waiters();
         self.watch();
     }
 
@@ -92,6 +103,7 @@ impl Connections {
             open.resting.push(Resting { connection, since });
         }
         drop(origins);
+        self.came.notify_waiters();
         self.watch();
     }
 

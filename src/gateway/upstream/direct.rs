@@ -28,14 +28,17 @@ use crate::gateway::upstream::http1::{self, CallError, Request};
 use crate::gateway::upstream::{Address, Outbound, SendError, innermost, plain};
 use crate::providers::verdict::Fault;
 
-/// As reqwest has it: a peer that vanished is noticed within a minute.
+/// As reqwest has it: a peer that vanished is noticed within a minute, whether it was silent before or
+/// has something to acknowledge.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Calls at once over one HTTP/2 connection: what servers allow at the least (RFC 9113 §6.5.2), and
-/// most of them at the most. One more would wait in line for as long as a stream takes.
+/// Calls at once over one HTTP/2 connection: what servers should allow at the least (RFC 9113 §6.5.2),
+/// and most of them at the most. One more would wait in line for as long as a stream takes.
 pub(super) const CALLS_A_CONNECTION: usize = 100;
 
 /// How often a request that its server has not touched is sent again, as reqwest has it.
@@ -150,6 +153,10 @@ impl Direct {
         tcp.set_keepalive(Some(KEEPALIVE));
         tcp.set_keepalive_interval(Some(KEEPALIVE));
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+        // Divided among the addresses of a host: one that does not answer leaves time for the next.
+        tcp.set_connect_timeout(Some(connect));
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        tcp.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -218,20 +225,39 @@ impl Direct {
         }
     }
 
-    /// The first way that is open: few connections that are warm are better than many.
+    /// The first way that is open, or a new one. A call that is dialling takes what opens meanwhile: a
+    /// connection that others made, or need no more.
     async fn road(&self, to: &Address) -> Result<Road, SendError> {
         let origin = &to.0.origin;
-        if let Some(place) = self.connections.place(origin) {
-            return Ok(Road::Http2(place));
-        }
-        if let Some(connection) = self.connections.take(origin) {
-            return Ok(Road::Http1 {
-                connection,
-                is_used: true,
-            });
+        if let Some(road) = self.open_road(origin) {
+            return Ok(road);
         }
         // Apart: what a handshake takes must not be carried by every call.
-        Box::pin(self.dial(to)).await
+        let mut dialling = Box::pin(self.dial(to));
+        loop {
+            let opened = self.connections.opened();
+            // It may have opened before anybody listened.
+            if let Some(road) = self.open_road(origin) {
+                return Ok(road);
+            }
+            tokio::select! {
+                biased;
+                dialled = &mut dialling => return dialled,
+                () = opened => {}
+            }
+        }
+    }
+
+    /// A way that is open: few connections that are warm are better than many.
+    fn open_road(&self, origin: &str) -> Option<Road> {
+        if let Some(place) = self.connections.place(origin) {
+            return Some(Road::Http2(place));
+        }
+        let connection = self.connections.take(origin)?;
+        Some(Road::Http1 {
+            connection,
+            is_used: true,
+        })
     }
 
     async fn dial(&self, to: &Address) -> Result<Road, SendError> {

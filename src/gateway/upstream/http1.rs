@@ -4,9 +4,10 @@
 //! request reads its connection itself: half the wake-ups, and no buffer while a stream is silent.
 
 use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::buf::Chain;
@@ -15,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use httparse::{ParserConfig, Status};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 
 use crate::gateway::chunked::{Chunks, Fed};
 use crate::gateway::upstream::Outbound;
@@ -42,7 +44,7 @@ pub(super) enum CallError {
     Garbage(&'static str),
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The connection took no byte of the request.
+    /// The connection did not take the request, not even its head.
     #[error("{0}")]
     Unsent(#[source] Box<Self>),
 }
@@ -60,7 +62,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// `false` once the server has closed it, or has said something without being asked.
     pub(super) fn is_alive(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        read(&mut self.0, &mut context, |_| ()).is_pending()
+        // A task that has used up its turn would be told to wait, whatever there is.
+        let look = poll_fn(|context| read(&mut self.0, context, |_| ()));
+        pin!(unconstrained(look)).poll(&mut context).is_pending()
     }
 
     /// Sends a request and waits for the answer's head. Dropping this, or the body, closes the
@@ -73,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             framing: Framing::ToTheEnd,
             is_kept: false,
         };
-        let answered = std::future::poll_fn(|context| body.poll_head(context)).await;
+        let answered = poll_fn(|context| body.poll_head(context)).await;
         match answered {
             Ok(head) => Ok((head, body)),
             Err(error) if body.request.is_some_and(|request| request.is_whole()) => {
@@ -224,7 +228,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body<S> {
 
     /// The connection, once the answer is over, if it can be used again.
     pub(super) fn spare(&mut self) -> Option<Connection<S>> {
-        let is_free = self.framing == Framing::Over && self.is_kept && self.request.is_none();
+        let is_free = self.framing == Framing::Over
+            && self.is_kept
+            && self.request.is_none()
+            && self.unread.is_empty();
         self.stream.take().filter(|_| is_free).map(Connection)
     }
 
@@ -375,7 +382,10 @@ impl Framing {
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(Self::Over);
         }
-        if is_modern && headers.contains_key(header::TRANSFER_ENCODING) {
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            if !is_modern {
+                return Err(CallError::Garbage("a transfer coding in HTTP/1.0"));
+            }
             return Ok(match words(headers, &header::TRANSFER_ENCODING).last() {
                 Some(coding) if coding == "chunked" => Self::Chunked(Chunks::default()),
                 _ => Self::ToTheEnd,
