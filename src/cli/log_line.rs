@@ -143,6 +143,7 @@ impl<W: Write> Visit for Fields<'_, W> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.field(field, |line| match field.name() {
             "message" => line.write_str(value),
+            "client" | "request" if is_word(value) => line.0.write_str(value),
             _ if is_plain(value) => {
                 line.0.write_char('"')?;
                 line.0.write_str(value)?;
@@ -157,6 +158,12 @@ impl<W: Write> Visit for Fields<'_, W> {
             line.0.write_str(itoa::Buffer::new().format(value))
         });
     }
+}
+
+/// `true` for text that can stand without quotes.
+fn is_word(text: &str) -> bool {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !text.is_empty() && text.bytes().all(is_usual)
 }
 
 /// `true` for text that stands between quotes as it is.
@@ -248,9 +255,9 @@ mod tests {
     fn the_message_comes_first_and_numbers_are_bare() {
         let line = logged(PLAIN, || {
             let quoted = "a \"b\"";
-            tracing::info!(client = "a b", quoted, count = 7_u64, id = %"x/1", "done");
+            tracing::info!(client = "a b", request = "0f", quoted, count = 7_u64, id = %"x/1", "done");
         });
-        let expected = r#"  INFO done client="a b" quoted="a \"b\"" count=7 id=x/1"#;
+        let expected = r#"  INFO done client="a b" request=0f quoted="a \"b\"" count=7 id=x/1"#;
         assert_eq!(line.trim_end_matches('\n'), expected);
     }
 

@@ -225,8 +225,8 @@ impl Telemetry {
         let tokens = request.usage.map_or(0, |usage| usage.total());
         tracing::info!(
             message = sentence(request, credential, duration_ms).as_str(),
-            request = %id,
-            client = %request.client,
+            request = id.to_string().as_str(),
+            client = &*request.client,
             provider,
             model,
             credential,
