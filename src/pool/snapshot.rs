@@ -155,11 +155,7 @@ impl State {
     /// A picture of everything at `now`.
     pub(super) fn snapshot(&mut self, now: Timestamp) -> PoolSnapshot {
         self.observe(now);
-        for class in &mut self.classes {
-            for entry in class.entries.iter_mut().flatten() {
-                entry.roll(&class.windows, now);
-            }
-        }
+        self.roll_all();
         let slots = (0..).zip(&self.slots);
         let present = slots.filter(|(_, slot)| !slot.is_gone);
         let mut members: Vec<MemberSnapshot> = present
@@ -175,6 +171,25 @@ impl State {
             waiters: self.waiting,
             cooldowns: self.rests.clone(),
             members,
+        }
+    }
+
+    /// Brings all counts up to the present. A window that a clock set back has opened anew is no
+    /// longer full: whoever chooses must know it as well.
+    fn roll_all(&mut self) {
+        let mut changed = Vec::new();
+        for (place, class) in (0..).zip(&mut self.classes) {
+            for (slot, entry) in (0..).zip(&mut class.entries) {
+                let Some(entry) = entry else { continue };
+                let was_full = entry.room_at(&class.windows, self.now).is_some();
+                entry.roll(&class.windows, self.now);
+                if was_full && entry.room_at(&class.windows, self.now).is_none() {
+                    changed.push((place, slot));
+                }
+            }
+        }
+        for (class, slot) in changed {
+            self.refresh_entry(class, slot);
         }
     }
 
