@@ -31,6 +31,13 @@ pub fn env(credential: &Credential, key_variable: &str) -> Zeroizing<String> {
         Material::OAuth(account) => account,
     };
     let prefix = upper_name(credential.id.provider());
+    if prefix.starts_with(|c: char| c.is_ascii_digit()) {
+        // No shell and no `.env` reader takes such a name.
+        lines.push_str("# no variable can be named after ");
+        lines.push_str(credential.id.provider());
+        lines.push('\n');
+        return lines;
+    }
     let mut field = |name: &str, value: Option<&str>| line(&format!("{prefix}_1_{name}"), value);
     let exposed = |secret: &'_ Option<crate::secret::Secret>| {
         secret.as_ref().map(|secret| secret.expose().to_owned())

@@ -367,6 +367,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_other_programs_do_not_break_the_check_sum() {
+        // Python's time.time() has more digits than a number is read with in a hurry.
+        for number in [
+            "1764000017.3451927",
+            "30000000000000000000000000000000000000",
+            "11111111111111113111111111111111111111111111111111",
+        ] {
+            let text = format!(
+                r#"{{"version":1,"kind":"oauth","provider":"gemini_cli","name":"1","seen":{number},
+                    "oauth":{{"access_token":"a","refresh_token":"r","at":{number}}}}}"#
+            );
+            let credential = parse(text.as_bytes()).expect("a credential");
+            let written = write(&credential);
+            let again = parse(&written).expect(number);
+            assert_eq!(*write(&again), *written, "{number}");
+        }
+    }
+
+    #[test]
     fn file_names_are_safe_and_distinct() {
         let long = "é".repeat(127);
         let names = [
