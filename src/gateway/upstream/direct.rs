@@ -4,7 +4,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub(super) struct Lane {
     sender: http2::SendRequest<Full<Bytes>>,
     /// Calls under way, answers being read included.
     calls: AtomicUsize,
+    /// The server has said that it takes no more; hyper learns it a moment later.
+    is_leaving: AtomicBool,
 }
 
 /// A call's place on an HTTP/2 connection, until it is dropped.
@@ -289,6 +291,7 @@ impl Direct {
         let lane = Arc::new(Lane {
             sender,
             calls: AtomicUsize::new(0),
+            is_leaving: AtomicBool::new(false),
         });
         let place = Place::on(&lane);
         self.connections.share(origin, lane);
@@ -309,7 +312,7 @@ impl Lane {
 
     /// `true` once it takes no more calls.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.sender.is_closed() || self.is_leaving.load(Ordering::Relaxed)
     }
 }
 
@@ -329,9 +332,17 @@ impl Place {
         *outbound.uri_mut() = request.url.0.uri.clone();
         *outbound.headers_mut() = request.headers.clone();
         let mut sender = self.0.sender.clone();
-        sender.ready().await?;
-        let answer = sender.send_request(outbound).await?;
-        Ok(answer.into_parts())
+        let answered = async {
+            sender.ready().await?;
+            sender.send_request(outbound).await
+        };
+        let answered = answered.await;
+        if let Err(error) = &answered
+            && is_farewell(error)
+        {
+            self.0.is_leaving.store(true, Ordering::Relaxed);
+        }
+        answered.map(http::Response::into_parts)
     }
 }
 
@@ -347,6 +358,13 @@ fn is_untouched(error: &hyper::Error) -> bool {
                 && ((cause.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
                     || (cause.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
         })
+}
+
+/// Whether the connection takes no more calls.
+fn is_farewell(error: &hyper::Error) -> bool {
+    error.is_canceled()
+        || error.is_closed()
+        || http2_cause(error).is_some_and(h2::Error::is_go_away)
 }
 
 /// Whether the server says that it is asked too much: `ENHANCE_YOUR_CALM` (RFC 9113 §7).
