@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::telemetry::request_line::{self, RequestLine};
+
 /// What the line of a request takes.
 const TYPICAL_BYTES: usize = 384;
 
@@ -38,15 +40,53 @@ where
     ) -> fmt::Result {
         // Into a string of its own: `Writer` calls through a pointer for every piece.
         let mut line = String::with_capacity(TYPICAL_BYTES);
-        let (dim, plain) = if self.ansi {
-            ("\x1b[2m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
+        self.begin(
+            &mut line,
+            *event.metadata().level(),
+            event.metadata().target(),
+        )?;
+        let mut fields = self.fields(&mut line);
+        event.record(&mut fields);
+        fields.result?;
+        line.push('\n');
+        whole.write_str(&line)
+    }
+}
+
+impl Line {
+    /// The line of a request: what its event would become, without the way through `tracing`.
+    pub(super) fn of_request(self, request: &RequestLine<'_>) -> String {
+        let mut line = String::with_capacity(TYPICAL_BYTES);
+        // Writing to a string cannot fail.
+        let _ = self.begin(&mut line, Level::INFO, request_line::TARGET);
+        line.push(' ');
+        let mut fields = self.fields(&mut line);
+        request.sentence(|piece| fields.add(|line| line.write_str(piece)));
+        fields.field("request", |line| write!(line.0, "{}", request.id));
+        for (name, text) in [
+            ("client", request.client),
+            ("provider", request.provider),
+            ("model", request.model),
+            ("credential", request.credential),
+        ] {
+            fields.text(name, text);
+        }
+        fields.number("status", request.status);
+        fields.text("ending", request.ending);
+        fields.number("attempts", request.attempts);
+        fields.number("duration_ms", request.duration_ms);
+        fields.number("tokens", request.tokens);
+        line.push('\n');
+        line
+    }
+
+    /// When, how bad and, if wanted, where.
+    fn begin(self, line: &mut String, level: Level, target: &str) -> fmt::Result {
+        let (dim, plain) = self.styles();
         line.write_str(dim)?;
-        write_time(&mut line, now())?;
+        write_time(line, now())?;
         line.write_str(plain)?;
-        let (word, colour) = word_of(*event.metadata().level());
+        let (word, colour) = word_of(level);
         if self.ansi {
             write!(line, " \x1b[{colour}m{word}{plain}")?;
         } else {
@@ -54,18 +94,28 @@ where
             line.write_str(word)?;
         }
         if self.target {
-            write!(line, " {dim}{}:{plain}", event.metadata().target())?;
+            write!(line, " {dim}{target}:{plain}")?;
         }
-        let mut fields = Fields {
-            line: Tame(&mut line),
+        Ok(())
+    }
+
+    const fn fields(self, line: &mut String) -> Fields<'_, String> {
+        let (dim, plain) = self.styles();
+        Fields {
+            line: Tame(line),
             dim,
             plain,
             result: Ok(()),
-        };
-        event.record(&mut fields);
-        fields.result?;
-        line.push('\n');
-        whole.write_str(&line)
+        }
+    }
+
+    /// What makes text dim, and what ends that.
+    const fn styles(self) -> (&'static str, &'static str) {
+        if self.ansi {
+            ("\x1b[2m", "\x1b[0m")
+        } else {
+            ("", "")
+        }
     }
 }
 
@@ -116,32 +166,8 @@ struct Fields<'a, W> {
 }
 
 impl<W: Write> Fields<'_, W> {
-    fn field(&mut self, field: &Field, write: impl FnOnce(&mut Tame<'_, W>) -> fmt::Result) {
-        if self.result.is_ok() {
-            self.result = self.name(field.name()).and_then(|()| write(&mut self.line));
-        }
-    }
-
-    fn name(&mut self, name: &str) -> fmt::Result {
-        let line = &mut *self.line.0;
-        line.write_char(' ')?;
-        if name == "message" {
-            return Ok(());
-        }
-        for piece in [self.dim, name, "=", self.plain] {
-            line.write_str(piece)?;
-        }
-        Ok(())
-    }
-}
-
-impl<W: Write> Visit for Fields<'_, W> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.field(field, |line| write!(line, "{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.field(field, |line| match field.name() {
+    fn text(&mut self, name: &str, value: &str) {
+        self.field(name, |line| match name {
             "message" => line.write_str(value),
             "client" | "request" if is_word(value) => line.0.write_str(value),
             _ if is_plain(value) => {
@@ -153,10 +179,43 @@ impl<W: Write> Visit for Fields<'_, W> {
         });
     }
 
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.field(field, |line| {
+    fn number(&mut self, name: &str, value: impl itoa::Integer) {
+        self.field(name, |line| {
             line.0.write_str(itoa::Buffer::new().format(value))
         });
+    }
+
+    fn field(&mut self, name: &str, write: impl FnOnce(&mut Tame<'_, W>) -> fmt::Result) {
+        let (dim, plain) = (self.dim, self.plain);
+        self.add(|line| {
+            line.0.write_char(' ')?;
+            if name != "message" {
+                for piece in [dim, name, "=", plain] {
+                    line.0.write_str(piece)?;
+                }
+            }
+            write(line)
+        });
+    }
+
+    fn add(&mut self, write: impl FnOnce(&mut Tame<'_, W>) -> fmt::Result) {
+        if self.result.is_ok() {
+            self.result = write(&mut self.line);
+        }
+    }
+}
+
+impl<W: Write> Visit for Fields<'_, W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.field(field.name(), |line| write!(line, "{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.number(field.name(), value);
     }
 }
 
@@ -209,6 +268,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::ids::RequestId;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
@@ -259,6 +319,40 @@ mod tests {
         });
         let expected = r#"  INFO done client="a b" request=0f quoted="a \"b\"" count=7 id=x/1"#;
         assert_eq!(line.trim_end_matches('\n'), expected);
+    }
+
+    #[test]
+    fn a_requests_line_is_what_its_event_would_be() {
+        let mut request = RequestLine {
+            id: RequestId(0x0f),
+            client: "laptop",
+            provider: "groq",
+            model: "llama-3",
+            credential: "groq/1",
+            status: 200,
+            ending: "served",
+            attempts: 2,
+            duration_ms: 312,
+            tokens: 40,
+        };
+        let plain = "  INFO 200 groq/llama-3 by groq/1 in 312 ms, attempt 2 \
+                     request=0000000000000000000000000000000f client=laptop provider=\"groq\" \
+                     model=\"llama-3\" credential=\"groq/1\" status=200 ending=\"served\" attempts=2 \
+                     duration_ms=312 tokens=40\n";
+        assert_eq!(logged(PLAIN, || request.event()), plain);
+        for (client, model) in [
+            ("laptop", "llama-3"),
+            ("a b", "a\"b\n\u{9b}2J\u{1b}[0mü"),
+            ("", ""),
+        ] {
+            (request.client, request.model) = (client, model);
+            for (ansi, target) in [(false, false), (true, false), (false, true), (true, true)] {
+                let form = Line { ansi, target };
+                let line = form.of_request(&request);
+                let (_time, direct) = line.split_once('Z').expect("a time");
+                assert_eq!(direct, logged(form, || request.event()));
+            }
+        }
     }
 
     #[test]

@@ -54,6 +54,17 @@ impl Queue {
         queue
     }
 
+    /// Takes a whole line; never waits for its reader.
+    pub(super) fn take(&self, line: &[u8]) {
+        self.put(|waiting| {
+            if waiting.lines.len() + line.len() > MAX_BYTES {
+                waiting.lost += 1;
+            } else {
+                waiting.lines.extend_from_slice(line);
+            }
+        });
+    }
+
     /// Changes what waits, and sees that the writer comes for it.
     fn put(&self, change: impl FnOnce(&mut Waiting)) {
         let mut waiting = lock(&self.waiting);
@@ -113,15 +124,9 @@ fn write_all(rung: &Receiver<()>, waiting: &Mutex<Waiting>, mut target: impl Wri
 }
 
 impl Write for &Queue {
-    /// Takes a whole line, as `tracing_subscriber` writes them; never fails and never waits.
+    /// Takes a whole line, as `tracing_subscriber` writes them; never fails.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.put(|waiting| {
-            if waiting.lines.len() + line.len() > MAX_BYTES {
-                waiting.lost += 1;
-            } else {
-                waiting.lines.extend_from_slice(line);
-            }
-        });
+        self.take(line);
         Ok(line.len())
     }
 

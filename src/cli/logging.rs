@@ -12,6 +12,7 @@ use tracing_subscriber::{Layer, fmt};
 use crate::cli::log_line::Line;
 use crate::cli::log_queue::Queue;
 use crate::cli::{Context, LogFormat};
+use crate::telemetry::request_line;
 
 /// What a command's log is to its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +33,29 @@ pub(super) fn install(context: &Context, role: Role) {
     let filter = targets(verbose, is_quiet);
     // A server goes on when nobody reads its log; everybody else's lines come in order with what
     // they print.
-    let writer = match role {
-        Role::Server => BoxMakeWriter::new(Queue::start(io::stderr())),
-        Role::Command | Role::Guest => BoxMakeWriter::new(io::stderr),
+    let queue = (role == Role::Server).then(|| Queue::start(io::stderr()));
+    let writer = match &queue {
+        Some(queue) => BoxMakeWriter::new(queue.clone()),
+        None => BoxMakeWriter::new(io::stderr),
     };
     // A stderr that is gone must not make the logger write to stderr about it.
     let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
     let layer = match context.globals.log_format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
-        LogFormat::Pretty => layer
-            .event_format(Line {
+        LogFormat::Pretty => {
+            let form = Line {
                 ansi: context.printer.is_err_colored(),
                 target: context.globals.verbose > 1,
-            })
-            .boxed(),
+            };
+            if let Some(queue) = queue
+                && filter.would_enable(request_line::TARGET, &Level::INFO)
+            {
+                request_line::take_lines(move |request| {
+                    queue.take(form.of_request(request).as_bytes());
+                });
+            }
+            layer.event_format(form).boxed()
+        }
     };
     // Only the first subscriber of a process counts; in tests there may be one already.
     let _ = tracing_subscriber::registry()

@@ -4,6 +4,7 @@
 pub mod journal;
 pub mod metrics;
 pub mod minutes;
+pub mod request_line;
 pub mod request_log;
 pub mod spending;
 #[cfg(feature = "otlp")]
@@ -179,7 +180,7 @@ impl Telemetry {
     /// Counts a finished request, keeps its usage and trail, and logs its one line.
     pub fn finished(&self, request: Finished) {
         self.metrics.finished(&request);
-        Self::log(&request);
+        request_line::log(&request);
         let now = Timestamp::now();
         self.minutes.add(&request, now);
         if let Some(dollars) = request.cost_usd {
@@ -211,56 +212,6 @@ impl Telemetry {
             state.record_usage(key, &sums);
         }
     }
-
-    fn log(request: &Finished) {
-        if !tracing::enabled!(tracing::Level::INFO) {
-            return;
-        }
-        let (id, provider, model) = (request.id, &request.provider, &request.model);
-        let credential = request
-            .credential
-            .as_ref()
-            .map_or("-", CredentialId::as_str);
-        let duration_ms = millis(request.duration);
-        let tokens = request.usage.map_or(0, |usage| usage.total());
-        tracing::info!(
-            message = sentence(request, credential, duration_ms).as_str(),
-            request = id.to_string().as_str(),
-            client = &*request.client,
-            provider,
-            model,
-            credential,
-            status = request.status,
-            ending = request.ending.as_str(),
-            attempts = request.attempts,
-            duration_ms,
-            tokens,
-        );
-    }
-}
-
-/// `200 groq/llama by groq/1 in 312 ms, attempt 2`, put together from its pieces: this is written for
-/// each request, and `format!` takes three times as long.
-fn sentence(request: &Finished, credential: &str, duration_ms: u64) -> String {
-    let (mut status, mut time, mut attempt) = (
-        itoa::Buffer::new(),
-        itoa::Buffer::new(),
-        itoa::Buffer::new(),
-    );
-    [
-        status.format(request.status),
-        " ",
-        &request.provider,
-        "/",
-        &request.model,
-        " by ",
-        credential,
-        " in ",
-        time.format(duration_ms),
-        " ms, attempt ",
-        attempt.format(request.attempts),
-    ]
-    .concat()
 }
 
 fn millis(time: Duration) -> u64 {
