@@ -68,12 +68,12 @@ impl State {
     /// Sums and a page of credentials at `now`.
     pub(super) fn excerpt(&mut self, choice: &Choice<'_>, now: Timestamp) -> Excerpt {
         self.observe(now);
+        self.roll_all();
         let states: Vec<_> = (0..self.slots.len()).map(|at| self.state_at(at)).collect();
         let summary = self.summary(now);
         let (mut totals, mut quotas) = (Totals::default(), Vec::new());
-        for class in &mut self.classes {
-            for entry in class.entries.iter_mut().flatten() {
-                entry.roll(&class.windows, now);
+        for class in &self.classes {
+            for entry in class.entries.iter().flatten() {
                 totals.add(&entry.totals);
             }
             quotas.extend(class.quotas(&states));

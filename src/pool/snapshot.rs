@@ -174,22 +174,31 @@ impl State {
         }
     }
 
-    /// Brings all counts up to the present. A window that a clock set back has opened anew is no
-    /// longer full: whoever chooses must know it as well.
-    fn roll_all(&mut self) {
-        let mut changed = Vec::new();
-        for (place, class) in (0..).zip(&mut self.classes) {
-            for (slot, entry) in (0..).zip(&mut class.entries) {
-                let Some(entry) = entry else { continue };
-                let was_full = entry.room_at(&class.windows, self.now).is_some();
-                entry.roll(&class.windows, self.now);
-                if was_full && entry.room_at(&class.windows, self.now).is_none() {
-                    changed.push((place, slot));
-                }
+    /// Brings all counts up to the present.
+    pub(super) fn roll_all(&mut self) {
+        for class in 0..self.classes.len() {
+            for slot in 0..self.classes[class].entries.len() {
+                self.roll_entry(class, slot);
             }
         }
-        for (class, slot) in changed {
-            self.refresh_entry(class, slot);
+    }
+
+    /// Brings a credential's counts in one class up to the present. A window that a clock set back has
+    /// opened anew is no longer full: whoever chooses must know it as well.
+    pub(super) fn roll_entry(&mut self, place: usize, slot: usize) {
+        let Some(class) = self.classes.get_mut(place) else {
+            return;
+        };
+        let Some(Some(entry)) = class.entries.get_mut(slot) else {
+            return;
+        };
+        let was_full = entry.room_at(&class.windows, self.now).is_some();
+        entry.roll(&class.windows, self.now);
+        if was_full
+            && entry.room_at(&class.windows, self.now).is_none()
+            && let (Ok(place), Ok(slot)) = (u32::try_from(place), u32::try_from(slot))
+        {
+            self.refresh_entry(place, slot);
         }
     }
 

@@ -135,12 +135,12 @@ impl State {
             return Some(resting_state(rest.reason));
         }
         let (mut longest, mut is_full) = (None, false);
-        for class in &mut self.classes {
-            let entry = class.entries.get_mut(at).and_then(Option::as_deref_mut);
-            let Some(entry) = entry else {
+        for place in 0..self.classes.len() {
+            self.roll_entry(place, at);
+            let class = &self.classes[place];
+            let Some(Some(entry)) = class.entries.get(at) else {
                 continue;
             };
-            entry.roll(&class.windows, now);
             if let Some(rest) = entry.cooldown.as_deref().filter(|rest| rest.holds(now)) {
                 longest = longest.max(Some((rest.until, rest.reason)));
             }

@@ -1,6 +1,7 @@
 //! Windows, caps, what providers report of their limits, budgets, and steering by hand.
 
 use super::*;
+use crate::pool::Choice;
 
 fn window(requests: u64, anchor: Anchor) -> WindowSpec {
     WindowSpec {
@@ -410,6 +411,29 @@ fn a_clock_that_jumps_leaves_no_window_closed_and_no_turn_taken() {
                 4,
                 "{anchor:?} {jump}"
             );
+        }
+    }
+}
+
+#[test]
+fn whoever_looks_while_the_clock_goes_back_the_choice_knows_what_they_saw() {
+    type Look = fn(&Pool, Timestamp);
+    let looks: [Look; 3] = [
+        |pool, now| drop(pool.snapshot(now)),
+        |pool, now| drop(pool.excerpt(&Choice::default(), now)),
+        |pool, now| drop(pool.usable(1, now)),
+    ];
+    for anchor in [Anchor::FirstUse, Anchor::Rolling] {
+        for look in looks {
+            let settings = Settings {
+                windows: vec![window(1, anchor)],
+                ..Settings::default()
+            };
+            let pool = pool(1, settings);
+            serve(&pool, at(3600));
+            refusal(&pool, &mut ask(at(3541)), at(3541));
+            look(&pool, at(3539));
+            serve(&pool, at(3539));
         }
     }
 }
