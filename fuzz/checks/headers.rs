@@ -46,7 +46,7 @@ pub(crate) fn check(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    let (up, down) = (to_upstream(&headers), to_client(&headers));
+    let (up, down) = (to_upstream(&headers), to_client(&headers, None));
     for (passed, never) in [(&up, &NOT_UP[..]), (&down, &NOT_DOWN[..])] {
         for name in passed.keys().map(HeaderName::as_str) {
             assert!(!never.contains(&name), "{name}");

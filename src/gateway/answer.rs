@@ -178,7 +178,7 @@ impl Circumstances<'_> {
         } else {
             "text/event-stream"
         };
-        let mut headers = headers::to_client(upstream);
+        let mut headers = headers::to_client(upstream, self.secret);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         // nginx would collect the stream otherwise.
@@ -249,7 +249,7 @@ impl Circumstances<'_> {
                 count::write_reply(self.scanned.inbound.dialect, tokens, false)
             }
         };
-        let mut headers = headers::to_client(&reply.headers);
+        let mut headers = headers::to_client(&reply.headers, self.secret);
         if self.scanned.stream {
             headers = self.stream_headers(&reply.headers);
         } else if !matches!(self.exchange.back, Back::Verbatim)
@@ -311,7 +311,7 @@ impl Circumstances<'_> {
             Back::Count | Back::Embeddings(_) | Back::Verbatim => &plain,
         };
         let body = self.write_reply(&reply, context, &mut losses);
-        let mut headers = headers::to_client(headers);
+        let mut headers = headers::to_client(headers, self.secret);
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
@@ -449,7 +449,7 @@ impl Circumstances<'_> {
         let reply = LostReply {
             dialect: self.exchange.dialect,
             status,
-            headers: headers::to_client(headers),
+            headers: headers::to_client(headers, self.secret),
             body,
         };
         Lost {

@@ -3,6 +3,9 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::providers::redact::repeats;
+use crate::secret::Secret;
+
 /// Client headers a vendor may need. Prefixes end in `-`.
 const TO_UPSTREAM: &[&str] = &[
     "accept",
@@ -61,9 +64,18 @@ pub fn to_upstream(client: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Headers of the upstream's answer that go on to the client.
-pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
-    filter(upstream, TO_CLIENT)
+/// Headers of the upstream's answer that go on to the client, without the key it was asked with: one
+/// that repeats it loses the value.
+pub fn to_client(upstream: &HeaderMap, secret: Option<&Secret>) -> HeaderMap {
+    let mut kept = filter(upstream, TO_CLIENT);
+    let secret = secret.map_or("", Secret::expose);
+    for value in kept.values_mut() {
+        // None of what is usual there has room for a key.
+        if value.len() >= secret.len() && repeats(value.as_bytes(), secret) {
+            *value = HeaderValue::from_static("[redacted]");
+        }
+    }
+    kept
 }
 
 fn filter(headers: &HeaderMap, allowed: &[&str]) -> HeaderMap {
@@ -132,14 +144,15 @@ mod tests {
 
     #[test]
     fn rate_limit_headers_reach_the_client_and_cookies_do_not() {
-        let passed = to_client(&map(&[
+        let upstream = map(&[
             ("x-ratelimit-remaining-requests", "3"),
             ("retry-after", "7"),
             ("set-cookie", "session=1"),
             ("transfer-encoding", "chunked"),
             ("server", "nginx"),
             ("openai-organization", "org"),
-        ]));
+        ]);
+        let passed = to_client(&upstream, None);
         let names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-ratelimit-remaining-requests", "retry-after"]);
     }
@@ -161,9 +174,29 @@ mod tests {
             };
             let sent = map(&[(name, "a")]);
             let is_kept = |kept: HeaderMap| kept.get(name) == sent.get(name);
-            let crosses = (is_kept(to_upstream(&sent)), is_kept(to_client(&sent)));
+            let crosses = (is_kept(to_upstream(&sent)), is_kept(to_client(&sent, None)));
             assert_eq!(crosses, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_header_that_repeats_the_key_loses_its_value() {
+        let secret = Secret::new("sk-0123456789abcdef");
+        let upstream = map(&[
+            ("request-id", "for sk-0123456789abcdef"),
+            (
+                "x-codex-turn-state",
+                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0",
+            ),
+            ("retry-after", "c2stMDEyMzQ1Njc4OWFiY2RlZg=="),
+        ]);
+        let passed = to_client(&upstream, Some(&secret));
+        let value = |name: &str| passed.get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(value("request-id"), Some("[redacted]"));
+        assert_eq!(value("retry-after"), Some("[redacted]"));
+        let state = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0";
+        assert_eq!(value("x-codex-turn-state"), Some(state));
+        assert_eq!(to_client(&upstream, None), upstream);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Takes keys out of texts that vendors send back: they like to quote the key they refuse.
 
+mod forms;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -58,15 +60,22 @@ const LABELS: [&str; 10] = [
     "key",
 ];
 
-/// The text without the given secrets (whole, URL-encoded or JSON-escaped) and without anything
-/// that looks like a key or token. Borrowed if there is nothing to take out.
+/// The text without the given secrets (as they are, or encoded in a way that a reader could turn back)
+/// and without anything that looks like a key or token. Borrowed if there is nothing to take out.
 pub fn redact<'a>(text: &'a str, secrets: &[&str]) -> Cow<'a, str> {
     without(text, secrets, None).0
 }
 
-/// [`redact`] with many secrets; says how many places were taken out as well.
+/// [`redact`] with many secrets, which are known as they are, in URLs and in JSON; says how many places were taken out as well.
 pub fn redact_known<'a>(text: &'a str, known: &Known, secrets: &[&str]) -> (Cow<'a, str>, usize) {
     without(text, secrets, Some(known))
+}
+
+/// Whether a text has this secret in any form that [`redact`] looks for.
+pub fn repeats(text: &[u8], secret: &str) -> bool {
+    let forms = (secret.len() >= MIN_SECRET_BYTES).then(|| forms::all(secret));
+    let mut forms = forms.into_iter().flatten();
+    forms.any(|form| memmem::find(text, form.as_bytes()).is_some())
 }
 
 fn without<'a>(text: &'a str, secrets: &[&str], known: Option<&Known>) -> (Cow<'a, str>, usize) {
@@ -75,7 +84,7 @@ fn without<'a>(text: &'a str, secrets: &[&str], known: Option<&Known>) -> (Cow<'
         .iter()
         .filter(|secret| secret.len() >= MIN_SECRET_BYTES)
     {
-        for form in forms(secret) {
+        for form in forms::all(secret) {
             let matches = memmem::find_iter(text.as_bytes(), form.as_bytes());
             found.extend(matches.map(|at| at..at + form.len()));
         }
@@ -124,14 +133,14 @@ pub struct Known {
 const START_BITS: u32 = 20;
 
 impl Known {
-    /// Knows these, in every form that [`redact`] looks for. Short ones are words and left out.
+    /// Knows these as they are, percent-encoded and JSON-escaped. Short ones are words and left out.
     pub fn new<'s>(secrets: impl IntoIterator<Item = &'s Secret>) -> Self {
         let mut known = Self::default();
         for secret in secrets {
             if secret.expose().len() < MIN_SECRET_BYTES {
                 continue;
             }
-            for form in forms(secret.expose()) {
+            for form in forms::usual(secret.expose()) {
                 known.add(&form);
             }
         }
@@ -224,29 +233,6 @@ impl Beginnings {
         row.and_then(|row| row.get(usize::from(second >> 6)))
             .is_some_and(|bits| bits & (1 << (second & 63)) != 0)
     }
-}
-
-/// A secret as it may be written in a URL or a JSON text, beside as it is.
-fn forms(secret: &str) -> Vec<Cow<'_, str>> {
-    let mut forms = vec![Cow::Borrowed(secret)];
-    if !secret
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
-    {
-        let encoded = secret.bytes().map(|byte| {
-            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        });
-        forms.push(Cow::Owned(encoded.collect()));
-        if let Ok(json) = serde_json::to_string(secret) {
-            let inner = json.get(1..json.len() - 1).unwrap_or("");
-            forms.push(Cow::Owned(inner.to_owned()));
-        }
-    }
-    forms
 }
 
 /// The key that begins at this place, or that the label at this place announces.
@@ -391,6 +377,46 @@ mod tests {
         let secret = "p@ss/word \"1\"";
         let text = r#"p@ss/word "1" p%40ss%2Fword%20%221%22 p@ss/word \"1\""#;
         assert_eq!(redact(text, &[secret]), "[redacted] [redacted] [redacted]");
+    }
+
+    #[test]
+    fn a_used_secret_is_taken_out_in_each_of_eight_encodings_and_more() {
+        let secret = "sk-ab/cd+ef=0123456789";
+        for (encoding, text) in [
+            ("as it is", secret),
+            ("percent", "sk-ab%2fcd%2bef%3d0123456789"),
+            (
+                "percent, each byte",
+                "%73%6B%2D%61%62%2F%63%64%2B%65%66%3D%30%31%32%33%34%35%36%37%38%39",
+            ),
+            ("Base64", "c2stYWIvY2QrZWY9MDEyMzQ1Njc4OQ=="),
+            ("Base64 of x and it", "eHNrLWFiL2NkK2VmPTAxMjM0NTY3ODk="),
+            ("Base64 of xx and it", "eHhzay1hYi9jZCtlZj0wMTIzNDU2Nzg5"),
+            (
+                "hexadecimal",
+                "736b2d61622f63642b65663d30313233343536373839",
+            ),
+            (
+                "HEXADECIMAL",
+                "736B2D61622F63642B65663D30313233343536373839",
+            ),
+            ("a slash of PHP", "sk-ab\\/cd+ef=0123456789"),
+            ("reversed", "9876543210=fe+dc/ba-ks"),
+        ] {
+            let clean = redact(text, &[secret]);
+            assert!(clean.contains("[redacted]"), "{encoding}: {clean}");
+            // Two characters of Base64 and its padding may stay: they say less than a character.
+            assert!(clean.len() <= "[redacted]".len() + 5, "{encoding}: {clean}");
+        }
+        let each = |write: fn(char) -> String| secret.chars().map(write).collect::<String>();
+        for text in [
+            each(|c| format!("\\u{:04x}", u32::from(c))),
+            each(|c| format!("\\u{:04X}", u32::from(c))),
+            each(|c| format!("&#{};", u32::from(c))),
+            each(|c| format!("&#x{:x};", u32::from(c))),
+        ] {
+            assert_eq!(redact(&text, &[secret]), "[redacted]", "{text}");
+        }
     }
 
     #[test]

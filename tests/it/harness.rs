@@ -6,13 +6,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use crate::canary::Search;
 use crate::client::{Connection, Request, Response};
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
@@ -433,17 +434,15 @@ fn capture(
     })
 }
 
-/// Fails the test if a key stands in these bytes.
+/// Looks for the mark of all keys.
+static SEARCH: LazyLock<Search> = LazyLock::new(|| Search::new(CANARY));
+
+/// Fails the test if a key stands in these bytes, in any of eight encodings.
 pub(crate) fn assert_no_canary(place: &str, bytes: &[u8]) {
-    let found = memchr::memmem::find(bytes, CANARY.as_bytes());
-    let around = found.map(|at| {
-        let window = &bytes[at.saturating_sub(200)..bytes.len().min(at + 100)];
-        String::from_utf8_lossy(window).into_owned()
-    });
-    assert!(
-        around.is_none(),
-        "an upstream key leaked into {place}: {around:?}"
-    );
+    if let Some((encoding, at)) = SEARCH.find(bytes) {
+        let around = Search::around(bytes, at);
+        panic!("an upstream key leaked into {place}, {encoding}: {around}");
+    }
 }
 
 /// Searches all files below these directories; one that was never made holds no key.

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod budget;
+mod canary;
 mod cases;
 mod catalog;
 mod chains;

@@ -7,6 +7,7 @@ mod files;
 mod filters;
 mod floods;
 mod h2;
+mod leaks;
 mod matrix;
 #[cfg(target_os = "linux")]
 mod namespaces;
