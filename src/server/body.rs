@@ -19,8 +19,12 @@ use crate::gateway::relay::Relay;
 use crate::server::limits::Permit;
 use crate::server::stalls::{Endable, Held, Streams};
 
-/// The longest silence while a client sends its body.
+/// How long a client may take for the next [`LEAST_PIECE`] of its body.
 const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// What must come within [`BODY_IDLE`], in bytes: no line is so slow, and who drips a byte now and then
+/// to hold a connection is as silent as who sends nothing.
+const LEAST_PIECE: usize = 1 << 10;
 
 /// A body of known length up to this size gets its buffer at once; beyond, memory follows bytes
 /// that really came.
@@ -68,11 +72,11 @@ pub async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, BodyError> {
     }
     let mut gathered: Option<Bytes> = None;
     let mut whole = BytesMut::new();
+    let (mut idle, mut piece) = (Instant::now() + BODY_IDLE, 0);
     // A whole body may drip within its own bound: 2 minutes and a second for each MiB allowed.
     let total = Instant::now() + Duration::from_mins(2) + Duration::from_secs(limit >> 20);
     loop {
-        let by = (Instant::now() + BODY_IDLE).min(total);
-        let frame = match timeout_at(by, body.frame()).await {
+        let frame = match timeout_at(idle.min(total), body.frame()).await {
             Err(_) => return Err(BodyError::Slow),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(BodyError::Broken),
@@ -81,6 +85,10 @@ pub async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, BodyError> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
+        piece += data.len();
+        if piece >= LEAST_PIECE {
+            (idle, piece) = (Instant::now() + BODY_IDLE, 0);
+        }
         let so_far = gathered.as_ref().map_or(whole.len(), Bytes::len);
         if (so_far + data.len()) as u64 > limit {
             return Err(BodyError::TooLarge);

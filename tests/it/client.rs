@@ -1,6 +1,7 @@
 //! An HTTP/1.1 client that sends what it is told and keeps what it gets, byte for byte.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,6 +168,13 @@ impl Connection {
         patiently("the request to be taken", self.stream.write_all(bytes))
             .await
             .is_ok()
+    }
+
+    /// Whether the other side keeps it open and silent for so long.
+    pub(crate) async fn is_open_for(&mut self, time: Duration) -> bool {
+        let mut piece = [0; 64];
+        let reading = self.stream.read(&mut piece);
+        tokio::time::timeout(time, reading).await.is_err()
     }
 
     /// Says that nothing more will be sent.

@@ -1,6 +1,7 @@
 //! Clients that guess, lie, rush and hoard.
 
-use std::time::Duration;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 
@@ -9,7 +10,7 @@ use crate::fake::openai;
 use crate::fake::reply::{Gate, Reply};
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Gateway, Home, pair, patiently};
+use crate::harness::{Gateway, Home, pair, patiently, size};
 
 const LOCKED: &str = "[server]\napi_keys = [\"client-key-0123456789\"]\n";
 const KEY: &str = "client-key-0123456789";
@@ -256,7 +257,8 @@ async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
         .await
         .expect("HTTP/2");
     tokio::spawn(connection);
-    for _ in 0..2000 {
+    // LLMPROXY_RESETS=100000 is what a flood is.
+    for _ in 0..size("LLMPROXY_RESETS", 2000) {
         // GOAWAY is as good an answer to this as any.
         if sender.ready().await.is_err() {
             break;
@@ -274,6 +276,76 @@ async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
     let mut connection = Connection::open(gateway.address()).await;
     connection.send(&Request::chat(CHAT)).await;
     assert_eq!(connection.response().await.status, 200);
+}
+
+/// How long each of so many requests took, one after the other.
+async fn latencies(gateway: &Gateway, requests: usize) -> Vec<Duration> {
+    let mut connection = gateway.connect().await;
+    let mut latencies = Vec::new();
+    for _ in 0..requests {
+        let began = Instant::now();
+        connection.send(&Request::chat(CHAT)).await;
+        assert_eq!(connection.response().await.status, 200);
+        latencies.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    latencies.sort_unstable();
+    latencies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ab1_connections_that_drip_a_head_or_a_body_end_in_time_and_hold_up_nobody() {
+    let (_upstream, gateway) = pair(Script::always(openai::completion("hi")), 1, "").await;
+    let before = latencies(&gateway, 300).await;
+    let address = gateway.address();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n";
+    let begun = format!("{head}content-type: application/json\r\ncontent-length: 9999\r\n\r\n{{");
+    let mut dripping = tokio::task::JoinSet::new();
+    // LLMPROXY_CONNECTIONS=3000 is a slow attack.
+    for number in 0..size("LLMPROXY_CONNECTIONS", 100) {
+        let in_head = number % 2 == 0;
+        let said = if in_head {
+            head.to_owned()
+        } else {
+            begun.clone()
+        };
+        dripping.spawn(async move {
+            let mut connection = Connection::open(address).await;
+            let began = Instant::now();
+            assert!(connection.send_bytes(said.as_bytes()).await);
+            // A byte a second, whether or not anybody reads.
+            while connection.is_open_for(Duration::from_secs(1)).await {
+                if !connection.send_bytes(b"x").await {
+                    break;
+                }
+            }
+            (in_head, began.elapsed())
+        });
+    }
+    let during = latencies(&gateway, 300).await;
+    let mut longest = [Duration::ZERO; 2];
+    while let Some(ended) = dripping.join_next().await {
+        let (in_head, took) = ended.expect("no panic");
+        let longest = &mut longest[usize::from(!in_head)];
+        *longest = took.max(*longest);
+    }
+    let p99 = |latencies: &[Duration]| latencies[latencies.len() * 99 / 100];
+    let (before, during) = (p99(&before), p99(&during));
+    let _ = writeln!(
+        std::io::stdout(),
+        "a head ends after {:?}, a body after {:?} at most; p99 of others {before:?} before, {during:?} meanwhile",
+        longest[0],
+        longest[1]
+    );
+    // Ten and thirty seconds, and what a busy machine needs on top.
+    assert!(longest[0] < Duration::from_secs(20), "{longest:?}");
+    assert!(longest[1] < Duration::from_secs(45), "{longest:?}");
+    // A passing load of the machine is not the gateway's.
+    assert!(
+        during < before * 4 + Duration::from_millis(250),
+        "{before:?}, {during:?}"
+    );
+    assert_eq!(gateway.chat(CHAT).await.status, 200);
 }
 
 #[cfg(target_os = "linux")]
