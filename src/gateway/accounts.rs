@@ -413,13 +413,13 @@ async fn take_first_steps(
     let deadline = Instant::now() + FIRST_STEPS_PATIENCE;
     let token = account.live.token(Timestamp::now()).await;
     let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
-    let Some(pass) = holder.pass(Some(token)) else {
+    let Some(mut pass) = holder.pass(Some(token)) else {
         return Ok(None);
     };
     let Some(mut machine) = runtime.adapter.bootstrap(&pass.view()) else {
         return Ok(Some(pass));
     };
-    let mut reply = None;
+    let (mut reply, mut is_renewed) = (None, false);
     for _ in 0..MAX_STEPS {
         let answer = reply.as_ref().map(probe::ProbeReply::as_answer);
         match machine.next(answer.as_ref(), Timestamp::now()) {
@@ -450,6 +450,19 @@ async fn take_first_steps(
                 let token = account.live.token(Timestamp::now()).await;
                 let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
                 return Ok(holder.pass(Some(token)));
+            }
+            // Not ended by the clock, and refused all the same: as in a request, a newer token may do.
+            Step::Refused(failure) if failure.verdict == Verdict::Auth && !is_renewed => {
+                let token = account.live.renew(pass.generation, Timestamp::now()).await;
+                let token = token.map_err(|error| unready(runtime, &holder.id, error))?;
+                let Some(newer) = holder.pass(Some(token)) else {
+                    return Ok(None);
+                };
+                let Some(again) = runtime.adapter.bootstrap(&newer.view()) else {
+                    return Ok(Some(newer));
+                };
+                (pass, machine) = (newer, again);
+                (reply, is_renewed) = (None, true);
             }
             Step::Refused(mut failure) => {
                 failure.message = runtime.redact(&failure.message, Some(&pass.secret));

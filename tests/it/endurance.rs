@@ -1,15 +1,24 @@
 //! Many requests over failing keys, and processes that die in the middle of them.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::client::{CHAT, Connection, Request};
+use crate::fake::google::Google;
 use crate::fake::openai;
 use crate::fake::reply::Reply;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
 use crate::harness::{Home, keys, pair, patiently, provider, size};
+use crate::oauth_refresh;
 
 #[tokio::test]
 async fn two_thousand_requests_over_fifty_keys_of_which_twenty_fail_all_succeed() {
@@ -134,4 +143,119 @@ async fn a_killed_server_loses_no_credential_and_at_most_a_second_of_counts() {
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     assert_eq!(usage_requests(&home), before + 25);
+}
+
+/// What `creds list` says of the account.
+fn account(home: &Home) -> serde_json::Value {
+    let listed = home.run(&["creds", "list", "--json"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&listed.stdout).expect("JSON");
+    let mut rows = rows.into_iter();
+    let row = rows.find(|row| row["id"] == oauth_refresh::ID);
+    row.unwrap_or_else(|| panic!("it is lost: {listed:?}"))
+}
+
+/// Two hundred requests a second, a quarter of them for the account, until it is dropped.
+fn load(address: SocketAddr, answered: &Arc<AtomicUsize>) -> JoinSet<()> {
+    let mut load = JoinSet::new();
+    let answered = Arc::clone(answered);
+    load.spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        let mut asking = JoinSet::new();
+        for number in 0_u64.. {
+            ticks.tick().await;
+            let body = if number % 4 == 0 {
+                oauth_refresh::CHAT
+            } else {
+                CHAT
+            };
+            let request = Request::chat(body)
+                .header("connection", "close")
+                .bytes(address);
+            let answered = Arc::clone(&answered);
+            asking.spawn(async move {
+                // The server dies under it.
+                let Ok(mut stream) = TcpStream::connect(address).await else {
+                    return;
+                };
+                let mut answer = Vec::new();
+                if stream.write_all(&request).await.is_err()
+                    || stream.read_to_end(&mut answer).await.is_err()
+                    || answer.is_empty()
+                {
+                    return;
+                }
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                answered.fetch_add(1, Ordering::Relaxed);
+            });
+            while let Some(ended) = asking.try_join_next() {
+                ended.expect("no answer was an error");
+            }
+        }
+    });
+    load
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k2_kills_under_load_lose_no_account_refresh_nothing_twice_and_never_count_back() {
+    let upstream = Upstream::start(Script::always(openai::completion("fine"))).await;
+    let google = Google::start("me@example.com").await;
+    google.rotate_once_used();
+    let home = google.home();
+    home.write_config(&(provider("fake", &upstream, &keys(3)) + &google.config("gemini_cli")));
+    oauth_refresh::import(&google, &home);
+    let (answered, mut longest, mut counted) = (Arc::default(), Duration::ZERO, 0);
+    let (mut renewed, mut cut_short, rounds) = (0, 0, size("LLMPROXY_KILLS", 10));
+    for round in 0..rounds {
+        // Every second time it finds its token refused.
+        if round % 2 == 1 {
+            google.revoke_access();
+        }
+        let (settled, before) = (google.is_settled(), google.refreshes());
+        let began = Instant::now();
+        let (mut child, address) = start(&home);
+        longest = longest.max(began.elapsed());
+        let mut load = load(address.parse().expect("an address"), &answered);
+        // Most die soon; some live for long enough to write their counts down.
+        let life = if round % 10 == 9 {
+            1500
+        } else {
+            fastrand::u64(0..400)
+        };
+        let dies = tokio::time::sleep(Duration::from_millis(life));
+        tokio::select! {
+            () = dies => {}
+            ended = load.join_next() => panic!("round {round}: {ended:?}"),
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        load.shutdown().await;
+        let refreshes = google.refreshes() - before;
+        let wanted = usize::from(!settled);
+        assert!(
+            refreshes <= wanted,
+            "round {round}: {refreshes} refreshes for {wanted}"
+        );
+        assert_eq!(google.thefts(), 0, "round {round}");
+        renewed += refreshes;
+        cut_short += usize::from(refreshes == 1 && !google.is_settled());
+        let row = tokio::task::block_in_place(|| account(&home));
+        assert_eq!(
+            (&row["id"], &row["state"]),
+            (&oauth_refresh::ID.into(), &"ready".into())
+        );
+        let count = tokio::task::block_in_place(|| usage_requests(&home));
+        assert!(
+            count >= counted,
+            "round {round}: {counted} requests, then {count}"
+        );
+        counted = count;
+    }
+    let _ = writeln!(
+        io::stdout(),
+        "{rounds} kills, {} requests answered, {counted} counted, {renewed} refreshes of which {cut_short} died before \
+         the new token was used, longest start {longest:?}",
+        answered.load(Ordering::Relaxed)
+    );
+    assert!(renewed > 0 && counted > 0, "{renewed} {counted}");
 }

@@ -76,6 +76,24 @@ async fn a_thousand_requests_on_an_ended_token_cause_one_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_not_set_up_yet_is_renewed_where_its_token_is_refused_before_its_time() {
+    let google = Google::start("me@example.com").await;
+    let home = google.home();
+    // Good until 2099, its file says; the vendor has forgotten it.
+    let file = google.file_of("me@example.com");
+    let file = file.replace("\"expiry_date\":1000", "\"expiry_date\":4102444799000");
+    let path = home.path("oauth_creds.json");
+    std::fs::write(&path, file).expect("writable");
+    let path = path.display().to_string();
+    let imported = home.run(&["creds", "import", &path, "--from", "gemini-cli"]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let gateway = Gateway::start_in(home, &[]).await;
+    all_at_once(&gateway, 5).await;
+    assert_eq!(google.refreshes(), 1);
+    assert_eq!(row(gateway.home())["state"], "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_tells_of_a_token_that_was_renewed_on_the_way() {
     let (google, home) = account().await;
     let gateway = Gateway::start_in(home, &[]).await;

@@ -31,13 +31,20 @@ pub(crate) struct Google {
     books: Arc<Mutex<Books>>,
 }
 
+/// When a refresh token is replaced.
+#[derive(Clone, Copy, PartialEq)]
+enum Rotation {
+    Never,
+    AtOnce,
+    OnceUsed,
+}
+
 /// What Google knows.
 struct Books {
     /// Who is logged in to the browser; `None` says no to every log-in.
     user: Option<String>,
-    /// Whether a refresh token is replaced with each use, and the account lost when an old one is
-    /// used again.
-    rotates: bool,
+    /// When a refresh token is replaced; the account is lost when one is used after that.
+    rotates: Rotation,
     /// Answers in place of the next refreshes.
     refusals: Vec<Reply>,
     /// What refreshes wait for before they are answered.
@@ -47,10 +54,13 @@ struct Books {
     /// Code challenges and users by code.
     codes: HashMap<String, (String, String)>,
     refresh_tokens: HashMap<String, String>,
+    /// Refresh tokens that end once the access token beside them is used, by that.
+    leaving: HashMap<String, String>,
     spent: HashSet<String>,
     access_tokens: HashMap<String, String>,
     latest: Option<String>,
     refreshes: usize,
+    thefts: usize,
 }
 
 impl Google {
@@ -95,7 +105,28 @@ impl Google {
 
     /// Replaces refresh tokens with each use from now on.
     pub(crate) fn rotate(&self) {
-        self.books().rotates = true;
+        self.books().rotates = Rotation::AtOnce;
+    }
+
+    /// Gives a new refresh token with each use from now on, and takes the old one until what came with
+    /// the new one is used: a client that died before it had saved that loses nothing, and one that uses
+    /// what it has not saved may lose all.
+    pub(crate) fn rotate_once_used(&self) {
+        self.books().rotates = Rotation::OnceUsed;
+    }
+
+    /// Whether the latest access token is taken, and was used already.
+    pub(crate) fn is_settled(&self) -> bool {
+        let books = self.books();
+        let latest = books.latest.as_ref();
+        latest.is_some_and(|latest| {
+            books.access_tokens.contains_key(latest) && !books.leaving.contains_key(latest)
+        })
+    }
+
+    /// How many spent refresh tokens were shown.
+    pub(crate) fn thefts(&self) -> usize {
+        self.books().thefts
     }
 
     /// Answers the next refresh so.
@@ -157,17 +188,19 @@ impl Books {
     fn new(user: &str) -> Self {
         Self {
             user: Some(user.to_owned()),
-            rotates: false,
+            rotates: Rotation::Never,
             refusals: Vec::new(),
             gate: None,
             verbs: HashMap::new(),
             given: 0,
             codes: HashMap::new(),
             refresh_tokens: HashMap::new(),
+            leaving: HashMap::new(),
             spent: HashSet::new(),
             access_tokens: HashMap::new(),
             latest: None,
             refreshes: 0,
+            thefts: 0,
         }
     }
 
@@ -237,19 +270,29 @@ impl Books {
         if self.spent.contains(refresh_token) {
             // Whoever shows a spent token is a thief, or has lost the new one.
             self.refresh_tokens.clear();
+            self.thefts += 1;
         }
         let Some(user) = self.refresh_tokens.get(refresh_token).cloned() else {
             return revoked();
         };
-        if self.rotates {
-            self.refresh_tokens.remove(refresh_token);
-            self.spent.insert(refresh_token.to_owned());
+        if self.rotates == Rotation::AtOnce {
+            self.spend(refresh_token);
         }
-        let given = self.give(&user, self.rotates);
+        let given = self.give(&user, self.rotates != Rotation::Never);
+        if self.rotates == Rotation::OnceUsed
+            && let Some(access_token) = self.latest.clone()
+        {
+            self.leaving.insert(access_token, refresh_token.to_owned());
+        }
         match &self.gate {
             Some(gate) => given.gated(gate),
             None => given,
         }
+    }
+
+    fn spend(&mut self, refresh_token: &str) {
+        self.refresh_tokens.remove(refresh_token);
+        self.spent.insert(refresh_token.to_owned());
     }
 
     fn give(&mut self, user: &str, with_refresh_token: bool) -> Reply {
@@ -274,7 +317,11 @@ impl Books {
         self.access_tokens.get(request.key.as_ref()?)
     }
 
-    fn code_assist(&self, path: &str, request: &Recorded) -> Reply {
+    fn code_assist(&mut self, path: &str, request: &Recorded) -> Reply {
+        let used = request.key.as_ref();
+        if let Some(old) = used.and_then(|access_token| self.leaving.remove(access_token)) {
+            self.spend(&old);
+        }
         if self.caller(request).is_none() {
             return unauthenticated();
         }
