@@ -4,24 +4,38 @@
 //!
 //! `cargo build --release && cargo run --release --example soak -- --minutes 10 --seed 1`
 //!
+//! Every key and token holds a mark, and all answers are searched for it in eight encodings. With
+//! `--leaks 0.02` so many requests are refused as the client's own fault, by errors that repeat the key
+//! in one of them; the gateway then logs all that it can, has an account whose token is renewed again and
+//! again, and all of its log, its state and what it tells of itself is searched as well.
+//!
+//! `--independent yes` loses calls without a bound for each request; with `--attempts 2` the failures
+//! are compared with what chance allows.
+//!
 //! The gateway is the built binary beside this program, in a process of its own; upstream and
 //! clients are here. The summary is one row of `benches/RELIABILITY.md`; any failure that a client
-//! saw, altered byte or silent truncation ends the run with exit code 1. Linux only (`/proc`).
+//! saw, altered byte, silent truncation or leak ends the run with exit code 1. Linux only (`/proc`).
 
+mod account;
+#[path = "../../tests/it/canary.rs"]
+mod canary;
+mod chance;
 mod clients;
 mod gateway;
 mod upstream;
+mod watch;
 
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::clients::Tally;
+use crate::clients::{Client, Tally};
 use crate::gateway::Gateway;
 use crate::upstream::Faults;
+use crate::watch::Watch;
 
 /// Any failure; a soak has nobody to explain it to but its reader.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -41,6 +55,12 @@ struct Plan {
     lost: f64,
     /// How many streams break off after content.
     cut: f64,
+    /// How many requests are refused by an error that repeats the key.
+    leaks: f64,
+    /// Whether calls are lost without regard to what their request has lost before.
+    independent: bool,
+    /// `[routing] max_attempts`.
+    attempts: i32,
     /// How long a client waits between two requests.
     pause: Duration,
 }
@@ -60,29 +80,28 @@ async fn main() -> ExitCode {
 /// Runs it; `true` if nobody noticed anything.
 async fn soak() -> Result<bool> {
     let plan = Plan::from_arguments(std::env::args().skip(1))?;
-    let faults = Arc::new(Faults::new(
-        plan.seed,
-        plan.keys,
-        plan.key_faults,
-        plan.lost,
-        plan.cut,
-    ));
+    let faults = Arc::new(Faults::new(plan));
     let upstream = upstream::serve(Arc::clone(&faults)).await?;
-    let gateway = Arc::new(Gateway::start(upstream, plan.keys)?);
+    let watch = Arc::new(Watch::new());
+    let account = faults.account.file();
+    let gateway = Arc::new(Gateway::start(upstream, plan, &account, &watch)?);
     let tally = Arc::new(Tally::default());
     let until = Instant::now() + Duration::from_secs_f64(plan.minutes * 60.0);
     let files_before = gateway.files()?;
 
     let mut running = tokio::task::JoinSet::new();
     for number in 0..plan.clients {
-        let (address, tally) = (gateway.address, Arc::clone(&tally));
-        let seed = plan
-            .seed
-            .wrapping_mul(1_000_003)
-            .wrapping_add(number as u64);
-        running.spawn(clients::run(address, seed, until, plan.pause, tally));
+        let seed = plan.seed.wrapping_mul(1_000_003);
+        running.spawn(clients::run(Client {
+            address: gateway.address,
+            seed: seed.wrapping_add(number as u64),
+            until,
+            plan,
+            tally: Arc::clone(&tally),
+            watch: Arc::clone(&watch),
+        }));
     }
-    let churning = tokio::spawn(gateway::churn(Arc::clone(&gateway), plan.keys, until));
+    let churning = tokio::spawn(gateway::churn(Arc::clone(&gateway), until));
     let mut memory = Vec::new();
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -90,8 +109,9 @@ async fn soak() -> Result<bool> {
         memory.push((requests, gateway.memory()?));
         let (requests, mib) = memory.last().copied().unwrap_or_default();
         say(&format!(
-            "{requests} requests, {mib} MiB, {} failures",
-            tally.failures()
+            "{requests} requests, {mib} MiB, {} failures, {} leaks",
+            tally.failures(),
+            watch.leaks.load(Ordering::Relaxed)
         ));
     }
     running.join_all().await;
@@ -115,7 +135,47 @@ async fn soak() -> Result<bool> {
         gateway.reloads.load(Ordering::Relaxed),
         slope(&memory),
     ));
-    Ok(tally.is_clean() && leases == 0)
+    let mut is_clean = leases == 0;
+    if plan.leaks > 0.0 {
+        gateway.search(&watch, &tally.ids()).await?;
+    }
+    is_clean &= told_leaks(&watch, &faults, &tally);
+    is_clean &= if plan.independent {
+        is_chance(plan, requests, &tally)
+    } else {
+        tally.is_clean()
+    };
+    Ok(is_clean)
+}
+
+/// Tells what was searched and found; `true` if nothing was.
+fn told_leaks(watch: &Watch, faults: &Faults, tally: &Tally) -> bool {
+    let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let (renewals, spent) = faults.account.renewals();
+    say(&watch.report());
+    say(&format!(
+        "searched {} answers ({} refusals that repeat the key), {} MiB of log, {} files and outputs · leaks {} · keys \
+         that went to the wrong place {} · renewals of the account {renewals}, with a spent token {spent}",
+        count(&watch.answers),
+        count(&tally.refused),
+        count(&watch.logged) >> 20,
+        count(&watch.documents),
+        count(&watch.leaks),
+        count(&faults.misled),
+    ));
+    count(&watch.leaks) == 0 && count(&faults.misled) == 0 && spent == 0
+}
+
+/// Tells whether so many failures are what chance makes of the lost calls.
+fn is_chance(plan: Plan, requests: u64, tally: &Tally) -> bool {
+    let probability = plan.lost.powi(plan.attempts);
+    let (least, most) = chance::interval(requests, probability);
+    let failures = tally.failures();
+    say(&format!(
+        "each call lost with {}, {} calls a request: {failures} failures, by chance {least} to {most} in 99 of 100 runs",
+        plan.lost, plan.attempts
+    ));
+    (least..=most).contains(&failures) && tally.altered.load(Ordering::Relaxed) == 0
 }
 
 impl Plan {
@@ -128,6 +188,9 @@ impl Plan {
             key_faults: 0.5,
             lost: 0.05,
             cut: 0.0,
+            leaks: 0.0,
+            independent: false,
+            attempts: 8,
             pause: Duration::ZERO,
         };
         while let Some(name) = arguments.next() {
@@ -142,6 +205,9 @@ impl Plan {
                 "--key-faults" => plan.key_faults = value.parse()?,
                 "--lost" => plan.lost = value.parse()?,
                 "--cut" => plan.cut = value.parse()?,
+                "--leaks" => plan.leaks = value.parse()?,
+                "--independent" => plan.independent = value == "yes",
+                "--attempts" => plan.attempts = value.parse()?,
                 "--pause-ms" => plan.pause = Duration::from_millis(value.parse()?),
                 _ => return Err(format!("unknown option {name}").into()),
             }
