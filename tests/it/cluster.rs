@@ -15,7 +15,7 @@ use crate::fake::reply::Gate;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
 use crate::fake::{self, CANARY};
-use crate::harness::{Gateway, keys, patiently, provider, size};
+use crate::harness::{Gateway, keys, patiently, provider};
 use crate::oauth_refresh::{all_at_once, import, row};
 use crate::valkey::Server;
 
@@ -282,46 +282,6 @@ async fn three_instances_refresh_an_account_once_and_hand_the_tokens_over() {
     assert!(dump.contains("sealed"), "{dump}");
     let latest = google.latest().expect("a token was given");
     assert!(!dump.contains(&latest) && !dump.contains(CANARY) && !dump.contains("me@example.com"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_client_notices_that_redis_was_killed_frozen_and_flushed() {
-    let lines = "max_concurrent_per_key = 6\nwindows = [{ requests = 100000, every = \"24h\" }]";
-    let Some((mut server, upstream, gateways)) = serving(3, 2, lines).await else {
-        return;
-    };
-    // LLMPROXY_OUTAGES=34 is a hundred of them.
-    let rounds = size("LLMPROXY_OUTAGES", 1);
-    let mut responses = load(&gateways, 30).await;
-    for _ in 0..rounds {
-        for trouble in ["kill", "restart", "STOP", "CONT", "flush"] {
-            match trouble {
-                "kill" => server.kill(),
-                "restart" => server.restart().await,
-                "STOP" | "CONT" => server.signal(trouble),
-                "flush" => drop(server.ask(&["FLUSHALL"]).await),
-                _ => {}
-            }
-            responses.extend(load(&gateways, 30).await);
-        }
-    }
-    let failed = responses.iter().find(|one| one.status != 200);
-    assert!(failed.is_none(), "{:?}", failed.map(Response::text));
-    joined(&gateways, 3).await;
-    // What was decided without the server is told when it is back, and what it forgot as well.
-    let names = server.ask(&["KEYS", "*window*"]).await;
-    let names: Vec<&str> = names
-        .lines()
-        .filter(|line| line.contains("window"))
-        .map(str::trim)
-        .collect();
-    assert!(!names.is_empty());
-    for gateway in &gateways {
-        let said = gateway.stderr().matches("the shared state is away").count();
-        assert!((1..=rounds).contains(&said), "{said}: {}", gateway.stderr());
-    }
-    assert_eq!(upstream.requests().len(), responses.len());
-    server.assert_no_canary().await;
 }
 
 /// What Redis may be told to refuse by: the word it does that with, the command, and the way back.

@@ -1,6 +1,7 @@
 //! What may happen to the state that instances share, one fault after the other: none of it reaches
 //! a client, limits are exceeded by what the documentation says, and it heals by itself.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
@@ -13,7 +14,7 @@ use crate::fake::openai::completion;
 use crate::fake::reply::Gate;
 use crate::fake::script::Script;
 use crate::fake::upstream::Upstream;
-use crate::harness::{Gateway, keys, patiently, provider};
+use crate::harness::{Gateway, keys, patiently, provider, size};
 use crate::oauth_refresh::{all_at_once, import};
 use crate::valkey::Server;
 use crate::wire::{Mode, Wire};
@@ -32,6 +33,95 @@ async fn over(wire: &Wire, upstream: &Upstream, lines: &str) -> Gateway {
     );
     let provider = provider("fake", upstream, &keys(1));
     Gateway::start(&format!("{section}{PATIENT}{provider}{lines}\n")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_notices_that_redis_was_killed_frozen_and_flushed() {
+    let lines = "max_concurrent_per_key = 6\nwindows = [{ requests = 100000, every = \"24h\" }]";
+    let Some((mut server, upstream, gateways)) = serving(3, 2, lines).await else {
+        return;
+    };
+    // LLMPROXY_OUTAGES=34 is a hundred of them.
+    let rounds = size("LLMPROXY_OUTAGES", 1);
+    let mut responses = load(&gateways, 30).await;
+    let mut calm = latencies(&gateways, 100).await;
+    let (mut troubled, mut more) = (Vec::new(), 100);
+    for _ in 0..rounds {
+        for trouble in ["kill", "restart", "STOP", "CONT", "flush"] {
+            match trouble {
+                "kill" => server.kill(),
+                "restart" => server.restart().await,
+                "STOP" | "CONT" => server.signal(trouble),
+                "flush" => drop(server.ask(&["FLUSHALL"]).await),
+                _ => {}
+            }
+            troubled.extend(latencies(&gateways, 30).await);
+            more += 30;
+            responses.extend(load(&gateways, 30).await);
+        }
+    }
+    let failed = responses.iter().find(|one| one.status != 200);
+    assert!(failed.is_none(), "{:?}", failed.map(Response::text));
+    joined(&gateways, 3).await;
+    let quantiles = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        [50, 99, 100].map(|share| times[(times.len() * share / 100).min(times.len() - 1)])
+    };
+    let _ = writeln!(
+        std::io::stdout(),
+        "half, 99 of 100 and all within {:?} in calm, {:?} in trouble",
+        quantiles(&mut calm),
+        quantiles(&mut troubled)
+    );
+    // What was decided without the server is told when it is back, and what it forgot as well.
+    let names = server.ask(&["KEYS", "*window*"]).await;
+    let names: Vec<&str> = names
+        .lines()
+        .filter(|line| line.contains("window"))
+        .map(str::trim)
+        .collect();
+    assert!(!names.is_empty());
+    for gateway in &gateways {
+        let said = gateway.stderr().matches("the shared state is away").count();
+        assert!((1..=rounds).contains(&said), "{said}: {}", gateway.stderr());
+    }
+    let made = responses.len() + more;
+    assert_eq!(upstream.requests().len(), made);
+    let counted = counted(&server, &names, made).await;
+    let _ = writeln!(
+        std::io::stdout(),
+        "{made} requests, {counted} in the windows"
+    );
+    server.assert_no_canary().await;
+}
+
+/// How many requests these windows hold, once they hold all that were made; or after a minute.
+async fn counted(server: &Server, names: &[&str], made: usize) -> usize {
+    let mut counted = 0;
+    for _ in 0..200 {
+        counted = 0;
+        for name in names {
+            let count = server.ask(&["HGET", name, "r"]).await;
+            let count = count.lines().last().and_then(|count| count.parse().ok());
+            counted += count.unwrap_or(0_usize);
+        }
+        if counted >= made {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    counted
+}
+
+/// How long each of so many requests takes, one after the other, to one gateway after the other.
+async fn latencies(gateways: &[Gateway], requests: usize) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for gateway in gateways.iter().cycle().take(requests) {
+        let began = Instant::now();
+        assert_eq!(gateway.chat(CHAT).await.status, 200);
+        times.push(began.elapsed());
+    }
+    times
 }
 
 #[tokio::test(flavor = "multi_thread")]

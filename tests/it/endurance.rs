@@ -145,6 +145,57 @@ async fn a_killed_server_loses_no_credential_and_at_most_a_second_of_counts() {
     assert_eq!(usage_requests(&home), before + 25);
 }
 
+#[test]
+fn k6_two_processes_that_write_at_once_are_never_both_at_it() {
+    let home = Home::new();
+    // LLMPROXY_ROUNDS=500 is what the table asks for.
+    let rounds = size("LLMPROXY_ROUNDS", 3);
+    for round in 0..rounds {
+        // Both also make or read the same key file, and bring the list up to date.
+        let adding = ["a", "b"].map(|name| {
+            let label = format!("{name}{}", round % 20);
+            let add = [
+                "creds",
+                "add",
+                "openai",
+                "--label",
+                &label,
+                "--no-verify",
+                "--yes",
+            ];
+            let mut child = home
+                .command(&add)
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("the binary runs");
+            let key = format!("sk-{name}{round}-0123456789abcdefghijklmnop\n");
+            let mut stdin = child.stdin.take().expect("a pipe");
+            stdin.write_all(key.as_bytes()).expect("it reads");
+            drop(stdin);
+            (label, child)
+        });
+        let labels = adding.map(|(label, child)| {
+            let ended = child.wait_with_output().expect("it ends");
+            assert!(ended.status.success(), "round {round}: {ended:?}");
+            label
+        });
+        let listed = home.run(&["creds", "list", "openai", "--json"]);
+        assert_eq!(listed.code, 0, "{listed:?}");
+        let rows: serde_json::Value = serde_json::from_str(&listed.stdout).expect("JSON");
+        assert_eq!(
+            rows.as_array().map(Vec::len),
+            Some(2 * (round + 1).min(20)),
+            "{rows}"
+        );
+        for label in labels {
+            assert!(
+                listed.stdout.contains(&format!("openai/{label}\"")),
+                "round {round}: {rows}"
+            );
+        }
+    }
+}
+
 /// What `creds list` says of the account.
 fn account(home: &Home) -> serde_json::Value {
     let listed = home.run(&["creds", "list", "--json"]);

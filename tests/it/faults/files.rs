@@ -83,6 +83,44 @@ async fn l12_l13_l14_l26_a_config_rewritten_in_every_bad_way_fails_no_request() 
 }
 
 #[tokio::test]
+async fn d3_a_reload_every_tenth_of_a_second_fails_no_request() {
+    let (upstream, gateway) = pair(Script::always(openai::completion("hi")), 2, "").await;
+    let over = AtomicBool::new(false);
+    let asking = async {
+        let mut count = 0;
+        while !over.load(Ordering::Relaxed) {
+            let answer = gateway.chat(CHAT).await;
+            assert_eq!(answer.status, 200, "request {count}: {}", answer.text());
+            count += 1;
+        }
+        count
+    };
+    let signalling = async {
+        // LLMPROXY_SIGNALS=100 is ten seconds of it.
+        for number in 0..size("LLMPROXY_SIGNALS", 10) {
+            let config = provider("fake", &upstream, &keys(1 + number % 3));
+            gateway.home().write_config(&config);
+            gateway.signal("HUP");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        gateway
+            .home()
+            .write_config(&provider("fake", &upstream, &keys(4)));
+        gateway.signal("HUP");
+        let reloaded = async {
+            while gateway.provider("fake").await["credentials"] != 4 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        patiently("the last config", reloaded).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (count, ()) = tokio::join!(asking, signalling);
+    assert!(count > 10, "{count}");
+    gateway.idle().await;
+}
+
+#[tokio::test]
 async fn c35_a_client_that_is_removed_gets_nothing_more_and_its_stream_ends_well() {
     let gate = Gate::new();
     let script = Script::always(openai::stream(&["one", "two"]).gated(&gate));

@@ -1,11 +1,19 @@
 //! What a failure means: the user's rules, the provider's own trouble, doors half open.
 
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use super::{IMPATIENT, assert_cooling, credential, serve, served_by};
 use crate::client::CHAT;
 use crate::fake::openai;
 use crate::fake::reply::Reply;
 use crate::fake::script::Script;
-use crate::harness::{Gateway, keys, pair};
+use crate::harness::{Gateway, keys, pair, patiently, size};
 
 /// A rule of the user's for 418s, and a provider whose first key answers with one.
 async fn ruled(
@@ -171,10 +179,10 @@ async fn a_refused_key_is_dead_only_once_it_is_confirmed() {
     assert_eq!(off.code, 0, "{off:?}");
     let refused = async {
         while gateway.chat(CHAT).await.status == 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    crate::harness::patiently("the first key's second refusal", refused).await;
+    patiently("the first key's second refusal", refused).await;
     assert_eq!(credential(&gateway, "1").await["state"], "dead");
 }
 
@@ -210,5 +218,87 @@ async fn a_broken_provider_is_not_hammered_by_many_requests() {
     assert!(
         attempts <= 300 + 60 + 80,
         "{attempts} attempts for 300 requests"
+    );
+}
+
+#[tokio::test]
+async fn r5_an_outage_costs_few_calls_and_is_over_when_it_is_over() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    let script = Script::new().answer(move |_| {
+        if down.load(Ordering::Relaxed) {
+            openai::broken()
+        } else {
+            openai::completion("hi")
+        }
+    });
+    let (upstream, gateway) = pair(script, 20, IMPATIENT).await;
+    // A hundred requests a second; LLMPROXY_SECONDS=60 is an outage.
+    let seconds = u64::try_from(size("LLMPROXY_SECONDS", 3)).unwrap_or(3);
+    let over = Instant::now() + Duration::from_secs(seconds);
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    let (mut asking, mut requests) = (FuturesUnordered::new(), 0);
+    while Instant::now() < over {
+        tokio::select! {
+            _ = ticks.tick() => {
+                asking.push(gateway.chat(CHAT));
+                requests += 1;
+            }
+            Some(answer) = asking.next() => assert!(answer.status >= 429, "{}", answer.text()),
+        }
+    }
+    while let Some(answer) = asking.next().await {
+        assert!(answer.status >= 429, "{}", answer.text());
+    }
+    let calls = upstream.requests().len();
+    is_down.store(false, Ordering::Relaxed);
+    let ended = Instant::now();
+    let served = async {
+        while gateway.chat(CHAT).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    patiently("the first answer", served).await;
+    let healed = ended.elapsed();
+    let cooling = gateway.provider("fake").await["cooling"].clone();
+    let _ = writeln!(
+        std::io::stdout(),
+        "{requests} requests in {seconds} s: {calls} calls, served {healed:?} after the end, {cooling} keys cooling"
+    );
+    assert!(
+        calls <= 100.max(requests / 10),
+        "{calls} calls for {requests} requests"
+    );
+    assert!(healed < Duration::from_secs(10), "{healed:?}");
+    assert_eq!(cooling, 0);
+}
+
+#[tokio::test]
+async fn r7_a_limit_of_all_keys_is_no_sweep_over_a_hundred() {
+    let (upstream, gateway) = pair(Script::always(openai::rate_limited()), 100, IMPATIENT).await;
+    let (mut most, requests) = (0, size("LLMPROXY_REQUESTS", 100));
+    let mut asking = FuturesUnordered::new();
+    for _ in 0..requests {
+        asking.push(gateway.chat(CHAT));
+        if asking.len() < 10 {
+            continue;
+        }
+        let answer = asking.next().await.expect("ten are under way");
+        let attempts = answer
+            .header("x-llmproxy-attempts")
+            .and_then(|text| text.parse().ok());
+        most = most.max(attempts.unwrap_or(0_usize));
+        assert!([429, 503].contains(&answer.status), "{}", answer.text());
+    }
+    while asking.next().await.is_some() {}
+    let calls = upstream.requests().len();
+    let _ = writeln!(
+        std::io::stdout(),
+        "{requests} requests: {calls} calls, at most {most} for one"
+    );
+    assert!(most <= 4, "{most} calls for one request");
+    assert!(
+        calls * 10 <= requests * 13,
+        "{calls} calls for {requests} requests"
     );
 }
