@@ -301,6 +301,9 @@ async fn k2_kills_under_load_lose_no_account_refresh_nothing_twice_and_never_cou
             "round {round}: {counted} requests, then {count}"
         );
         counted = count;
+        if round % 100 == 99 {
+            let _ = writeln!(io::stdout(), "{} kills", round + 1);
+        }
     }
     let _ = writeln!(
         io::stdout(),
