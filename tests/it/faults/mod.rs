@@ -13,6 +13,7 @@ mod matrix;
 mod namespaces;
 #[cfg(target_os = "linux")]
 mod power;
+mod proxied;
 mod reading;
 #[cfg(target_os = "linux")]
 mod slow;

@@ -30,7 +30,7 @@ fn whole(head: &str) -> String {
     format!("{head}\r\n\r\n{CHAT}")
 }
 
-fn refused() -> Vec<String> {
+pub(super) fn refused() -> Vec<String> {
     let (length, long) = (CHAT.len(), "a".repeat(70 << 10));
     let length_line = format!("content-length: {length}");
     let te = "transfer-encoding: chunked";
