@@ -96,6 +96,11 @@ impl RequestId {
         }
         u128::from_str_radix(text, 16).ok().map(Self)
     }
+
+    /// What `Display` writes.
+    pub fn to_hex(self) -> [u8; 32] {
+        hex(self.0)
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -104,15 +109,20 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Writes 32 lower-case hex digits, in one piece: each request prints several ids, and the
-/// standard library's way of writing a `u128` takes ten times as long.
+/// Writes 32 lower-case hex digits in one piece.
 pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bits: u128) -> fmt::Result {
+    f.write_str(str::from_utf8(&hex(bits)).unwrap_or_default())
+}
+
+/// 32 lower-case hex digits. Each request prints several ids, and the standard library's way of writing
+/// a `u128` takes ten times as long.
+fn hex(bits: u128) -> [u8; 32] {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let mut text = [b'0'; 32];
     for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bits.to_be_bytes()) {
         *pair = [byte >> 4, byte & 15].map(|nibble| DIGITS[usize::from(nibble)]);
     }
-    f.write_str(str::from_utf8(&text).unwrap_or_default())
+    text
 }
 
 /// A version 4 UUID of 128 bits, for vendors whose requests carry one.

@@ -1,7 +1,7 @@
 //! Gateways as child processes: started, read from `/proc`, killed when dropped.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -173,12 +173,13 @@ impl Gateway {
             .stderr(Stdio::piped())
             .spawn()?;
         let stderr = child.stderr.take().ok_or("no stderr")?;
-        let mut lines = BufReader::new(stderr).lines();
+        let mut stderr = BufReader::new(stderr);
         let mut said = String::new();
         let address = loop {
-            let Some(line) = lines.next().transpose()? else {
+            let mut line = String::new();
+            if stderr.read_line(&mut line)? == 0 {
                 return Err(format!("{name} ended at once: {said}").into());
-            };
+            }
             if let Some((_, address)) = line.split_once("listening on http://") {
                 let address = address.split_whitespace().next().unwrap_or(address);
                 break address
@@ -186,11 +187,14 @@ impl Gateway {
                     .parse()?;
             }
             said.push_str(&line);
-            said.push('\n');
         };
         let start_up = begun.elapsed();
-        // Its log must be read on, or it would stop when the pipe is full.
-        std::thread::spawn(move || lines.for_each(drop));
+        // Its log must be read on, or it would stop when the pipe is full. Not line by line: this
+        // program shares its core with the load.
+        std::thread::spawn(move || {
+            let (mut stderr, mut piece) = (stderr.into_inner(), vec![0; 64 << 10]);
+            while stderr.read(&mut piece).is_ok_and(|read| read > 0) {}
+        });
         std::thread::sleep(Duration::from_millis(300));
         let mut gateway = Self {
             name,

@@ -12,8 +12,10 @@ use tracing_subscriber::fmt::MakeWriter;
 /// What may wait to be written.
 const MAX_BYTES: usize = 1 << 20;
 
-/// How long a line waits for others: a busy server's must not cost a wake-up and a write each.
-const GATHERING: Duration = Duration::from_millis(10);
+/// How long a line waits for others: a busy server's must not cost a wake-up and a write each. Of
+/// twenty thousand lines a second what comes together is half of what a pipe holds, so that the writer
+/// does not sleep and wake again for each piece that the reader takes.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// How long the last lines may take to be written when the program ends.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

@@ -51,7 +51,8 @@ pub(super) fn install(context: &Context, role: Role) {
                 && filter.would_enable(request_line::TARGET, &Level::INFO)
             {
                 request_line::take_lines(move |request| {
-                    queue.take(form.of_request(request).as_bytes());
+                    let line = form.of_request(request);
+                    line.inspect(|line| queue.take(line.as_bytes())).is_some()
                 });
             }
             layer.event_format(form).boxed()
