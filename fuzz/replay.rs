@@ -12,6 +12,8 @@ mod codecs;
 mod config;
 #[path = "checks/credentials.rs"]
 mod credentials;
+#[path = "checks/damage.rs"]
+mod damage;
 #[path = "checks/head.rs"]
 mod head;
 #[path = "checks/headers.rs"]
@@ -32,6 +34,8 @@ mod pool;
 mod records;
 #[path = "checks/redact.rs"]
 mod redact;
+#[path = "checks/redis_replies.rs"]
+mod redis_replies;
 #[path = "checks/router.rs"]
 mod router;
 #[path = "checks/sse.rs"]
@@ -50,10 +54,15 @@ fn replay(target: &str, check: fn(&[u8])) {
 
 /// The same, and each file with each of these first bytes: they say what is done with the rest.
 fn replay_with(target: &str, firsts: RangeInclusive<u8>, check: fn(&[u8])) {
+    replay_choosing(target, 0, firsts, check);
+}
+
+/// The same for the byte at another place.
+fn replay_choosing(target: &str, at: usize, choices: RangeInclusive<u8>, check: fn(&[u8])) {
     replay(target, check);
     for mut input in corpus(target) {
-        for first in firsts.clone() {
-            input[0] = first;
+        for choice in choices.clone() {
+            input[at] = choice;
             check(&input);
         }
     }
@@ -89,7 +98,12 @@ fn config_holds() {
 
 #[test]
 fn credentials_hold() {
-    replay_with("credentials", 0..=31, credentials::check);
+    replay_with("credentials", 0..=u8::MAX, credentials::check);
+}
+
+#[test]
+fn damage_holds() {
+    replay("damage", damage::check);
 }
 
 #[test]
@@ -104,7 +118,7 @@ fn headers_hold() {
 
 #[test]
 fn hints_hold() {
-    replay("hints", hints::check);
+    replay_with("hints", 0..=7, hints::check);
 }
 
 #[test]
@@ -119,12 +133,13 @@ fn mend_holds() {
 
 #[test]
 fn observe_holds() {
-    replay("observe", observe::check);
+    replay_with("observe", 0..=31, observe::check);
+    replay_choosing("observe", 1, 0..=u8::MAX, observe::check);
 }
 
 #[test]
 fn oauth_holds() {
-    replay("oauth", oauth::check);
+    replay_with("oauth", 0..=u8::MAX, oauth::check);
 }
 
 #[test]
@@ -143,13 +158,18 @@ fn redact_holds() {
 }
 
 #[test]
+fn redis_replies_hold() {
+    replay_with("redis_replies", 0..=127, redis_replies::check);
+}
+
+#[test]
 fn router_holds() {
     replay("router", router::check);
 }
 
 #[test]
 fn sse_holds() {
-    replay("sse", sse::check);
+    replay_with("sse", 0..=u8::MAX, sse::check);
 }
 
 #[test]

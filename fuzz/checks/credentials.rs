@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use llmproxy::config::dotenv;
+use llmproxy::credentials::Credential;
 use llmproxy::credentials::export;
 use llmproxy::credentials::import::{self, Layout, merge};
 use llmproxy::credentials::store::Store;
@@ -33,55 +34,66 @@ const NAMES: [&str; 4] = [
     "antigravity-oauth-token",
 ];
 
+/// The store, and its one file.
 struct Place {
-    data: TempDir,
+    store: Store,
     stored: PathBuf,
+    _data: TempDir,
 }
 
 static PLACE: OnceLock<Place> = OnceLock::new();
 
-/// The first byte chooses the file's name and what it is said to be, the rest is its content.
+/// The low five bits of the first byte choose the file's name and what it is said to be; all others
+/// set have it lie in our store as well. The rest is its content.
 pub(crate) fn check(data: &[u8]) {
     let Some((first, content)) = data.split_first() else {
         return;
     };
+    let name = NAMES[usize::from(*first) % NAMES.len()];
+    let layout = LAYOUTS[usize::from(*first) / NAMES.len() % LAYOUTS.len()];
+    let found = import::read_content(Path::new(name), content, layout);
+    for unusable in &found.unusable {
+        assert!(!unusable.why.is_empty());
+    }
+    let stored = if first >> 5 == 7 {
+        stored(content)
+    } else {
+        Vec::new()
+    };
+    let now = Timestamp::from_secs(1_764_000_000);
+    for finding in merge(found.candidates, &stored, now) {
+        if let Some(credential) = finding.credential {
+            survives(&credential);
+        }
+    }
+    for credential in &stored {
+        survives(credential);
+    }
+}
+
+/// What the store makes of a file.
+fn stored(content: &[u8]) -> Vec<Credential> {
     let place = PLACE.get_or_init(|| {
         let data = tempfile::tempdir().expect("a temporary directory");
         let provider = data.path().join("credentials/gemini");
         fs::create_dir_all(&provider).expect("room for it");
-        let stored = provider.join("one.json");
-        Place { data, stored }
+        Place {
+            store: Store::new(data.path()),
+            stored: provider.join("one.json"),
+            _data: data,
+        }
     });
     write(&place.stored, content);
-    let stored = Store::new(place.data.path()).load();
+    let stored = place.store.load();
     // One file: a credential or a problem.
     assert_eq!(stored.credentials.len() + stored.problems.len(), 1);
-    let file = place
-        .data
-        .path()
-        .join(NAMES[usize::from(*first) % NAMES.len()]);
-    write(&file, content);
-    let layout = LAYOUTS[usize::from(*first) / NAMES.len() % LAYOUTS.len()];
-    let found = import::read(&file, layout);
-    for unusable in &found.unusable {
-        assert!(!unusable.why.is_empty());
-    }
-    let now = Timestamp::from_secs(1_764_000_000);
-    for finding in merge(found.candidates, &stored.credentials, now) {
-        if let Some(credential) = finding.credential {
-            survives(&place.data.path().join("export.json"), &credential);
-        }
-    }
-    for credential in &stored.credentials {
-        survives(&place.data.path().join("export.json"), credential);
-    }
+    stored.credentials
 }
 
 /// An export is read as what was exported, in both of its forms.
-fn survives(file: &Path, credential: &llmproxy::credentials::Credential) {
+fn survives(credential: &Credential) {
     let written = export::json(credential);
-    write(file, &written);
-    let read = import::read(file, Some(Layout::Own));
+    let read = import::read_content(Path::new("export.json"), &written, Some(Layout::Own));
     let [candidate] = &read.candidates[..] else {
         panic!(
             "an export of {} is not taken: {:?}",

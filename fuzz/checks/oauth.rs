@@ -8,7 +8,6 @@ use llmproxy::credentials::oauth::exchange::refresh;
 use llmproxy::credentials::oauth::loopback::pasted;
 use llmproxy::credentials::oauth::{Client, Http, OAuthError};
 use llmproxy::providers;
-use llmproxy::providers::oauth::OAuthSpec;
 use llmproxy::secret::Secret;
 use oauth2::HttpResponse;
 use tokio::runtime::{Builder, Runtime};
@@ -16,9 +15,10 @@ use tokio::runtime::{Builder, Runtime};
 /// No message may quote it.
 const CANARY: &str = "canary-refresh-0123456789";
 
-static SPECS: LazyLock<Vec<&OAuthSpec>> = LazyLock::new(|| {
+static CLIENTS: LazyLock<Vec<Client>> = LazyLock::new(|| {
     let specs = providers::all().filter_map(|provider| provider.spec().oauth);
-    specs.collect()
+    let clients = specs.map(|spec| Client::new(*spec, &Overrides::default()));
+    clients.collect()
 });
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -31,9 +31,8 @@ pub(crate) fn check(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(answer) {
         let _ = pasted(text);
     }
-    let spec = SPECS[usize::from(*first) % SPECS.len()];
+    let client = &CLIENTS[usize::from(*first) % CLIENTS.len()];
     let status = [200, 400, 401, 500][usize::from(*first >> 6)];
-    let client = Client::new(*spec, &Overrides::default());
     let body = answer.to_vec();
     let http = Http::new(move |_| {
         let mut reply = HttpResponse::new(body.clone());
@@ -41,7 +40,7 @@ pub(crate) fn check(data: &[u8]) {
         async move { Ok(reply) }
     });
     let runtime = RUNTIME.get_or_init(|| Builder::new_current_thread().build().expect("a runtime"));
-    match runtime.block_on(refresh(&client, &Secret::new(CANARY), &http)) {
+    match runtime.block_on(refresh(client, &Secret::new(CANARY), &http)) {
         Ok(tokens) => assert!(status == 200 && !tokens.access_token.expose().is_empty()),
         Err(error) => assert!(!says_canary(&error), "{error}"),
     }

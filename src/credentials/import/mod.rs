@@ -99,6 +99,13 @@ pub fn read(path: &Path, layout: Option<Layout>) -> Found {
     found
 }
 
+/// Reads what a file of this name holds, which need not be there.
+pub fn read_content(path: &Path, content: &[u8], layout: Option<Layout>) -> Found {
+    let mut found = Found::default();
+    add_content(path, content, layout, &mut found);
+    found
+}
+
 /// The places where the vendors' tools and other proxies keep credentials.
 pub fn usual_places(layout: Layout, home: &Path) -> Vec<PathBuf> {
     match layout {
@@ -239,14 +246,15 @@ fn read_file(path: &Path, layout: Option<Layout>, found: &mut Found) {
         found.dotenv.push(path.to_owned());
         return;
     }
-    let bytes = match content(path) {
-        Ok(bytes) => bytes,
-        Err(why) => {
-            found.unusable.push(Unusable { place, why });
-            return;
-        }
-    };
-    for read in layouts::read(path, &bytes, layout) {
+    match content(path) {
+        Ok(bytes) => add_content(path, &bytes, layout, found),
+        Err(why) => found.unusable.push(Unusable { place, why }),
+    }
+}
+
+fn add_content(path: &Path, content: &[u8], layout: Option<Layout>, found: &mut Found) {
+    let place = path.display().to_string();
+    for read in layouts::read(path, content, layout) {
         match read {
             Ok(Read { credential, remark }) => found.candidates.push(Candidate {
                 credential,

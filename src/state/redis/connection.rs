@@ -3,7 +3,11 @@
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisConnectionInfo, RedisFuture, RedisResult,
+    Value,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::state::redis::BACKGROUND_PATIENCE;
 use crate::state::redis::link::CONNECT_PATIENCE;
@@ -39,13 +43,22 @@ impl Connection {
         }))
     }
 
+    /// A server at the other end of a stream.
+    pub(super) async fn over<S>(stream: S) -> RedisResult<MultiplexedConnection>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let login = RedisConnectionInfo::default();
+        let made = MultiplexedConnection::new_with_config(&login, stream, config()).await?;
+        let (server, driver) = made;
+        tokio::spawn(driver);
+        Ok(server)
+    }
+
     async fn open_one(address: &str, all: &[String]) -> RedisResult<(Self, Client)> {
         let client = Client::open(address)?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(BACKGROUND_PATIENCE));
         let mut server = client
-            .get_multiplexed_async_connection_with_config(&config)
+            .get_multiplexed_async_connection_with_config(&config())
             .await?;
         if !is_in_cluster(&mut server).await {
             return Ok((Self::Server(server), client));
@@ -90,6 +103,12 @@ impl ConnectionLike for Connection {
             Self::Server(server) => server.get_db(),
         }
     }
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_PATIENCE))
+        .set_response_timeout(Some(BACKGROUND_PATIENCE))
 }
 
 /// Whether it keeps only some of the keys. One that does not say is taken to keep all.

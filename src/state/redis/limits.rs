@@ -186,27 +186,39 @@ impl Redis {
         let answer: Vec<i64> = self.call(COMMAND_PATIENCE, &call).await?;
         let now_ms = answer.get(1).copied().unwrap_or_default();
         self.note_time(now_ms);
-        Ok(self.admission(&answer, lease))
+        Ok(self.admission(&answer, limits, lease))
     }
 
-    fn admission(&self, answer: &[i64], lease: String) -> Admission {
-        match answer {
-            [0, taken_ms, counts @ ..] => Admission::Taken(Ticket {
+    fn admission(&self, answer: &[i64], limits: &Limits, lease: String) -> Admission {
+        let [place, now_ms, rest @ ..] = answer else {
+            return Admission::Busy;
+        };
+        // Nobody rests for longer than a window can last, whatever the answer says.
+        let by_ours = |window: &Window, ends_ms: i64| {
+            let latest = now_ms.saturating_add(window.span_ms().saturating_mul(2));
+            self.to_ours(Timestamp::from_millis(ends_ms.min(latest)))
+        };
+        if *place == 0 {
+            let (counts, _) = rest.as_chunks();
+            let counts = limits.windows.iter().zip(counts);
+            return Admission::Taken(Ticket {
                 lease,
-                taken_ms: *taken_ms,
+                taken_ms: *now_ms,
                 counts: counts
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|[count, ends]| {
+                    .map(|(window, [count, ends])| {
                         let count = u64::try_from(*count).unwrap_or_default();
-                        (count, self.to_ours(Timestamp::from_millis(*ends)))
+                        (count, by_ours(window, *ends))
                     })
                     .collect(),
-            }),
-            [place, _, room, ..] if *place > 0 => Admission::Full {
-                window: usize::try_from(place - 1).unwrap_or_default(),
-                room: self.to_ours(Timestamp::from_millis(*room)),
+            });
+        }
+        let place = usize::try_from(*place).ok();
+        let place = place.and_then(|place| place.checked_sub(1));
+        let window = place.and_then(|place| limits.windows.get(place));
+        match (place, window, rest) {
+            (Some(place), Some(window), [room, ..]) => Admission::Full {
+                window: place,
+                room: by_ours(window, *room),
             },
             _ => Admission::Busy,
         }
@@ -273,8 +285,12 @@ mod tests {
             token_key: None,
         })
         .expect("an address");
-        let admission = |answer: &[i64]| redis.admission(answer, "l".to_owned());
+        let minute = Window::new("m", Duration::from_mins(1), Ends::FirstUse);
+        let name = Fingerprint([1; 16]);
+        let limits = Limits::of_credential("acme", name, 1, vec![minute.clone(), minute]);
+        let admission = |answer: &[i64]| redis.admission(answer, &limits, "l".to_owned());
         assert_eq!(admission(&[-1, 5]), Admission::Busy);
+        assert_eq!(admission(&[3, 5, 9]), Admission::Busy, "there are two");
         assert_eq!(
             admission(&[2, 5, 9]),
             Admission::Full {
@@ -288,6 +304,17 @@ mod tests {
         let counts = [(3, 9), (4, 8)].map(|(count, end)| (count, Timestamp::from_millis(end)));
         assert_eq!((ticket.taken_ms, ticket.counts), (5, counts.to_vec()));
         assert_eq!(admission(&[]), Admission::Busy);
+        // No answer in order is so late.
+        let latest = Timestamp::from_millis(5 + 2 * 60_000);
+        let expected = Admission::Full {
+            window: 0,
+            room: latest,
+        };
+        assert_eq!(admission(&[1, 5, i64::MAX]), expected);
+        let Admission::Taken(ticket) = admission(&[0, 5, 3, i64::MAX]) else {
+            panic!("it was taken");
+        };
+        assert_eq!(ticket.counts, [(3, latest)]);
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::PubSub;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -71,20 +72,41 @@ impl Link {
     /// Connects, and listens to a channel. The server counts as there once it has answered in the
     /// time that requests would wait for it.
     pub(super) async fn open(&self, channel: &str) -> Result<PubSub, Away> {
-        match timeout(CONNECT_PATIENCE, self.connect(channel)).await {
-            Ok(Ok((connection, listener))) => {
-                let mut inner = self.lock();
+        self.adopt(self.connect(channel)).await
+    }
+
+    /// Speaks over a stream that is there already, to nobody else and without a listener.
+    pub(super) async fn attach<S>(&self, stream: S) -> Result<(), Away>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.adopt(async {
+            let mut server = Connection::over(stream)
+                .await
+                .map_err(|error| words(&error))?;
+            refuse_replica(&mut server).await?;
+            Ok((Connection::Server(server), ()))
+        })
+        .await
+    }
+
+    /// Takes over a connection that is made in time, with what else came of it.
+    async fn adopt<T>(
+        &self,
+        made: impl Future<Output = Result<(Connection, T), String>>,
+    ) -> Result<T, Away> {
+        let made = timeout(CONNECT_PATIENCE, made).await;
+        let made = made.unwrap_or_else(|_| Err("no connection in time".to_owned()));
+        let mut inner = self.lock();
+        match made {
+            Ok((connection, rest)) => {
                 inner.connection = Some(connection);
                 inner.epoch += 1;
                 inner.trouble = None;
-                Ok(listener)
+                Ok(rest)
             }
-            Ok(Err(trouble)) => {
-                self.lock().trouble = Some(trouble);
-                Err(Away)
-            }
-            Err(_) => {
-                self.lock().trouble = Some("no connection in time".to_owned());
+            Err(trouble) => {
+                inner.trouble = Some(trouble);
                 Err(Away)
             }
         }
@@ -135,14 +157,7 @@ impl Link {
             .await
             .map_err(|error| words(&error))?;
         if let Connection::Server(server) = &mut connection {
-            // One that is loading, or a replica that may not be written to, is none to count on.
-            let role = redis::cmd("ROLE");
-            let role = role.query_async::<redis::Value>(server);
-            let role = timeout(COMMAND_PATIENCE, role);
-            let role = role.await.map_err(|_| "it answers too slowly".to_owned())?;
-            if is_replica(&role.map_err(|error| words(&error))?) {
-                return Err("it is a replica, which cannot be written to".to_owned());
-            }
+            refuse_replica(server).await?;
         }
         // What is published at one node of a cluster is heard at all.
         let mut listener = client
@@ -208,6 +223,17 @@ fn is_moving(error: &RedisError) -> bool {
         kind,
         ServerErrorKind::Ask | ServerErrorKind::Moved | ServerErrorKind::TryAgain
     )
+}
+
+/// One that is loading, or a replica that may not be written to, is none to count on.
+async fn refuse_replica(server: &mut MultiplexedConnection) -> Result<(), String> {
+    let role = redis::cmd("ROLE");
+    let role = timeout(COMMAND_PATIENCE, role.query_async(server));
+    let role = role.await.map_err(|_| "it answers too slowly".to_owned())?;
+    if is_replica(&role.map_err(|error| words(&error))?) {
+        return Err("it is a replica, which cannot be written to".to_owned());
+    }
+    Ok(())
 }
 
 fn is_replica(role: &redis::Value) -> bool {

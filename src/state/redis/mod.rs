@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::hmac;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::secret::{FingerprintKey, Secret};
 use crate::state::redis::keys::Keys;
@@ -137,6 +138,16 @@ impl Redis {
     /// Why the server is away, in words without secrets; `None` while it is there.
     pub fn trouble(&self) -> Option<String> {
         self.link.trouble()
+    }
+
+    /// Takes whoever is at the other end of a stream for the server, instead of
+    /// [joining](Self::join) the one at the address: for tests of what a server may answer. It hears
+    /// no news.
+    pub async fn attach<S>(&self, stream: S) -> Result<(), Away>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.link.attach(stream).await
     }
 
     /// Resolves when the server has been lost. For one listener.

@@ -77,7 +77,9 @@ impl Redis {
         }
         pipe.cmd("PEXPIRE").arg(&key).arg(COUNTS_LAST_MS).ignore();
         pipe.cmd("HGETALL").arg(&key);
-        let (sums,): (HashMap<String, f64>,) = self.ask(&pipe).await?;
+        let (mut sums,): (HashMap<String, f64>,) = self.ask(&pipe).await?;
+        // What is no amount would keep a client out, or let it spend without end.
+        sums.retain(|_, dollars| dollars.is_finite());
         Ok(sums)
     }
 
