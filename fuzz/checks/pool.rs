@@ -8,7 +8,8 @@ mod input;
 mod laws;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use llmproxy::dialects::usage::Usage;
@@ -22,6 +23,7 @@ use llmproxy::secret::Fingerprint;
 use llmproxy::time::Timestamp;
 
 use input::{Input, settings};
+use laws::Claim;
 
 /// Credentials of the pool at most.
 const MOST: u8 = 5;
@@ -60,7 +62,7 @@ pub(crate) fn check(data: &[u8]) {
     for _ in 0..MOST_EVENTS {
         let Some(event) = input.maybe() else { break };
         run.event(event, &mut input);
-        run.books_are_right();
+        run.judge();
     }
     run.end();
 }
@@ -79,6 +81,10 @@ struct Run {
     is_paused: bool,
     /// The clock was set back: what was written before is of the future.
     is_set_back: bool,
+    /// The pool after the latest event.
+    seen: Rc<PoolSnapshot>,
+    /// What must hold after this event besides the laws that always do.
+    claims: Vec<Claim>,
 }
 
 /// What the model knows of a credential.
@@ -104,10 +110,14 @@ impl Run {
                 is_dead: false,
             })
         };
+        let now = Timestamp::from_secs(1_795_600_000);
+        let pool = Pool::new(provider(), settings.clone(), 7);
         let mut run = Self {
-            pool: Pool::new(provider(), settings.clone(), 7),
+            seen: Rc::new(pool.snapshot(now)),
+            claims: Vec::new(),
+            pool,
             settings,
-            now: Timestamp::from_secs(1_795_600_000),
+            now,
             members: [0, 1, 2, 3, 4].map(member),
             waiting: Vec::new(),
             out: Vec::new(),
@@ -116,6 +126,7 @@ impl Run {
             is_set_back: false,
         };
         run.configure();
+        run.judge();
         run
     }
 
@@ -150,11 +161,11 @@ impl Run {
     }
 
     fn ask(&mut self, mut ask: Ask, is_fresh: bool) {
-        let before = self.pool.snapshot(self.now);
+        let before = Rc::clone(&self.seen);
         match self.pool.acquire(&mut ask, self.now) {
             Acquire::Lease(lease) => {
-                self.may_be_granted(&before, &lease, &ask.model, is_fresh);
                 self.out.push((lease, ask));
+                self.claims.push(Claim::Granted { before, is_fresh });
             }
             Acquire::Refused(refusal) => {
                 assert!(!(is_fresh && self.is_ready(&before)), "{before:?}");
@@ -244,14 +255,18 @@ impl Run {
         if let Some(known) = self.known_mut(&lease).filter(|_| kills) {
             known.is_dead = true;
         }
-        let of_ours = self.known(&lease).map(|_| lease.credential().clone());
+        if let Some(until) = stated.filter(|_| self.known(&lease).is_some()) {
+            self.claims.push(Claim::Believed {
+                id: lease.credential().clone(),
+                model: ask.model.clone(),
+                until,
+            });
+        }
         if at >> 2 & 7 == 4 {
             lease.finish(outcome, self.now);
-            self.is_believed(of_ours, &ask.model, stated);
             return;
         }
         let next = lease.settle(&mut ask, outcome, self.now);
-        self.is_believed(of_ours, &ask.model, stated);
         assert!(ask.losses() <= self.settings.retry.max_attempts);
         match next {
             Next::Again { after, .. } => {
@@ -418,7 +433,7 @@ impl Run {
             });
             rests.map(|rest| now.until(rest.until)).max()
         };
-        let before = longest(&self.pool.snapshot(self.now), self.now);
+        let before = longest(&self.seen, self.now);
         self.now = self.now - by;
         self.is_set_back = true;
         let after = longest(&self.pool.snapshot(self.now), self.now);
@@ -433,7 +448,6 @@ impl Run {
             return;
         }
         let at = at % self.out.len();
-        let before = self.pool.snapshot(self.now);
         let (lease, ask) = &mut self.out[at];
         let Some(second) = self.pool.hedge(ask, lease, self.now) else {
             return;
@@ -443,9 +457,12 @@ impl Run {
             second.credential() != lease.credential()
                 || second.fingerprint() != lease.fingerprint()
         );
-        self.may_be_granted(&before, &second, &model, true);
         let own = Ask::new(model, None, self.now);
         self.out.push((second, own));
+        self.claims.push(Claim::Granted {
+            before: Rc::clone(&self.seen),
+            is_fresh: true,
+        });
     }
 
     /// Stops and begins again with what is on disk.
@@ -511,8 +528,10 @@ impl Run {
         let mut rounds = 0;
         while let Some((at, until)) = self.soonest() {
             self.now = self.now.max(until);
+            self.judge();
             let (ask, _) = self.waiting.swap_remove(at);
             self.ask(ask, false);
+            self.judge();
             while let Some((lease, _)) = self.out.pop() {
                 lease.finish(Outcome::Success { usage: None }, self.now);
             }
@@ -559,5 +578,10 @@ fn provider() -> ProviderId {
 }
 
 fn id(number: usize) -> CredentialId {
-    CredentialId::new(&provider(), &(number + 1).to_string()).expect("a name")
+    static IDS: LazyLock<Vec<CredentialId>> = LazyLock::new(|| {
+        let names = (1..=MOST).map(|number| number.to_string());
+        let ids = names.map(|name| CredentialId::new(&provider(), &name).expect("a name"));
+        ids.collect()
+    });
+    IDS[number].clone()
 }

@@ -191,10 +191,15 @@ impl Server {
         let mut master = self
             .is_plain_master
             .then(|| b"*1\r\n$6\r\nmaster\r\n".to_vec());
+        // What a server calls a script, the redis crate takes for granted.
+        let mut hash = None;
         while let Ok(1..) = stream.read_buf(&mut heard).await {
             while let Some(length) = command(&heard) {
-                heard.drain(..length);
-                let Some(reply) = master.take().or_else(|| replies.next()) else {
+                let said: Vec<u8> = heard.drain(..length).collect();
+                hash = hash_in(&said).or(hash);
+                let of_script = hash.clone().filter(|_| is_load(&said));
+                let reply = of_script.or_else(|| master.take());
+                let Some(reply) = reply.or_else(|| replies.next()) else {
                     if self.is_silent_in_the_end {
                         std::future::pending().await
                     }
@@ -206,6 +211,19 @@ impl Server {
             }
         }
     }
+}
+
+/// The hash of the script that is called, as a reply.
+fn hash_in(command: &[u8]) -> Option<Vec<u8>> {
+    const CALL: &[u8] = b"EVALSHA\r\n$40\r\n";
+    let at = command.windows(CALL.len()).position(|some| some == CALL)?;
+    let hash = command.get(at + CALL.len()..at + CALL.len() + 42)?;
+    Some([b"$40\r\n", hash].concat())
+}
+
+fn is_load(command: &[u8]) -> bool {
+    const LOAD: &[u8] = b"SCRIPT\r\n";
+    command.get(8..8 + LOAD.len()) == Some(LOAD)
 }
 
 /// How long the first command is; `None` if not all of it is there yet.

@@ -1,5 +1,6 @@
 //! What must hold after each event.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use llmproxy::ids::CredentialId;
@@ -8,7 +9,40 @@ use llmproxy::time::Timestamp;
 
 use super::{Run, member_of};
 
+/// What an event is to have led to.
+pub(super) enum Claim {
+    /// The provider's stated wait, which ends then, is kept.
+    Believed {
+        id: CredentialId,
+        model: String,
+        until: Timestamp,
+    },
+    /// No law forbids the latest lease, of a request that came just now or earlier.
+    Granted {
+        before: Rc<PoolSnapshot>,
+        is_fresh: bool,
+    },
+}
+
 impl Run {
+    /// Looks at the pool after an event.
+    pub(super) fn judge(&mut self) {
+        let picture = Rc::new(self.pool.snapshot(self.now));
+        for claim in std::mem::take(&mut self.claims) {
+            match claim {
+                Claim::Believed { id, model, until } => {
+                    self.is_believed(&picture, &id, &model, until);
+                }
+                Claim::Granted { before, is_fresh } => {
+                    let (lease, ask) = self.out.last().expect("it was granted");
+                    self.may_be_granted(&before, &picture, (lease, &ask.model), is_fresh);
+                }
+            }
+        }
+        self.books_are_right(&picture);
+        self.seen = picture;
+    }
+
     /// Somebody can serve any request at once.
     pub(super) fn is_ready(&self, picture: &PoolSnapshot) -> bool {
         let is_ready = |member: &MemberSnapshot| {
@@ -22,16 +56,15 @@ impl Run {
     }
 
     /// No law forbids this lease.
-    pub(super) fn may_be_granted(
+    fn may_be_granted(
         &self,
         before: &PoolSnapshot,
-        lease: &Lease,
-        model: &str,
+        after: &PoolSnapshot,
+        (lease, model): (&Lease, &str),
         is_fresh: bool,
     ) {
         let now = self.now;
-        let after = self.pool.snapshot(now);
-        let member = member_of(&after, lease.credential());
+        let member = member_of(after, lease.credential());
         assert_eq!(member.fingerprint, lease.fingerprint());
         let max = member.max_concurrent;
         assert!(max == 0 || member.active <= max, "{member:?}");
@@ -70,21 +103,18 @@ impl Run {
     }
 
     /// A wait that the provider stated is kept, unless it is absurd.
-    pub(super) fn is_believed(
+    fn is_believed(
         &self,
-        id: Option<CredentialId>,
+        picture: &PoolSnapshot,
+        id: &CredentialId,
         model: &str,
-        stated: Option<Timestamp>,
+        until: Timestamp,
     ) {
-        let (Some(id), Some(until)) = (id, stated) else {
-            return;
-        };
         if self.now.until(until) > Duration::from_hours(31 * 24) {
             return;
         }
-        let picture = self.pool.snapshot(self.now);
         let class = self.pool.class_of(model);
-        let classes = &member_of(&picture, &id).classes;
+        let classes = &member_of(picture, id).classes;
         let class = classes.iter().find(|known| known.class == class);
         let rest = class.and_then(|class| class.cooldown.as_ref());
         assert!(
@@ -94,8 +124,7 @@ impl Run {
     }
 
     /// No lease and no waiter is lost, and no rest is longer than it was to be.
-    pub(super) fn books_are_right(&self) {
-        let picture = self.pool.snapshot(self.now);
+    fn books_are_right(&self, picture: &PoolSnapshot) {
         let leases = usize::try_from(picture.leases).expect("a few");
         let (out, waiting) = (self.out.len(), self.waiting.len());
         assert!((out..=out + waiting).contains(&leases), "{picture:?}");

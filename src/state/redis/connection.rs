@@ -48,7 +48,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let login = RedisConnectionInfo::default();
+        let login = RedisConnectionInfo::default().set_skip_set_lib_name();
         let made = MultiplexedConnection::new_with_config(&login, stream, config()).await?;
         let (server, driver) = made;
         tokio::spawn(driver);

@@ -16,6 +16,7 @@ pub(super) struct Scripts {
     pub(super) publish: Script,
     pub(super) renew: Script,
     pub(super) settle: Script,
+    pub(super) tell: Script,
     pub(super) unlock: Script,
 }
 
@@ -30,6 +31,7 @@ impl Scripts {
             publish: Script::new(PUBLISH),
             renew: counting(RENEW),
             settle: counting(SETTLE),
+            tell: Script::new(TELL),
             unlock: Script::new(UNLOCK),
         }
     }
@@ -227,6 +229,15 @@ local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PUBLISH', ARGV[1], ARGV[3] .. string.format('%d', version) .. ARGV[4])
 return version
+";
+
+/// What a book holds on a day. KEYS: the day's rows. ARGV: their life, 1 if these are all of them, then
+/// field and counts of each.
+const TELL: &str = "
+if ARGV[2] == '1' then redis.call('DEL', KEYS[1]) end
+for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
 ";
 
 /// Tokens, unless newer ones are there. KEYS: tokens. ARGV: generation, sealed tokens, life.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::state::redis::link::Away;
-use crate::state::redis::{Redis, millis};
+use crate::state::redis::{BACKGROUND_PATIENCE, Redis, millis};
 use crate::state::rows::UsageSums;
 use crate::time::Timestamp;
 
@@ -44,21 +44,16 @@ pub struct Page {
 impl Redis {
     /// Tells what a book holds on a day: all of it if `is_whole`, else only what has changed.
     pub async fn tell_usage(&self, page: &Page, is_whole: bool) -> Result<(), Away> {
-        let key = self.keys.usage(page.day, &page.book);
-        let mut pipe = redis::pipe();
-        pipe.atomic();
-        if is_whole {
-            pipe.cmd("DEL").arg(&key).ignore();
-        }
+        let mut call = self.scripts.tell.key(self.keys.usage(page.day, &page.book));
+        let lasts = millis(USAGE_LASTS);
+        call.arg(lasts).arg(u8::from(is_whole));
         for (served, sums) in &page.rows {
             let (Some(field), Some(value)) = (field(served), value(sums)) else {
                 continue;
             };
-            pipe.cmd("HSET").arg(&key).arg(field).arg(value).ignore();
+            call.arg(field).arg(value);
         }
-        let lasts = millis(USAGE_LASTS);
-        pipe.cmd("PEXPIRE").arg(&key).arg(lasts).ignore();
-        self.ask::<()>(&pipe).await?;
+        self.call::<()>(BACKGROUND_PATIENCE, &call).await?;
         let books = self.keys.usage_books(page.day);
         let mut pipe = redis::pipe();
         pipe.cmd("SADD").arg(&books).arg(&page.book).ignore();
