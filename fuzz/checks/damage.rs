@@ -200,7 +200,7 @@ fn record(state: &State, number: u32) {
     state.record_journal(JournalRow {
         id: format!("id-{number}"),
         time: NOW,
-        failed: number % 2 == 0,
+        failed: number.is_multiple_of(2),
         value: "{}".to_owned(),
     });
     state.record_session(SessionRow {

@@ -201,7 +201,7 @@ impl Server {
                 let reply = of_script.or_else(|| master.take());
                 let Some(reply) = reply.or_else(|| replies.next()) else {
                     if self.is_silent_in_the_end {
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                     return;
                 };
