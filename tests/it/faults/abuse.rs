@@ -1,6 +1,8 @@
 //! Clients that guess, lie, rush and hoard.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -237,16 +239,24 @@ async fn c03_a_thousand_clients_that_leave_leave_nothing_behind() {
     assert!(upstream.requests().len() <= 1000);
 }
 
-#[tokio::test]
-async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
-    let script = Script::new().answer(|request| {
-        if request.text().contains("\"stream\":true") {
-            Reply::silence()
-        } else {
-            openai::completion("hi")
-        }
-    });
-    let (_upstream, gateway) = pair(script, 1, "").await;
+/// Resident memory of a process in MiB; 0 where the platform does not tell.
+fn memory(process: u32) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
+    let pages = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0_u64) / 256
+}
+
+/// Processor time of a process in hundredths of a second; 0 where the platform does not tell.
+fn cpu(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let numbers = stat.rsplit(')').next().unwrap_or_default().split(' ');
+    let times = numbers.skip(12).take(2);
+    times.filter_map(|time| time.parse::<u64>().ok()).sum()
+}
+
+/// Opens streams on one HTTP/2 connection and resets each at once; returns how many were before the
+/// gateway had enough of it.
+async fn reset_in_a_rush(gateway: &Gateway, most: usize) -> usize {
     let stream = tokio::net::TcpStream::connect(gateway.address()).await;
     let io = hyper_util::rt::TokioIo::new(stream.expect("a connection"));
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -257,11 +267,10 @@ async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
         .await
         .expect("HTTP/2");
     tokio::spawn(connection);
-    // LLMPROXY_RESETS=100000 is what a flood is.
-    for _ in 0..size("LLMPROXY_RESETS", 2000) {
+    for sent in 0..most {
         // GOAWAY is as good an answer to this as any.
         if sender.ready().await.is_err() {
-            break;
+            return sent.max(1);
         }
         let request =
             http::Request::post(format!("http://{}/v1/chat/completions", gateway.address()))
@@ -271,8 +280,40 @@ async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
         // Dropped before any answer: RST_STREAM.
         let _ = tokio::time::timeout(Duration::ZERO, sending).await;
     }
-    drop(sender);
+    most
+}
+
+#[tokio::test]
+async fn c16_streams_reset_in_a_rush_leave_nothing_behind() {
+    let script = Script::new().answer(|request| {
+        if request.text().contains("\"stream\":true") {
+            Reply::silence()
+        } else {
+            openai::completion("hi")
+        }
+    });
+    let (_upstream, gateway) = pair(script, 1, "").await;
+    let (before, began) = (
+        memory(gateway.pid()),
+        [gateway.pid(), std::process::id()].map(cpu),
+    );
+    // LLMPROXY_RESETS=100000 is a flood.
+    let (mut sent, mut connections) = (0, 0);
+    let resets = size("LLMPROXY_RESETS", 2000);
+    while sent < resets {
+        sent += reset_in_a_rush(&gateway, resets - sent).await;
+        connections += 1;
+    }
     gateway.idle().await;
+    let grown = memory(gateway.pid()).saturating_sub(before);
+    let [gateways, ours] = [gateway.pid(), std::process::id()].map(cpu);
+    let _ = writeln!(
+        std::io::stdout(),
+        "{sent} resets over {connections} connections: {grown} MiB more, {} ticks of processor time to our {}",
+        gateways - began[0],
+        ours - began[1]
+    );
+    assert!(grown <= 64, "{grown} MiB");
     let mut connection = Connection::open(gateway.address()).await;
     connection.send(&Request::chat(CHAT)).await;
     assert_eq!(connection.response().await.status, 200);
@@ -302,7 +343,10 @@ async fn ab1_connections_that_drip_a_head_or_a_body_end_in_time_and_hold_up_nobo
     let begun = format!("{head}content-type: application/json\r\ncontent-length: 9999\r\n\r\n{{");
     let mut dripping = tokio::task::JoinSet::new();
     // LLMPROXY_CONNECTIONS=3000 is a slow attack.
-    for number in 0..size("LLMPROXY_CONNECTIONS", 100) {
+    let connections = size("LLMPROXY_CONNECTIONS", 100);
+    let opened = Arc::new(AtomicUsize::new(0));
+    for number in 0..connections {
+        let opened = Arc::clone(&opened);
         let in_head = number % 2 == 0;
         let said = if in_head {
             head.to_owned()
@@ -313,6 +357,7 @@ async fn ab1_connections_that_drip_a_head_or_a_body_end_in_time_and_hold_up_nobo
             let mut connection = Connection::open(address).await;
             let began = Instant::now();
             assert!(connection.send_bytes(said.as_bytes()).await);
+            opened.fetch_add(1, Ordering::Relaxed);
             // A byte a second, whether or not anybody reads.
             while connection.is_open_for(Duration::from_secs(1)).await {
                 if !connection.send_bytes(b"x").await {
@@ -321,6 +366,10 @@ async fn ab1_connections_that_drip_a_head_or_a_body_end_in_time_and_hold_up_nobo
             }
             (in_head, began.elapsed())
         });
+    }
+    // That many handshakes take this machine's time whoever makes them.
+    while opened.load(Ordering::Relaxed) < connections {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let during = latencies(&gateway, 300).await;
     let mut longest = [Duration::ZERO; 2];
