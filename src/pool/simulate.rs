@@ -347,6 +347,8 @@ const fn stop_name(stop: Stop) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::pool::settings::{Anchor, WindowSpec};
     use crate::secret::Fingerprint;
@@ -386,6 +388,38 @@ mod tests {
         for credential in &report.credentials {
             assert_eq!((credential.requests, credential.dry_spells), (500, 1));
             assert_eq!(credential.spells[0].until, "2026-11-26T00:00:00.000Z");
+        }
+    }
+
+    #[test]
+    fn sim2_each_of_seven_days_gives_each_credential_its_quota_and_no_more() {
+        let start = Timestamp::parse_rfc3339("2026-11-25T00:00:00Z").expect("a time");
+        let mut workload = Workload::new("m", start);
+        workload.requests_per_minute = 2.0;
+        // An hour less than a week: nobody waits for the eighth day.
+        workload.duration = Duration::from_hours(7 * 24 - 1);
+        let window = |requests, every, anchor| WindowSpec {
+            models: Vec::new(),
+            requests,
+            tokens: 0,
+            every,
+            anchor,
+        };
+        let settings = Settings {
+            windows: vec![
+                window(500, Duration::from_hours(24), Anchor::UtcMidnight),
+                window(20, Duration::from_mins(1), Anchor::FirstUse),
+            ],
+            ..Settings::default()
+        };
+        let (provider, members) = members(3);
+        let report = run(&workload, provider, settings, members);
+        for credential in &report.credentials {
+            assert_eq!((credential.requests, credential.dry_spells), (3500, 7));
+            let ends = credential.spells.iter().map(|spell| &*spell.until);
+            assert!(ends.clone().all(|end| end.ends_with("T00:00:00.000Z")));
+            let days: BTreeSet<_> = ends.collect();
+            assert_eq!(days.len(), 7, "{days:?}");
         }
     }
 

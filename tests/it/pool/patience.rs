@@ -61,13 +61,15 @@ async fn a_key_that_is_silent_for_too_long_is_left_for_the_next() {
 #[tokio::test]
 async fn keys_that_are_all_silent_are_504() {
     let settings = "[routing]\nfirst_token_timeout = \"50ms\"\nmax_attempts = 3\n";
-    let (upstream, gateway) = pair(Script::always(Reply::silence()), 2, settings).await;
+    let (_upstream, gateway) = pair(Script::always(Reply::silence()), 2, settings).await;
     let answer = gateway.chat(CHAT).await;
     assert_eq!(
         (answer.status, answer.error().1.as_str()),
         (504, "upstream_timeout")
     );
-    assert!((2..=3).contains(&upstream.requests().len()));
+    // Of these some may have been given up before they came to a busy upstream.
+    let attempts = answer.header("x-llmproxy-attempts");
+    assert!(matches!(attempts, Some("2" | "3")), "{attempts:?}");
 }
 
 #[tokio::test]
