@@ -66,7 +66,8 @@ pub fn redact<'a>(text: &'a str, secrets: &[&str]) -> Cow<'a, str> {
     without(text, secrets, None).0
 }
 
-/// [`redact`] with many secrets, which are known as they are, in URLs and in JSON; says how many places were taken out as well.
+/// [`redact`] with many secrets, which are known as they are, in URLs and in JSON; says how many
+/// places were taken out as well.
 pub fn redact_known<'a>(text: &'a str, known: &Known, secrets: &[&str]) -> (Cow<'a, str>, usize) {
     without(text, secrets, Some(known))
 }
