@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::credentials::oauth::exchange::{self, Tokens};
 use crate::credentials::oauth::{Client, Http, OAuthError, userinfo};
-use crate::credentials::refresh::tokens::{USABLE_MARGIN, is_newer, merge};
+use crate::credentials::refresh::tokens::{USABLE_MARGIN, merge};
 use crate::credentials::store::{Store, StoreError};
 use crate::credentials::{Account, Credential, Material};
 use crate::ids::CredentialId;
@@ -31,6 +31,7 @@ use crate::secret::Secret;
 use crate::state::redis::Handover;
 use crate::time::Timestamp;
 
+pub(crate) use tokens::is_newer;
 pub use tokens::with_tokens;
 
 /// How long the end of a process waits for its refreshes.

@@ -40,7 +40,7 @@ pub fn with_tokens(mut account: Account, tokens: Tokens, now: Timestamp) -> Acco
 }
 
 /// Whether `one` holds something that `other` does not know: a later refresh, or a new log-in.
-pub(super) fn is_newer(one: &Account, other: &Account) -> bool {
+pub(crate) fn is_newer(one: &Account, other: &Account) -> bool {
     let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
     one.generation > other.generation
         || (one.generation == other.generation

@@ -8,40 +8,28 @@ use crate::gateway::group::Group;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::pool::{Anchor, Declined, Lease, Terms, WindowTerm};
 use crate::secret::Fingerprint;
-use crate::state::redis::{Admission, Away, Ends, Limits, Redis, Window};
+use crate::state::redis::{Admission, Away, Ends, Limits, ServerClock, Ticket, Window};
 use crate::time::Timestamp;
 
 impl Group {
     /// Has a lease confirmed by the group, where a limit holds for all. `None` if they do not allow
     /// it: it has been given back, and the pool knows when to ask again.
-    pub async fn confirm(&self, runtime: &ProviderRuntime, mut lease: Lease) -> Option<Lease> {
-        let now = self.redis.to_server(Timestamp::now());
+    pub async fn confirm(&self, runtime: &ProviderRuntime, lease: Lease) -> Option<Lease> {
+        let now = self.redis.clock().to_server(Timestamp::now());
         let Some(terms) = lease.terms(now) else {
             return Some(lease);
         };
         let Some(name) = runtime.names.of(lease.credential()) else {
             return Some(lease);
         };
-        let limits = limits(&self.redis, (runtime.id.as_str(), name), &terms, now);
-        let ticket = match self.redis.admit(&limits).await {
-            Ok(Admission::Taken(ticket)) => ticket,
-            Ok(Admission::Busy) => {
-                lease.decline(Declined::Busy, Timestamp::now());
-                return None;
-            }
-            Ok(Admission::Full { room, .. }) => {
-                lease.decline(Declined::Full { until: room }, Timestamp::now());
-                return None;
-            }
-            Err(Away) => {
-                self.alone.fetch_add(1, Ordering::Relaxed);
-                if terms.max > 0 && terms.active > share(terms.max, self.instances()) {
-                    lease.decline(Declined::Busy, Timestamp::now());
-                    return None;
-                }
-                self.redis.own_ticket()
-            }
-        };
+        let clock = self.redis.clock();
+        let limits = limits(clock, (runtime.id.as_str(), name), &terms, now);
+        let said = self.redis.admit(&limits).await;
+        if said.is_err() {
+            self.alone.fetch_add(1, Ordering::Relaxed);
+        }
+        let alone = (self.instances(), || self.redis.own_ticket());
+        let (mut lease, ticket) = heeded(lease, &terms, said, alone, Timestamp::now())?;
         let counts = ticket.counts.clone();
         let holder = Arc::from(lease.credential().as_str());
         let held = self.ledger.hold(limits, ticket, holder);
@@ -50,24 +38,46 @@ impl Group {
     }
 }
 
+/// A lease with the group's ticket for it, or with our own where nobody could be asked and it is
+/// within our share. `None` if it may not be used: it has been given back.
+pub(super) fn heeded(
+    lease: Lease,
+    terms: &Terms,
+    said: Result<Admission, Away>,
+    (instances, own_ticket): (u32, impl FnOnce() -> Ticket),
+    now: Timestamp,
+) -> Option<(Lease, Ticket)> {
+    let declined = match said {
+        Ok(Admission::Taken(ticket)) => return Some((lease, ticket)),
+        Ok(Admission::Full { room, .. }) => Declined::Full { until: room },
+        Err(Away) if terms.max == 0 || terms.active <= share(terms.max, instances) => {
+            return Some((lease, own_ticket()));
+        }
+        Ok(Admission::Busy) | Err(Away) => Declined::Busy,
+    };
+    lease.decline(declined, now);
+    None
+}
+
 /// What of a limit is each instance's own while they cannot ask each other.
 pub(super) const fn share(limit: u32, instances: u32) -> u32 {
     let instances = if instances == 0 { 1 } else { instances };
     limit.div_ceil(instances)
 }
 
-fn limits(
-    redis: &Redis,
+/// The limits of a lease's terms, in the group's own terms.
+pub(super) fn limits(
+    clock: &ServerClock,
     (provider, name): (&str, Fingerprint),
     terms: &Terms,
     now: Timestamp,
 ) -> Limits {
     let windows = terms.windows.iter();
-    let windows = windows.map(|window| counted(redis, &terms.class, window, now));
+    let windows = windows.map(|window| counted(clock, &terms.class, window, now));
     Limits::of_credential(provider, name, terms.max, windows.collect())
 }
 
-fn counted(redis: &Redis, class: &str, term: &WindowTerm, now: Timestamp) -> Window {
+fn counted(clock: &ServerClock, class: &str, term: &WindowTerm, now: Timestamp) -> Window {
     let ends = match (term.anchor, term.ends) {
         (Anchor::Rolling, _) => Ends::Rolling,
         (_, Some(end)) => Ends::At(end),
@@ -80,7 +90,7 @@ fn counted(redis: &Redis, class: &str, term: &WindowTerm, now: Timestamp) -> Win
     };
     let window = window.allowing(term.requests, term.tokens);
     match term.told {
-        Some((requests, ends)) => window.knowing(requests, redis.to_server(ends)),
+        Some((requests, ends)) => window.knowing(requests, clock.to_server(ends)),
         None => window,
     }
 }

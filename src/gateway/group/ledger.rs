@@ -1,7 +1,7 @@
 //! What this instance holds of the group's limits, and what the group is still to be told of what
 //! came back: kept while the server is away, within bounds.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -27,7 +27,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Inner {
     /// By lease.
-    held: HashMap<String, HeldLease>,
+    held: BTreeMap<String, HeldLease>,
     waiting: VecDeque<Return>,
     given_up: u64,
 }
@@ -115,8 +115,8 @@ impl Ledger {
     }
 
     /// All leases that are held, by whose they are.
-    pub(super) fn held(&self) -> HashMap<String, Vec<String>> {
-        let mut by_tag: HashMap<String, Vec<String>> = HashMap::new();
+    pub(super) fn held(&self) -> BTreeMap<String, Vec<String>> {
+        let mut by_tag: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (lease, held) in &self.lock().held {
             by_tag
                 .entry(held.tag.clone())

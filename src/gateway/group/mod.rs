@@ -9,11 +9,12 @@ mod admit;
 mod clients;
 mod ledger;
 pub mod names;
+mod outbox;
 mod session;
 pub mod usage;
 mod words;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,8 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::gateway::Gateway;
 use crate::gateway::group::ledger::Ledger;
-use crate::gateway::group::names::Names;
-use crate::gateway::group::words::{changed_ms, field};
+use crate::gateway::group::outbox::{Heard, Outbox};
 use crate::gateway::quota_stats::document::{Instance as InstanceView, Instances, Today};
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::Change;
@@ -34,12 +34,6 @@ use crate::state::redis::{Handover, Instance, Redis};
 pub use clients::ClientAdmission;
 pub use ledger::GroupLease;
 pub use session::run;
-
-/// Conversations told at once; where more begin, some are not told, and only cost a cache.
-const MOST_SESSIONS: usize = 500;
-
-/// Things on which the last word is remembered; then all are forgotten, and told once more.
-const MOST_REMEMBERED: usize = 200_000;
 
 /// The group this instance belongs to.
 #[derive(Debug)]
@@ -50,8 +44,7 @@ pub struct Group {
     is_joined: AtomicBool,
     instances: AtomicU32,
     outbox: Mutex<Outbox>,
-    /// The version of what is kept of each provider, as last heard or read.
-    heard: Mutex<HashMap<String, u64>>,
+    heard: Mutex<Heard>,
     /// Tells that the outbox has something.
     posted: Notify,
     /// Tells that the first try to join has ended, either way.
@@ -60,18 +53,6 @@ pub struct Group {
     alone: AtomicU64,
     /// What all have served today, and when that was read.
     today: tokio::sync::Mutex<Option<(Instant, Today)>>,
-}
-
-#[derive(Debug, Default)]
-struct Outbox {
-    /// The latest word on each thing, by provider.
-    words: HashMap<String, HashMap<String, Change>>,
-    /// Conversations, by provider.
-    sessions: HashMap<String, VecDeque<Change>>,
-    /// Who may not be at fault, by provider: the latest word only.
-    suspects: HashMap<String, Change>,
-    /// When each thing last changed (by our clock), as it was told or heard.
-    known: HashMap<(String, String), i64>,
 }
 
 /// What an instance says of itself.
@@ -202,138 +183,11 @@ impl Group {
         }
     }
 
-    fn heard(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Outbox {
-    /// Takes in a change, unless the others know it. Returns whether there is something to tell.
-    fn post(&mut self, provider: &str, change: &Change) -> bool {
-        if matches!(change, Change::Suspects(_)) {
-            self.suspects.insert(provider.to_owned(), change.clone());
-            return true;
-        }
-        let Some(field) = field(change) else {
-            let sessions = self.sessions.entry(provider.to_owned()).or_default();
-            if sessions.len() < MOST_SESSIONS {
-                sessions.push_back(change.clone());
-            }
-            return true;
-        };
-        if !self.is_news(provider, change) {
-            return false;
-        }
-        let words = self.words.entry(provider.to_owned()).or_default();
-        words.insert(field, change.clone());
-        true
-    }
-
-    /// Notes when a thing last changed. Returns whether that is news.
-    fn note(&mut self, provider: &str, field: &str, changed_ms: i64) -> bool {
-        if self.known.len() >= MOST_REMEMBERED {
-            self.known.clear();
-        }
-        let key = (provider.to_owned(), field.to_owned());
-        self.known.insert(key, changed_ms) != Some(changed_ms)
-    }
-
-    /// Forgets what is known to the others of a provider.
-    fn forget(&mut self, provider: &str) {
-        self.known.retain(|(known, _), _| known != provider);
-    }
-
-    /// Whether the others do not know of this; they are taken to know it from now on.
-    fn is_news(&mut self, provider: &str, change: &Change) -> bool {
-        let (Some(field), Some(changed)) = (field(change), changed_ms(change)) else {
-            return false;
-        };
-        changed != 0 && self.note(provider, &field, changed)
-    }
-
-    fn has_words(&self) -> bool {
-        !self.words.is_empty() || !self.suspects.is_empty()
-    }
-}
-
-/// A provider's name with what is to be told of its credentials: words that are kept, and passing
-/// ones.
-type Letter = (String, Vec<Change>, Vec<Change>);
-
-impl Group {
-    /// Empties the outbox.
-    fn letters(&self) -> Vec<Letter> {
-        let mut outbox = self.outbox();
-        let mut words = std::mem::take(&mut outbox.words);
-        let mut sessions = std::mem::take(&mut outbox.sessions);
-        let mut suspects = std::mem::take(&mut outbox.suspects);
-        drop(outbox);
-        let providers = words.keys().chain(sessions.keys()).chain(suspects.keys());
-        let mut providers: Vec<String> = providers.cloned().collect();
-        providers.sort_unstable();
-        providers.dedup();
-        let letters = providers.into_iter().map(|provider| {
-            let kept = words.remove(&provider).unwrap_or_default();
-            let mut passing = sessions.remove(&provider).unwrap_or_default();
-            passing.extend(suspects.remove(&provider));
-            (provider, kept.into_values().collect(), passing.into())
-        });
-        letters.collect()
-    }
-}
-
-/// All that a letter says, in the group's terms.
-fn addressed(changes: Vec<Change>, names: &Names, offset_ms: i64) -> Vec<Change> {
-    let changes = changes.into_iter();
-    changes
-        .filter_map(|change| words::outgoing(change, names, offset_ms))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pool::{SavedCredential, SavedSession, Standing};
-
-    fn word(changed_ms: i64) -> Change {
-        Change::Credential(SavedCredential {
-            credential: "acme/1".to_owned(),
-            fingerprint: "f".to_owned(),
-            standing: Standing::Usable,
-            cooldown: None,
-            strikes: 0,
-            benched_ms: None,
-            changed_ms,
-        })
-    }
-
-    #[test]
-    fn what_the_others_know_is_not_told_again() {
-        let mut outbox = Outbox::default();
-        assert!(outbox.post("acme", &word(5)));
-        assert!(!outbox.post("acme", &word(5)), "told already");
-        assert!(!outbox.post("acme", &word(0)), "nothing ever happened");
-        assert!(outbox.post("acme", &word(6)));
-        assert_eq!(outbox.words["acme"].len(), 1, "only the latest");
-        assert!(outbox.note("acme", "f:credential", 7), "heard");
-        assert!(!outbox.post("acme", &word(7)), "others said so");
-    }
-
-    #[test]
-    fn conversations_that_wait_are_bounded() {
-        let mut outbox = Outbox::default();
-        for key in 0..2 * MOST_SESSIONS as u64 {
-            let session = SavedSession {
-                key,
-                credential: "acme/1".to_owned(),
-                used_ms: 1,
-            };
-            assert!(outbox.post("acme", &Change::Session(session)));
-        }
-        assert_eq!(outbox.sessions["acme"].len(), MOST_SESSIONS);
     }
 }

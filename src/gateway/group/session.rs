@@ -10,23 +10,24 @@ use futures_util::stream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::gateway::Gateway;
-use crate::gateway::group::{Group, Letter, Said, addressed, words};
+use crate::gateway::group::outbox::{Letter, Parcel};
+use crate::gateway::group::{Group, Said, words};
 use crate::gateway::persist::heed_log_in;
 use crate::gateway::runtime::ProviderRuntime;
 use crate::gateway::snapshot::Snapshot;
 use crate::pool::Change;
-use crate::state::redis::{Away, Message, News, Notice, client_mark};
+use crate::state::redis::{Away, Message, News, client_mark};
 use crate::telemetry::spending::{Spending, day_of};
 use crate::time::Timestamp;
 
 /// How often an instance says that it is there, and looks whether it missed something.
-const BEAT: Duration = Duration::from_secs(2);
+pub(super) const BEAT: Duration = Duration::from_secs(2);
 
 /// Leases are renewed with every so many beats: often enough that one may be lost.
-const RENEW_EVERY: u32 = 2;
+pub(super) const RENEW_EVERY: u32 = 2;
 
 /// Where nothing is urgent, so long is gathered what is told at once.
-const GATHER: Duration = Duration::from_millis(20);
+pub(super) const GATHER: Duration = Duration::from_millis(20);
 
 /// Longest pause between two tries to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -66,7 +67,7 @@ pub async fn run(gateway: Arc<Gateway>) {
 
 /// The longest next pause: growing, and longer for a larger group from the start, so that a server
 /// that comes back is not met by all at once.
-fn pause(failures: u32, instances: u32) -> Duration {
+pub(super) fn pause(failures: u32, instances: u32) -> Duration {
     let first = Duration::from_millis(50).saturating_mul(instances.max(2));
     first
         .saturating_mul(1 << failures.min(10))
@@ -204,7 +205,7 @@ impl Group {
 
     /// Tells what clients have spent, and takes over what they have spent everywhere.
     async fn spend(&self, gateway: &Gateway) -> Result<(), Away> {
-        let now = self.redis.to_server(Timestamp::now());
+        let now = self.redis.clock().to_server(Timestamp::now());
         let spending = &gateway.telemetry.spending;
         let mut untold = UntoldSpending {
             spending,
@@ -282,23 +283,20 @@ impl Group {
             let mut outbox = self.outbox();
             standings.retain(|change| outbox.is_news(provider, change));
         }
-        self.publish(provider, runtime, standings, Vec::new()).await
+        let letter = Letter {
+            provider: provider.to_owned(),
+            kept: standings,
+            passing: Vec::new(),
+        };
+        self.publish(runtime, letter).await
     }
 
     /// Reads all that is kept of a provider.
     async fn read(&self, provider: &str, runtime: &ProviderRuntime) -> Result<(), Away> {
         let states = self.redis.states(provider).await?;
-        self.heard().insert(provider.to_owned(), states.version);
-        let now = self.redis.to_server(Timestamp::now());
-        let (mut changes, mut over) = (Vec::new(), Vec::new());
-        for notice in states.notices {
-            // What another version keeps in a shape of its own stays as it is.
-            match serde_json::from_str(&notice.record) {
-                Ok(change) if words::is_over(&change, now) => over.push(notice.field),
-                Ok(change) => changes.push(change),
-                Err(_) => {}
-            }
-        }
+        self.heard().read(provider, states.version);
+        let now = self.redis.clock().to_server(Timestamp::now());
+        let (changes, over) = words::sorted(states.notices, now);
         self.adopt(provider, runtime, changes);
         self.redis.forget(provider, &over).await
     }
@@ -321,13 +319,7 @@ impl Group {
         let Some(runtime) = snapshot.providers.get(&message.provider) else {
             return;
         };
-        let is_gap = message.version > 0 && {
-            let mut heard = self.heard();
-            let last = heard.entry(message.provider.clone()).or_default();
-            let is_gap = message.version > last.saturating_add(1);
-            *last = message.version.max(*last);
-            is_gap
-        };
+        let is_gap = self.heard().hear(&message.provider, message.version);
         if message.from != self.redis.instance() {
             let records = message.records.iter();
             let changes = records.filter_map(|record| serde_json::from_str(record.get()).ok());
@@ -340,64 +332,46 @@ impl Group {
 
     fn adopt(&self, provider: &str, runtime: &ProviderRuntime, changes: Vec<Change>) {
         let now = Timestamp::now();
-        let offset = self.redis.offset_ms();
-        let incoming = changes.into_iter().filter_map(|change| {
-            let mut change = words::incoming(change, &runtime.names, offset, now)?;
-            heed_log_in(runtime, &mut change);
-            Some(change)
-        });
-        let incoming: Vec<Change> = incoming.collect();
+        let clocks = (self.redis.clock().offset_ms(), now);
+        let mut outbox = self.outbox();
+        let mut incoming = outbox.take_in(provider, changes, &runtime.names, clocks);
+        drop(outbox);
+        for change in &mut incoming {
+            heed_log_in(runtime, change);
+        }
         if incoming.is_empty() {
             return;
         }
-        let mut outbox = self.outbox();
-        for change in &incoming {
-            if let (Some(field), Some(changed)) = (words::field(change), words::changed_ms(change))
-            {
-                outbox.note(provider, &field, changed);
-            }
-        }
-        drop(outbox);
         runtime.pool.adopt(incoming, now);
     }
 
     async fn post_letters(&self, snapshot: &Snapshot) {
-        let letters: Vec<Letter> = self.letters();
-        for (provider, kept, passing) in letters {
-            let Some(runtime) = snapshot.providers.get(&provider) else {
+        let letters = self.outbox().take_letters();
+        for letter in letters {
+            let Some(runtime) = snapshot.providers.get(&letter.provider) else {
                 continue;
             };
             // What cannot be told now is told as a whole when the server is back.
-            let _ = self.publish(&provider, runtime, kept, passing).await;
+            let _ = self.publish(runtime, letter).await;
         }
     }
 
-    async fn publish(
-        &self,
-        provider: &str,
-        runtime: &ProviderRuntime,
-        kept: Vec<Change>,
-        passing: Vec<Change>,
-    ) -> Result<(), Away> {
-        let offset = self.redis.offset_ms();
-        let kept = addressed(kept, &runtime.names, offset);
-        let notices: Vec<Notice> = kept.iter().filter_map(words::notice).collect();
-        let passing = addressed(passing, &runtime.names, offset);
-        let conversations: Vec<(String, String)> =
-            passing.iter().filter_map(words::conversation).collect();
-        let mut passing: Vec<String> = passing
-            .iter()
-            .filter_map(|change| serde_json::to_string(change).ok())
-            .collect();
-        for batch in notices.chunks(MOST_AT_ONCE) {
+    async fn publish(&self, runtime: &ProviderRuntime, letter: Letter) -> Result<(), Away> {
+        let provider = &letter.provider;
+        let offset = self.redis.clock().offset_ms();
+        let parcel = Parcel::new(letter.kept, letter.passing, &runtime.names, offset);
+        let mut passing = parcel.passing;
+        for batch in parcel.notices.chunks(MOST_AT_ONCE) {
             let passing = std::mem::take(&mut passing);
             self.redis.publish(provider, batch, &passing).await?;
         }
         if !passing.is_empty() {
             self.redis.publish(provider, &[], &passing).await?;
         }
-        if !conversations.is_empty() {
-            let kept = self.redis.keep_conversations(provider, &conversations);
+        if !parcel.conversations.is_empty() {
+            let kept = self
+                .redis
+                .keep_conversations(provider, &parcel.conversations);
             kept.await?;
         }
         Ok(())
@@ -409,7 +383,7 @@ impl Group {
         let providers: Vec<String> = snapshot.providers.keys().cloned().collect();
         let versions = self.redis.versions(&providers).await?;
         for (provider, version) in providers.iter().zip(versions) {
-            let heard = self.heard().get(provider).copied().unwrap_or_default();
+            let heard = self.heard().of(provider);
             let Some(runtime) = snapshot.providers.get(provider) else {
                 continue;
             };

@@ -125,7 +125,7 @@ pub(super) fn conversation(change: &Change) -> Option<(String, String)> {
 
 /// Whether a word means nothing any more: the rest it tells of is over, or all has been well for a
 /// while. Times by the server's clock.
-pub(super) fn is_over(change: &Change, now: Timestamp) -> bool {
+fn is_over(change: &Change, now: Timestamp) -> bool {
     let now_ms = now.as_millis();
     let rests = |cooldown: &Option<SavedCooldown>| {
         let cooldown = cooldown.as_ref();
@@ -140,6 +140,20 @@ pub(super) fn is_over(change: &Change, now: Timestamp) -> bool {
             }
             Change::Pause(_) | Change::Session(_) | Change::Suspects(_) => true,
         }
+}
+
+/// What is kept in the group: words that still mean something, and the fields of those that do not.
+/// What another version keeps in a shape of its own stays as it is.
+pub(super) fn sorted(notices: Vec<Notice>, now: Timestamp) -> (Vec<Change>, Vec<String>) {
+    let (mut changes, mut over) = (Vec::new(), Vec::new());
+    for notice in notices {
+        match serde_json::from_str(&notice.record) {
+            Ok(change) if is_over(&change, now) => over.push(notice.field),
+            Ok(change) => changes.push(change),
+            Err(_) => {}
+        }
+    }
+    (changes, over)
 }
 
 /// Moves all times of a record to another clock.

@@ -9,7 +9,10 @@ use redis::Msg;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::state::redis::call::Call;
+use crate::state::redis::keys::Keys;
 use crate::state::redis::link::Away;
+use crate::state::redis::scripts::Function;
 use crate::state::redis::{BACKGROUND_PATIENCE, Redis};
 use crate::time::Timestamp;
 
@@ -40,6 +43,47 @@ pub struct Notice {
 pub struct Snapshot {
     pub version: u64,
     pub notices: Vec<Notice>,
+}
+
+/// What an instance tells the others of a provider's credentials, as JSON.
+pub(super) struct Letter<'a> {
+    pub(super) from: &'a str,
+    pub(super) provider: &'a str,
+    /// What is kept.
+    pub(super) notices: &'a [Notice],
+    /// What nobody needs to hear who is not there.
+    pub(super) passing: &'a [String],
+}
+
+/// How every message begins; then follow the version and [`Letter::rest`].
+pub(super) const START: &str = "{\"version\":";
+
+impl Letter<'_> {
+    /// A message but for its beginning and its version.
+    pub(super) fn rest(&self) -> String {
+        let records = self.notices.iter().map(|notice| notice.record.as_str());
+        let passing = self.passing.iter().map(String::as_str);
+        let records: Vec<&str> = records.chain(passing).collect();
+        format!(
+            ",\"from\":\"{}\",\"provider\":\"{}\",\"records\":[{}]}}",
+            self.from,
+            self.provider,
+            records.join(",")
+        )
+    }
+
+    /// Has its notices kept, and all of it told.
+    pub(super) fn publish(&self, keys: &Keys) -> Call {
+        let mut call = Call::new(Function::Publish);
+        call.key(keys.states(self.provider)).arg(keys.channel());
+        call.arg(STATES_LAST_MS).arg(START).arg(self.rest());
+        for notice in self.notices {
+            call.arg(&notice.field)
+                .arg(notice.changed_ms)
+                .arg(&notice.record);
+        }
+        call
+    }
 }
 
 /// A message of another instance, or of our own.
@@ -100,29 +144,21 @@ impl Redis {
         notices: &[Notice],
         passing: &[String],
     ) -> Result<u64, Away> {
-        let records = notices.iter().map(|notice| notice.record.as_str());
-        let records: Vec<&str> = records.chain(passing.iter().map(String::as_str)).collect();
-        let start = "{\"version\":";
-        let rest = format!(
-            ",\"from\":\"{}\",\"provider\":\"{provider}\",\"records\":[{}]}}",
-            self.instance,
-            records.join(",")
-        );
-        let channel = self.keys.channel();
+        let letter = Letter {
+            from: &self.instance,
+            provider,
+            notices,
+            passing,
+        };
         if notices.is_empty() {
-            let message = format!("{start}0{rest}");
+            let message = format!("{START}0{}", letter.rest());
             let mut pipe = redis::pipe();
-            pipe.cmd("PUBLISH").arg(channel).arg(message).ignore();
+            pipe.cmd("PUBLISH").arg(self.keys.channel());
+            pipe.arg(message).ignore();
             self.ask::<()>(&pipe).await?;
             return Ok(0);
         }
-        let mut call = self.scripts.publish.key(self.keys.states(provider));
-        call.arg(channel).arg(STATES_LAST_MS).arg(start).arg(rest);
-        for notice in notices {
-            call.arg(&notice.field)
-                .arg(notice.changed_ms)
-                .arg(&notice.record);
-        }
+        let call = letter.publish(&self.keys);
         self.call(BACKGROUND_PATIENCE, &call).await
     }
 
@@ -133,7 +169,8 @@ impl Redis {
         conversations: &[(String, String)],
     ) -> Result<(), Away> {
         let key = self.keys.conversations(provider, self.stretch());
-        let mut call = self.scripts.keep.key(key);
+        let mut call = Call::new(Function::Keep);
+        call.key(key);
         call.arg(2 * STRETCH_MS).arg(MOST_KEPT);
         for (name, record) in conversations {
             call.arg(name).arg(record);
@@ -156,7 +193,7 @@ impl Redis {
     }
 
     fn stretch(&self) -> i64 {
-        let now = self.to_server(Timestamp::now());
+        let now = self.clock.to_server(Timestamp::now());
         now.as_millis().div_euclid(STRETCH_MS)
     }
 
@@ -196,7 +233,7 @@ impl Redis {
     }
 }
 
-fn snapshot_of(fields: Vec<(String, String)>) -> Snapshot {
+pub(super) fn snapshot_of(fields: Vec<(String, String)>) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for (field, value) in fields {
         if field == VERSION {

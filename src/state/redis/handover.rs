@@ -7,11 +7,14 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::secret::Fingerprint;
+use crate::state::redis::call::Call;
+use crate::state::redis::keys::Keys;
 use crate::state::redis::link::Away;
+use crate::state::redis::scripts::Function;
 use crate::state::redis::{BACKGROUND_PATIENCE, Redis, millis};
 
 /// A lock whose holder died is free again after this; longer than a vendor takes to answer.
-const LOCK: Duration = Duration::from_secs(30);
+pub(super) const LOCK: Duration = Duration::from_secs(30);
 
 /// Tokens nobody has renewed for so long are forgotten; every instance has its own copy.
 const TOKENS_LAST: Duration = Duration::from_hours(45 * 24);
@@ -89,9 +92,7 @@ impl Handover {
         let Some(sealed) = seal.and_then(|seal| seal.close(text, &self.about(generation))) else {
             return Ok(false);
         };
-        let key = self.redis.keys.tokens(self.account);
-        let mut call = self.redis.scripts.offer.key(key);
-        call.arg(generation).arg(sealed).arg(millis(TOKENS_LAST));
+        let call = offer(self.account, generation, &sealed, &self.redis.keys);
         let taken: u8 = self.redis.call(BACKGROUND_PATIENCE, &call).await?;
         Ok(taken == 1)
     }
@@ -103,11 +104,25 @@ impl Handover {
     }
 }
 
+/// Hands sealed tokens over.
+pub(super) fn offer(account: Fingerprint, generation: u64, sealed: &[u8], keys: &Keys) -> Call {
+    let mut call = Call::new(Function::Offer);
+    call.key(keys.tokens(account));
+    call.arg(generation).arg(sealed).arg(millis(TOKENS_LAST));
+    call
+}
+
+/// Gives a lock back.
+pub(super) fn unlock(account: Fingerprint, holder: &str, keys: &Keys) -> Call {
+    let mut call = Call::new(Function::Unlock);
+    call.key(keys.lock(account)).arg(holder);
+    call
+}
+
 impl Held {
     async fn give_back(handover: Handover, holder: String) {
         let redis = &handover.redis;
-        let mut call = redis.scripts.unlock.key(redis.keys.lock(handover.account));
-        call.arg(holder);
+        let call = unlock(handover.account, &holder, &redis.keys);
         // Where it cannot be given back it ends by itself.
         let _ = redis.call::<u8>(BACKGROUND_PATIENCE, &call).await;
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use redis::ScriptInvocation;
-
 use crate::secret::Fingerprint;
-use crate::state::redis::keys::{class_part, client_mark, credential_tag};
+use crate::state::redis::call::Call;
+use crate::state::redis::clock::ServerClock;
+use crate::state::redis::keys::{Keys, class_part, client_mark, credential_tag};
 use crate::state::redis::link::Away;
+use crate::state::redis::scripts::Function;
 use crate::state::redis::{BACKGROUND_PATIENCE, COMMAND_PATIENCE, Redis, millis};
 use crate::time::Timestamp;
 
@@ -121,6 +122,100 @@ impl Limits {
     pub const fn windows(&self) -> usize {
         self.windows.len()
     }
+
+    /// Asks for one more request under them.
+    pub(super) fn admit(&self, lease: &str, keys: &Keys) -> Call {
+        let mut call = Call::new(Function::Admit);
+        call.arg(lease).arg(self.max).arg(millis(LEASE));
+        self.add_keys(&mut call, keys);
+        for window in &self.windows {
+            call.arg(window.span_ms()).arg(window.slices);
+            call.arg(window.requests).arg(window.tokens);
+            call.arg(window.known.0).arg(window.known.1.as_millis());
+        }
+        call
+    }
+
+    /// Gives back what was given under them.
+    pub(super) fn settle(&self, ticket: &Ticket, ended: Ended, keys: &Keys) -> Call {
+        let mut call = Call::new(Function::Settle);
+        call.arg(&ticket.lease).arg(ticket.taken_ms);
+        call.arg(ended.requests).arg(ended.tokens);
+        self.add_keys(&mut call, keys);
+        for window in &self.windows {
+            call.arg(window.span_ms()).arg(window.slices);
+            call.arg(window.known.0).arg(window.known.1.as_millis());
+        }
+        call
+    }
+
+    fn add_keys(&self, call: &mut Call, keys: &Keys) {
+        call.key(keys.leases(&self.tag));
+        for window in &self.windows {
+            call.key(keys.window(&self.tag, &window.name));
+        }
+    }
+}
+
+/// Tells that leases of one holder are still held.
+pub(super) fn renew(tag: &str, leases: &[String], keys: &Keys) -> Call {
+    let mut call = Call::new(Function::Renew);
+    call.key(keys.leases(tag)).arg(millis(LEASE)).arg(leases);
+    call
+}
+
+impl Admission {
+    /// What the answer to a request for a lease means.
+    pub(super) fn read(
+        answer: &[i64],
+        limits: &Limits,
+        lease: String,
+        clock: &ServerClock,
+    ) -> Self {
+        let [place, now_ms, rest @ ..] = answer else {
+            return Self::Busy;
+        };
+        // Nobody rests for longer than a window can last, whatever the answer says.
+        let by_ours = |window: &Window, ends_ms: i64| {
+            let latest = now_ms.saturating_add(window.span_ms().saturating_mul(2));
+            clock.to_ours(Timestamp::from_millis(ends_ms.min(latest)))
+        };
+        if *place == 0 {
+            let (counts, _) = rest.as_chunks();
+            let counts = limits.windows.iter().zip(counts);
+            return Self::Taken(Ticket {
+                lease,
+                taken_ms: *now_ms,
+                counts: counts
+                    .map(|(window, [count, ends])| {
+                        let count = u64::try_from(*count).unwrap_or_default();
+                        (count, by_ours(window, *ends))
+                    })
+                    .collect(),
+            });
+        }
+        let place = usize::try_from(*place).ok();
+        let place = place.and_then(|place| place.checked_sub(1));
+        let window = place.and_then(|place| limits.windows.get(place));
+        match (place, window, rest) {
+            (Some(place), Some(window), [room, ..]) => Self::Full {
+                window: place,
+                room: by_ours(window, *room),
+            },
+            _ => Self::Busy,
+        }
+    }
+}
+
+impl Ticket {
+    /// That of a lease that the group has not been asked for.
+    pub(super) const fn own(lease: String) -> Self {
+        Self {
+            lease,
+            taken_ms: 0,
+            counts: Vec::new(),
+        }
+    }
 }
 
 impl Window {
@@ -175,98 +270,37 @@ impl Redis {
     /// Asks the group for one more request, and counts it if it may be sent.
     pub async fn admit(&self, limits: &Limits) -> Result<Admission, Away> {
         let lease = self.next_id();
-        let mut call = self.scripts.admit.arg(&lease);
-        call.arg(limits.max).arg(millis(LEASE));
-        self.add_keys(&mut call, limits);
-        for window in &limits.windows {
-            call.arg(window.span_ms()).arg(window.slices);
-            call.arg(window.requests).arg(window.tokens);
-            call.arg(window.known.0).arg(window.known.1.as_millis());
-        }
+        let call = limits.admit(&lease, &self.keys);
         let answer: Vec<i64> = self.call(COMMAND_PATIENCE, &call).await?;
         let now_ms = answer.get(1).copied().unwrap_or_default();
-        self.note_time(now_ms);
-        Ok(self.admission(&answer, limits, lease))
-    }
-
-    fn admission(&self, answer: &[i64], limits: &Limits, lease: String) -> Admission {
-        let [place, now_ms, rest @ ..] = answer else {
-            return Admission::Busy;
-        };
-        // Nobody rests for longer than a window can last, whatever the answer says.
-        let by_ours = |window: &Window, ends_ms: i64| {
-            let latest = now_ms.saturating_add(window.span_ms().saturating_mul(2));
-            self.to_ours(Timestamp::from_millis(ends_ms.min(latest)))
-        };
-        if *place == 0 {
-            let (counts, _) = rest.as_chunks();
-            let counts = limits.windows.iter().zip(counts);
-            return Admission::Taken(Ticket {
-                lease,
-                taken_ms: *now_ms,
-                counts: counts
-                    .map(|(window, [count, ends])| {
-                        let count = u64::try_from(*count).unwrap_or_default();
-                        (count, by_ours(window, *ends))
-                    })
-                    .collect(),
-            });
-        }
-        let place = usize::try_from(*place).ok();
-        let place = place.and_then(|place| place.checked_sub(1));
-        let window = place.and_then(|place| limits.windows.get(place));
-        match (place, window, rest) {
-            (Some(place), Some(window), [room, ..]) => Admission::Full {
-                window: place,
-                room: by_ours(window, *room),
-            },
-            _ => Admission::Busy,
-        }
+        self.clock.note(now_ms, Timestamp::now());
+        Ok(Admission::read(&answer, limits, lease, &self.clock))
     }
 
     /// Gives a lease back, with what its windows are still to count.
     pub async fn settle(&self, limits: &Limits, ticket: &Ticket, ended: Ended) -> Result<(), Away> {
-        let mut call = self.scripts.settle.arg(&ticket.lease);
-        call.arg(ticket.taken_ms)
-            .arg(ended.requests)
-            .arg(ended.tokens);
-        self.add_keys(&mut call, limits);
-        for window in &limits.windows {
-            call.arg(window.span_ms()).arg(window.slices);
-            call.arg(window.known.0).arg(window.known.1.as_millis());
-        }
+        let call = limits.settle(ticket, ended, &self.keys);
         self.call(BACKGROUND_PATIENCE, &call).await
     }
 
     /// Tells the group that leases of one holder are still held.
     pub async fn renew(&self, tag: &str, leases: &[String]) -> Result<(), Away> {
-        let mut call = self.scripts.renew.key(self.keys.leases(tag));
-        call.arg(millis(LEASE)).arg(leases);
+        let call = renew(tag, leases, &self.keys);
         self.call(BACKGROUND_PATIENCE, &call).await
     }
 
     /// A lease that the group has not been asked for.
     pub fn own_ticket(&self) -> Ticket {
-        Ticket {
-            lease: self.next_id(),
-            taken_ms: 0,
-            counts: Vec::new(),
-        }
-    }
-
-    fn add_keys(&self, call: &mut ScriptInvocation<'_>, limits: &Limits) {
-        call.key(self.keys.leases(&limits.tag));
-        for window in &limits.windows {
-            call.key(self.keys.window(&limits.tag, &window.name));
-        }
+        Ticket::own(self.next_id())
     }
 
     pub(super) async fn call<T: redis::FromRedisValue>(
         &self,
         patience: Duration,
-        call: &ScriptInvocation<'_>,
+        call: &Call,
     ) -> Result<T, Away> {
-        let asked = |mut connection| async move { call.invoke_async(&mut connection).await };
+        let invocation = call.of(self.scripts.of(call.function));
+        let asked = |mut connection| async move { invocation.invoke_async(&mut connection).await };
         self.link.ask(patience, asked).await
     }
 }
@@ -274,21 +308,14 @@ impl Redis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
-    use crate::state::redis::Settings;
 
     #[test]
     fn answers_of_the_script_are_understood() {
-        let redis = Redis::new(&Settings {
-            url: Secret::new("redis://127.0.0.1:1"),
-            namespace: "n".to_owned(),
-            token_key: None,
-        })
-        .expect("an address");
+        let clock = ServerClock::default();
         let minute = Window::new("m", Duration::from_mins(1), Ends::FirstUse);
         let name = Fingerprint([1; 16]);
         let limits = Limits::of_credential("acme", name, 1, vec![minute.clone(), minute]);
-        let admission = |answer: &[i64]| redis.admission(answer, &limits, "l".to_owned());
+        let admission = |answer: &[i64]| Admission::read(answer, &limits, "l".to_owned(), &clock);
         assert_eq!(admission(&[-1, 5]), Admission::Busy);
         assert_eq!(admission(&[3, 5, 9]), Admission::Busy, "there are two");
         assert_eq!(

@@ -10,6 +10,8 @@
 //! Each script touches the keys of one hash slot, and every key ends by itself.
 
 mod bulletin;
+mod call;
+mod clock;
 mod connection;
 mod handover;
 mod keys;
@@ -21,7 +23,7 @@ mod seal;
 mod target;
 mod usage;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::hmac;
@@ -32,9 +34,9 @@ use crate::state::redis::keys::Keys;
 use crate::state::redis::link::Link;
 use crate::state::redis::scripts::Scripts;
 use crate::state::redis::seal::Seal;
-use crate::time::Timestamp;
 
 pub use bulletin::{Message, News, Notice, Snapshot};
+pub use clock::ServerClock;
 pub use handover::{Handed, Handover, Held};
 pub use keys::client_mark;
 pub use limits::{Admission, Ended, Ends, LEASE, Limits, Ticket, Window};
@@ -48,9 +50,6 @@ pub const COMMAND_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long whatever no request waits for may take.
 pub const BACKGROUND_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Clocks that differ by so much more than before were set.
-const CLOCK_SET_MS: i64 = 1_000;
 
 /// What `[state]` says of the shared state.
 #[derive(Clone, Debug)]
@@ -88,8 +87,7 @@ pub struct Redis {
     seal: Option<Seal>,
     mark: String,
     instance: String,
-    /// Server's time minus ours, in milliseconds.
-    offset_ms: AtomicI64,
+    clock: ServerClock,
     /// Numbers what this instance holds.
     next: AtomicU64,
 }
@@ -110,7 +108,7 @@ impl Redis {
                 .map(|_| Seal::new(&derived(&root, "tokens"))),
             mark: format!("{:08x}", u32::from_be_bytes([a, b, c, d])),
             instance: format!("{:016x}", fastrand::u64(..)),
-            offset_ms: AtomicI64::new(0),
+            clock: ServerClock::default(),
             next: AtomicU64::new(0),
         })
     }
@@ -155,29 +153,9 @@ impl Redis {
         self.link.lost().await;
     }
 
-    /// A time of ours by the server's clock, and the other way around below.
-    pub fn to_server(&self, ours: Timestamp) -> Timestamp {
-        shifted(ours, self.offset_ms())
-    }
-
-    /// A time of the server's by our clock.
-    pub fn to_ours(&self, servers: Timestamp) -> Timestamp {
-        shifted(servers, self.offset_ms().saturating_neg())
-    }
-
-    /// How far the server's clock is ahead of ours, in milliseconds.
-    pub fn offset_ms(&self) -> i64 {
-        self.offset_ms.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of the server's time. Answers come late, never early: of two the one that was
-    /// quicker is closer to the truth, as long as no clock was set.
-    fn note_time(&self, servers_ms: i64) {
-        let offset = servers_ms.saturating_sub(Timestamp::now().as_millis());
-        let known = self.offset_ms();
-        if offset >= known || known.saturating_sub(offset) > CLOCK_SET_MS {
-            self.offset_ms.store(offset, Ordering::Relaxed);
-        }
+    /// The server's clock as this instance reckons it.
+    pub const fn clock(&self) -> &ServerClock {
+        &self.clock
     }
 
     /// A name for something this instance holds: `instance:number`.
@@ -193,10 +171,6 @@ fn derived(root: &hmac::Key, purpose: &str) -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(tag.as_ref());
     key
-}
-
-fn shifted(time: Timestamp, by_ms: i64) -> Timestamp {
-    Timestamp::from_millis(time.as_millis().saturating_add(by_ms))
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -227,15 +201,5 @@ mod tests {
             assert_ne!(mark(&one), mark(&other));
         }
         assert_ne!(name(&settings("a", None)), name(&settings("b", None)));
-    }
-
-    #[test]
-    fn times_cross_between_clocks_that_differ() {
-        let redis = Redis::new(&settings("a", None)).expect("an address");
-        let now = Timestamp::now();
-        redis.note_time(now.as_millis() + 300_000);
-        let there = redis.to_server(now);
-        assert!(there.since(now) >= Duration::from_secs(299));
-        assert_eq!(redis.to_ours(there), now);
     }
 }

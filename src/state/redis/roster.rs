@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
+use crate::state::redis::call::Call;
+use crate::state::redis::keys::Keys;
 use crate::state::redis::link::Away;
+use crate::state::redis::scripts::Function;
 use crate::state::redis::{BACKGROUND_PATIENCE, LEASE, Redis, millis};
 use crate::time::Timestamp;
 
@@ -18,17 +21,21 @@ pub struct Instance {
     pub words: String,
 }
 
+/// Says that an instance is there, with its words.
+pub(super) fn beat(instance: &str, words: &str, keys: &Keys) -> Call {
+    let mut call = Call::new(Function::Beat);
+    call.key(keys.instances()).key(keys.instance_words());
+    call.arg(instance).arg(words).arg(millis(LEASE));
+    call
+}
+
 impl Redis {
     /// Says that this instance is there, and what it has to say of itself. Returns how many there
     /// are; takes the server's time over.
     pub async fn beat(&self, words: &str) -> Result<u32, Away> {
-        let mut call = self.scripts.beat.key(self.keys.instances());
-        call.key(self.keys.instance_words())
-            .arg(&self.instance)
-            .arg(words)
-            .arg(millis(LEASE));
+        let call = beat(&self.instance, words, &self.keys);
         let (now_ms, count): (i64, u32) = self.call(BACKGROUND_PATIENCE, &call).await?;
-        self.note_time(now_ms);
+        self.clock.note(now_ms, Timestamp::now());
         Ok(count.max(1))
     }
 
@@ -43,7 +50,7 @@ impl Redis {
 
     /// All instances that are there.
     pub async fn instances(&self) -> Result<Vec<Instance>, Away> {
-        let now = self.to_server(Timestamp::now()).as_millis();
+        let now = self.clock.to_server(Timestamp::now()).as_millis();
         let since = now.saturating_sub(millis(LEASE));
         let mut pipe = redis::pipe();
         pipe.cmd("ZRANGEBYSCORE")

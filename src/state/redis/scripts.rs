@@ -6,23 +6,42 @@
 
 use redis::Script;
 
+/// Which of them; what each does stands with its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Function {
+    Admit,
+    Beat,
+    Keep,
+    Offer,
+    Publish,
+    Renew,
+    Settle,
+    Tell,
+    Unlock,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Scripts {
-    pub(super) admit: Script,
-    pub(super) beat: Script,
-    pub(super) keep: Script,
-    pub(super) offer: Script,
-    pub(super) publish: Script,
-    pub(super) renew: Script,
-    pub(super) settle: Script,
-    pub(super) tell: Script,
-    pub(super) unlock: Script,
+    admit: Script,
+    beat: Script,
+    keep: Script,
+    offer: Script,
+    publish: Script,
+    renew: Script,
+    settle: Script,
+    tell: Script,
+    unlock: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let counting = |body: &str| Script::new(&format!("{CLOCK}{body}"));
+        Self::by_clock(CLOCK)
+    }
+
+    /// The same with another way to know the time.
+    pub(super) fn by_clock(clock: &str) -> Self {
+        let counting = |body: &str| Script::new(&format!("{clock}{body}"));
         Self {
             admit: counting(ADMIT),
             beat: counting(BEAT),
@@ -33,6 +52,20 @@ impl Scripts {
             settle: counting(SETTLE),
             tell: Script::new(TELL),
             unlock: Script::new(UNLOCK),
+        }
+    }
+
+    pub(super) const fn of(&self, function: Function) -> &Script {
+        match function {
+            Function::Admit => &self.admit,
+            Function::Beat => &self.beat,
+            Function::Keep => &self.keep,
+            Function::Offer => &self.offer,
+            Function::Publish => &self.publish,
+            Function::Renew => &self.renew,
+            Function::Settle => &self.settle,
+            Function::Tell => &self.tell,
+            Function::Unlock => &self.unlock,
         }
     }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use crate::state::redis::call::Call;
+use crate::state::redis::keys::Keys;
 use crate::state::redis::link::Away;
+use crate::state::redis::scripts::Function;
 use crate::state::redis::{BACKGROUND_PATIENCE, Redis, millis};
 use crate::state::rows::UsageSums;
 use crate::time::Timestamp;
@@ -41,18 +44,26 @@ pub struct Page {
     pub rows: BTreeMap<Served, UsageSums>,
 }
 
+impl Page {
+    /// Tells what is on it, or what has changed on it.
+    pub(super) fn tell(&self, is_whole: bool, keys: &Keys) -> Call {
+        let mut call = Call::new(Function::Tell);
+        call.key(keys.usage(self.day, &self.book));
+        call.arg(millis(USAGE_LASTS)).arg(u8::from(is_whole));
+        for (served, sums) in &self.rows {
+            if let (Some(field), Some(value)) = (field(served), value(sums)) {
+                call.arg(field).arg(value);
+            }
+        }
+        call
+    }
+}
+
 impl Redis {
     /// Tells what a book holds on a day: all of it if `is_whole`, else only what has changed.
     pub async fn tell_usage(&self, page: &Page, is_whole: bool) -> Result<(), Away> {
-        let mut call = self.scripts.tell.key(self.keys.usage(page.day, &page.book));
+        let call = page.tell(is_whole, &self.keys);
         let lasts = millis(USAGE_LASTS);
-        call.arg(lasts).arg(u8::from(is_whole));
-        for (served, sums) in &page.rows {
-            let (Some(field), Some(value)) = (field(served), value(sums)) else {
-                continue;
-            };
-            call.arg(field).arg(value);
-        }
         self.call::<()>(BACKGROUND_PATIENCE, &call).await?;
         let books = self.keys.usage_books(page.day);
         let mut pipe = redis::pipe();
@@ -130,7 +141,7 @@ fn value(sums: &UsageSums) -> Option<String> {
 }
 
 /// A row as it was told; `None` for what another version says in a shape of its own.
-fn read(field: &str, value: &str) -> Option<(Served, UsageSums)> {
+pub(super) fn read(field: &str, value: &str) -> Option<(Served, UsageSums)> {
     let [provider, model, name, credential, client] = serde_json::from_str(field).ok()?;
     let (counts, cost_usd): (Vec<u64>, f64) = serde_json::from_str(value).ok()?;
     let mut counts = counts.into_iter();
