@@ -22,7 +22,7 @@ use crate::telemetry::spending::day_of;
 use crate::time::Timestamp;
 
 /// The shortest pause between two looks at what has been counted.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+pub(super) const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// The pause is so many times as long as the look took: a large state is read more rarely.
 const PAUSE_PER_LOOK: u32 = 50;
@@ -43,7 +43,49 @@ const DAY_SECS: i64 = 24 * 60 * 60;
 
 /// What the others have been told, by day.
 #[derive(Debug, Default)]
-pub(super) struct Told(HashMap<i64, BTreeMap<Served, UsageSums>>);
+pub(super) struct Told(pub(super) BTreeMap<i64, BTreeMap<Served, UsageSums>>);
+
+impl Told {
+    /// The first day that there may be something to tell of.
+    pub(super) fn first_day(&self, now: Timestamp) -> i64 {
+        if self.0.is_empty() {
+            return first_kept(now);
+        }
+        day_of(now - AFTER_MIDNIGHT)
+    }
+
+    /// The days that there are rows of at the server, and how many.
+    pub(super) fn days(&self) -> Vec<(i64, usize)> {
+        let days = self.0.iter().map(|(day, rows)| (*day, rows.len()));
+        days.filter(|(_, rows)| *rows > 0).collect()
+    }
+
+    /// Notes that all up to today has been told; earlier days are over. Of these the last with
+    /// anything told stays, since the others cannot show that the server forgot them.
+    pub(super) fn end(&mut self, today: i64) {
+        self.0.entry(today).or_default();
+        let last = self.days().into_iter().map(|(day, _)| day).max();
+        self.0
+            .retain(|day, _| *day >= today - 1 || Some(*day) == last);
+    }
+}
+
+/// What has changed of a day since it was told, and whether that is all of it.
+pub(super) fn news_of(page: &Page, known: &BTreeMap<Served, UsageSums>) -> Option<(Page, bool)> {
+    // Which rows are among the rest may have changed as well.
+    let is_whole = page.rows.len() >= MOST_ROWS;
+    let mut changed = page.rows.clone();
+    changed.retain(|served, sums| known.get(served) != Some(sums));
+    if changed.is_empty() {
+        return None;
+    }
+    let news = Page {
+        day: page.day,
+        book: page.book.clone(),
+        rows: if is_whole { page.rows.clone() } else { changed },
+    };
+    Some((news, is_whole))
+}
 
 /// What all instances together have served.
 #[derive(Debug, Default)]
@@ -178,25 +220,19 @@ impl Group {
     async fn tell_usage_once(&self, gateway: &Arc<Gateway>, told: &mut Told) -> Result<(), Away> {
         let now = Timestamp::now();
         let today = day_of(now);
-        let from = match told.0.get(&today) {
+        for (day, rows) in told.days() {
             // A server that was flushed has fewer.
-            Some(rows) if self.holds(gateway, today, rows.len()).await? => {
-                day_of(now - AFTER_MIDNIGHT)
-            }
-            Some(_) => {
+            if !self.holds(gateway, day, rows).await? {
                 told.0.clear();
-                first_kept(now)
             }
-            None if told.0.is_empty() => first_kept(now),
-            None => day_of(now - AFTER_MIDNIGHT),
-        };
+        }
+        let from = told.first_day(now);
         let own = Arc::clone(gateway);
         let pages = spawn_blocking(move || pages(&own, from..=today)).await;
         for page in pages.unwrap_or_default() {
             self.tell_page(page, today, told).await?;
         }
-        told.0.entry(today).or_default();
-        told.0.retain(|day, _| *day >= today - 1);
+        told.end(today);
         Ok(())
     }
 
@@ -221,16 +257,8 @@ impl Group {
             told.0.insert(page.day, page.rows);
             return Ok(());
         };
-        // Which rows are among the rest may have changed as well.
-        let is_whole = page.rows.len() >= MOST_ROWS;
-        let mut changed = page.rows.clone();
-        changed.retain(|served, sums| known.get(served) != Some(sums));
-        if changed.is_empty() {
+        let Some((news, is_whole)) = news_of(&page, known) else {
             return Ok(());
-        }
-        let news = Page {
-            rows: if is_whole { page.rows.clone() } else { changed },
-            ..page
         };
         self.redis.tell_usage(&news, is_whole).await?;
         *known = page.rows;
@@ -460,6 +488,21 @@ mod tests {
         assert_eq!(sum, most * (most + 1) / 2);
         let rest = bounded.keys().filter(|row| row.credential == REST);
         assert_eq!(rest.count(), 1);
+    }
+
+    #[test]
+    fn a_server_that_forgot_is_noticed_on_a_day_with_nothing_to_tell() {
+        let mut told = Told::default();
+        assert_eq!(told.first_day(start_of(DAY_1)), first_kept(start_of(DAY_1)));
+        let row = (served(String::new(), "acme/1", ""), requests(1));
+        told.0.insert(DAY_1, [row].into());
+        for day in [DAY_1, DAY_1 + 1, DAY_1 + 5] {
+            told.end(day);
+            assert_eq!(told.days(), [(DAY_1, 1)], "what is to be there still");
+        }
+        told.0.clear();
+        let now = start_of(DAY_1 + 5);
+        assert_eq!(told.first_day(now), first_kept(now), "all is told anew");
     }
 
     #[test]
