@@ -55,9 +55,13 @@ pub(super) struct Untold {
 }
 
 impl Untold {
-    /// What is to be told.
-    pub(super) const fn get(&self) -> Option<&Return> {
-        self.back.as_ref()
+    /// What is to be told. From now on it may have been, whatever becomes of the answer: a request
+    /// is not taken back a second time, which would make room that is not there.
+    pub(super) fn tell(&mut self) -> Option<Return> {
+        let back = self.back.as_mut()?;
+        let told = back.clone();
+        back.ended.requests = back.ended.requests.max(0);
+        Some(told)
     }
 
     /// Notes that it has been told.
@@ -223,8 +227,8 @@ mod tests {
 
     fn told(ledger: &Arc<Ledger>) -> Vec<i64> {
         let told = ledger.take(usize::MAX).into_iter();
-        let told = told.map(|untold| {
-            let requests = untold.get().map(|back| back.ended.requests);
+        let told = told.map(|mut untold| {
+            let requests = untold.tell().map(|back| back.ended.requests);
             untold.told();
             requests
         });
@@ -238,6 +242,19 @@ mod tests {
             Box::new(lease(&ledger, "l", taken_ms)).ended(is_taken_back, 0);
         }
         assert_eq!(told(&ledger), [0, -1, 1, 0]);
+    }
+
+    #[test]
+    fn a_request_is_taken_back_once_even_if_nobody_knows_whether_it_was_told() {
+        let ledger = Arc::new(Ledger::default());
+        Box::new(lease(&ledger, "l", 5)).ended(true, 7);
+        let mut untold = ledger.take(1);
+        let back = untold[0].tell().expect("it came back");
+        assert_eq!(back.ended.requests, -1);
+        // The answer was lost: it is told again, as far as that does no harm.
+        drop(untold);
+        let again = ledger.take(1)[0].tell().expect("it came back");
+        assert_eq!((again.ended.requests, again.ended.tokens), (0, 7));
     }
 
     #[test]
@@ -258,12 +275,12 @@ mod tests {
         for number in 0..MOST_WAITING + 3 {
             drop(lease(&ledger, &number.to_string(), 0));
         }
-        let lease = |taken: &[Untold]| taken[0].get().map(|back| back.ticket.lease.clone());
-        let first = ledger.take(1);
-        assert_eq!(lease(&first).as_deref(), Some("3"));
+        let lease = |taken: &mut [Untold]| taken[0].tell().map(|back| back.ticket.lease);
+        let mut first = ledger.take(1);
+        assert_eq!(lease(&mut first).as_deref(), Some("3"));
         // Whoever was to tell it was stopped.
         drop(first);
         assert_eq!(ledger.given_up(), 3);
-        assert_eq!(lease(&ledger.take(1)).as_deref(), Some("3"));
+        assert_eq!(lease(&mut ledger.take(1)).as_deref(), Some("3"));
     }
 }

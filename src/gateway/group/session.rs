@@ -239,8 +239,8 @@ impl Group {
                 return;
             }
             let told = stream::iter(batch)
-                .map(|untold| async move {
-                    if let Some(back) = untold.get() {
+                .map(|mut untold| async move {
+                    if let Some(back) = untold.tell() {
                         let settled = self.redis.settle(&back.limits, &back.ticket, back.ended);
                         settled.await?;
                     }
