@@ -11,6 +11,8 @@ mod ledger;
 pub mod names;
 mod outbox;
 mod session;
+#[cfg(test)]
+mod simulate;
 pub mod usage;
 mod words;
 

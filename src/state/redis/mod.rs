@@ -17,6 +17,8 @@ mod handover;
 mod keys;
 mod limits;
 mod link;
+#[cfg(test)]
+pub(crate) mod model;
 mod roster;
 mod scripts;
 mod seal;
