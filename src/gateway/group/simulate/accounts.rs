@@ -164,7 +164,12 @@ impl Instance {
             }
             return;
         };
-        let renewed = account(known.generation + 1, serial, world.now() + life);
+        let mut renewed = account(known.generation + 1, serial, world.now() + life);
+        let stored = self.disk.borrow().accounts[key].clone();
+        if stored.generation >= renewed.generation {
+            // Taken over from another instance meanwhile: those are the tokens to use.
+            renewed = stored;
+        }
         self.disk.borrow_mut().accounts[key] = renewed.clone();
         self.hand_over(key, &renewed).await;
         self.set(key, renewed);
