@@ -418,8 +418,9 @@ impl LiveAccount {
             }
         }
         let token = self.token_of(&renewed);
+        // Known before it is handed over: what is taken over meanwhile is newer.
+        self.lock().account = renewed.clone();
         self.hand_over(&renewed).await;
-        self.lock().account = renewed;
         token.ok_or_else(|| RefreshError::NeedsLogin("the provider gave no token".to_owned()))
     }
 

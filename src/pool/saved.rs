@@ -264,7 +264,9 @@ impl State {
         let changed = Timestamp::from_millis(saved.changed_ms).min(now);
         let slot = &mut self.slots[at as usize];
         if changed < slot.changed {
-            self.mark_slot(at);
+            // Ours is told again, as old as it is: something newer may be on its way.
+            self.dirt.is_urgent = true;
+            self.touch_slot(at);
             return;
         }
         slot.changed = changed;

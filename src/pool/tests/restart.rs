@@ -208,6 +208,23 @@ fn a_record_written_before_a_rest_began_does_not_end_it() {
 }
 
 #[test]
+fn a_record_that_comes_late_does_not_outdo_one_that_is_newer_than_ours() {
+    let [server, chat, other] = [1, 1, 1].map(|keys| pool(keys, Settings::default()));
+    serve(&other, at(0));
+    let late = other.drain_changes();
+    let mut mine = ask(at(1));
+    let held = lease(&server, &mut mine, at(1));
+    fail(held, &mut mine, &rate_limit(Some(600)), at(1));
+    pass_on(&server, &chat, at(2));
+    assert!(chat.reset(&id("1"), None, at(3)));
+    let newer = chat.drain_changes();
+    // Between the two, something old comes by.
+    server.restore(late, at(4));
+    server.restore(newer, at(5));
+    assert_eq!(state(&server, "1", at(5)).0, CredentialState::Ready);
+}
+
+#[test]
 fn counts_of_two_processes_never_go_down() {
     let (server, chat) = (pool(1, Settings::default()), pool(1, Settings::default()));
     for n in 0..10 {
