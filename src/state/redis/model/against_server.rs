@@ -390,3 +390,29 @@ fn the_model_answers_as_a_real_server_does() {
         pair.compare();
     }
 }
+
+#[test]
+fn a_window_in_its_last_millisecond_is_not_full_for_another_one() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut connection = server.client.get_connection().expect("a connection");
+    let scripts = Scripts::new();
+    // One request in eight milliseconds, asked for again and again.
+    let (span, requests) = (8, 1);
+    let mut call = Call::new(Function::Admit);
+    call.key("leases".to_owned()).key("window".to_owned());
+    call.arg("lease").arg(0).arg(LEASE_MS);
+    call.arg(span).arg(0).arg(requests).arg(0).arg(0).arg(0);
+    let (mut windows, mut ends) = (0, 0);
+    while windows < 50 {
+        let invocation = call.of(scripts.of(Function::Admit));
+        let answer: Vec<i64> = invocation.invoke(&mut connection).expect("an answer");
+        match answer[..] {
+            [0, _now, _requests, window_ends] => (windows, ends) = (windows + 1, window_ends),
+            // The clock may have gone on by a millisecond between the two readings of it.
+            [1, _now, room] => assert!((room - ends).abs() <= 2, "{room} after {ends}"),
+            _ => panic!("{answer:?}"),
+        }
+    }
+}

@@ -89,6 +89,9 @@ impl Store {
     /// A window that ends as a whole; one that was lost is opened with what the caller knows.
     fn whole(&mut self, key: &str, terms: Terms, (known, ends): (i64, i64)) -> Count {
         let now = self.now;
+        if self.left(key) == Some(0) {
+            self.kept.remove(key);
+        }
         if self.left(key).is_none() && known > 0 && ends > now + 2000 {
             self.put(key, "r", known);
             self.open(key, ends - now);
@@ -96,11 +99,7 @@ impl Store {
         Count {
             requests: self.count(key, "r"),
             tokens: self.count(key, "t"),
-            room: now
-                + self
-                    .left(key)
-                    .filter(|left| *left > 0)
-                    .unwrap_or(terms.span),
+            room: now + self.left(key).unwrap_or(terms.span),
         }
     }
 

@@ -76,9 +76,6 @@ impl Leases {
 
     fn count(&mut self, key: Key, lease: String, (ends, at): (i64, i64), limited: Limited) {
         let granted = self.granted.entry(key).or_default();
-        // In a window's last millisecond the server counts in it, and tells the next one's end.
-        let is_last = granted.last().is_some_and(|last| last.ends == at);
-        let ends = if is_last { at } else { ends };
         if let Some(last) = granted.last().filter(|last| last.ends != ends)
             && !limited.is_rolling
         {
