@@ -78,7 +78,7 @@ fn is_text(members: &Map<String, Value>, name: &str) -> bool {
     members
         .get(name)
         .and_then(Value::as_str)
-        .is_some_and(|text| !text.is_empty())
+        .is_some_and(|text| !text.trim().is_empty())
 }
 
 /// A count of seconds, however it is written; negative ones are none.
@@ -191,6 +191,12 @@ mod tests {
                 429,
                 r#"{"error":"slow_down"}"#,
                 "slow_down",
+                "no reason given",
+            ),
+            (
+                200,
+                r#"{"access_token":" "}"#,
+                "invalid_request",
                 "no reason given",
             ),
         ] {
