@@ -38,7 +38,7 @@ pub fn trace(told: &Told) -> Trace {
             || "request".to_owned(),
             |request| format!("POST {}", route(request)),
         ),
-        began: told.nanos(told.outcome.duration),
+        began: told.nanos(told.lasted()),
         ended: told.nanos(Duration::ZERO),
         attributes: root(told),
         failed: told.outcome.ending == Ending::Failed && !is_callers(told.outcome.status),
@@ -55,6 +55,15 @@ pub fn trace(told: &Told) -> Trace {
 }
 
 impl Told {
+    /// From its first moment to its end. Its duration was taken a moment before the end was, so none of
+    /// its calls may seem to have begun before it.
+    fn lasted(&self) -> Duration {
+        let attempts = self.trail.attempts.iter();
+        let first = attempts.map(|attempt| attempt.began).min();
+        let calls = first.map(|first| self.ended.saturating_duration_since(first));
+        self.outcome.duration.max(calls.unwrap_or_default())
+    }
+
     /// The time so long before its end, in nanoseconds since the epoch.
     fn nanos(&self, before_end: Duration) -> u64 {
         let at = self.ended_at.checked_sub(before_end);
