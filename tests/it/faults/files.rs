@@ -46,35 +46,43 @@ fn rewrite(file: &Path, texts: &[String], process: &str) {
     write(&texts[2]);
 }
 
+/// How many requests were served, one after the other, until it was over.
+async fn asked_until(gateway: &Gateway, over: &AtomicBool) -> usize {
+    let mut connection = gateway.connect().await;
+    let mut count = 0;
+    while !over.load(Ordering::Relaxed) {
+        connection.send(&Request::chat(CHAT)).await;
+        let answer = connection.response().await;
+        assert_eq!(answer.status, 200, "request {count}: {}", answer.text());
+        count += 1;
+    }
+    count
+}
+
+/// Waits for a config with so many keys.
+async fn reloaded(gateway: &Gateway, keys: usize) {
+    let counted = async {
+        while gateway.provider("fake").await["credentials"] != keys {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    patiently("the last config", counted).await;
+}
+
 #[tokio::test]
 async fn l12_l13_l14_l26_a_config_rewritten_in_every_bad_way_fails_no_request() {
     let upstream = Upstream::start(Script::always(openai::completion("hi"))).await;
     let good = |number: usize| provider("fake", &upstream, &keys(1 + number % 3));
     let gateway = Gateway::start(&good(0)).await;
     let over = AtomicBool::new(false);
-    let asking = async {
-        let mut connection = gateway.connect().await;
-        let mut count = 0;
-        while !over.load(Ordering::Relaxed) {
-            connection.send(&Request::chat(CHAT)).await;
-            let answer = connection.response().await;
-            assert_eq!(answer.status, 200, "request {count}: {}", answer.text());
-            count += 1;
-        }
-        count
-    };
+    let asking = asked_until(&gateway, &over);
     let texts: Vec<String> = (0..3).map(good).collect();
     let (file, process) = (gateway.home().config_file(), gateway.pid().to_string());
     let rewriting = async {
         tokio::task::spawn_blocking(move || rewrite(&file, &texts, &process))
             .await
             .expect("no panic");
-        let reloaded = async {
-            while gateway.provider("fake").await["credentials"] != 3 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        patiently("the last good edit", reloaded).await;
+        reloaded(&gateway, 3).await;
         over.store(true, Ordering::Relaxed);
     };
     let (count, ()) = tokio::join!(asking, rewriting);
@@ -86,15 +94,7 @@ async fn l12_l13_l14_l26_a_config_rewritten_in_every_bad_way_fails_no_request() 
 async fn d3_a_reload_every_tenth_of_a_second_fails_no_request() {
     let (upstream, gateway) = pair(Script::always(openai::completion("hi")), 2, "").await;
     let over = AtomicBool::new(false);
-    let asking = async {
-        let mut count = 0;
-        while !over.load(Ordering::Relaxed) {
-            let answer = gateway.chat(CHAT).await;
-            assert_eq!(answer.status, 200, "request {count}: {}", answer.text());
-            count += 1;
-        }
-        count
-    };
+    let asking = asked_until(&gateway, &over);
     let signalling = async {
         // LLMPROXY_SIGNALS=100 is ten seconds of it.
         for number in 0..size("LLMPROXY_SIGNALS", 10) {
@@ -107,12 +107,7 @@ async fn d3_a_reload_every_tenth_of_a_second_fails_no_request() {
             .home()
             .write_config(&provider("fake", &upstream, &keys(4)));
         gateway.signal("HUP");
-        let reloaded = async {
-            while gateway.provider("fake").await["credentials"] != 4 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        patiently("the last config", reloaded).await;
+        reloaded(&gateway, 4).await;
         over.store(true, Ordering::Relaxed);
     };
     let (count, ()) = tokio::join!(asking, signalling);
