@@ -21,11 +21,13 @@ use crate::telemetry::spending::day_of;
 const TOKEN_TRIES: usize = 100;
 const TOKEN_TRY_MS: i64 = 50;
 
-/// A lease in use: the credential's place, and what the group calls the lease.
+/// A lease in use: the credential's place, what the group calls the lease, and since when, by true
+/// time, its request counts.
 struct Held {
     lease: Lease,
     key: usize,
     ticket: Option<String>,
+    chosen_at: i64,
 }
 
 impl Instance {
@@ -82,11 +84,16 @@ impl Instance {
     async fn confirm(&self, upstream: usize, lease: Lease) -> Option<Held> {
         let (world, cast) = (&self.world, self.cast(upstream));
         let key = cast.key(lease.credential().as_str());
+        let chosen_at = world.now();
         let now = self.caller.clock.to_server(self.now());
         let (Some(terms), Some(named)) = (lease.terms(now), cast.names.of(lease.credential()))
         else {
-            let ticket = None;
-            return Some(Held { lease, key, ticket });
+            return Some(Held {
+                lease,
+                key,
+                ticket: None,
+                chosen_at,
+            });
         };
         let limits = limits(&self.caller.clock, (&name(upstream), named), &terms, now);
         let id = self.caller.next_id();
@@ -118,8 +125,12 @@ impl Instance {
         let (counts, id) = (ticket.counts.clone(), ticket.lease.clone());
         let held = self.ledger.hold(limits, ticket, Arc::from("it"));
         lease.hold(Box::new(held), &terms, &counts);
-        let ticket = Some(id);
-        Some(Held { lease, key, ticket })
+        Some(Held {
+            lease,
+            key,
+            ticket: Some(id),
+            chosen_at,
+        })
     }
 
     /// Sends a request. What comes next; `None` where nothing does.
@@ -129,7 +140,10 @@ impl Instance {
             self.end(held);
             return None;
         }
-        let call = world.laws.borrow_mut().leases.called(one, world.now());
+        let call = {
+            let mut laws = world.laws.borrow_mut();
+            laws.leases.called(one, held.chosen_at)
+        };
         let (after, failure) = world.scenario.reply(one, &mut world.rng.borrow_mut());
         if world.rng.borrow_mut().u8(0..12) == 0 {
             // The client leaves.

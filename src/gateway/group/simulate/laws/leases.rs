@@ -38,7 +38,8 @@ pub(in super::super) struct Leases {
     held: BTreeMap<String, u64>,
     /// Whose leases are not any more, and the server has still to hear of it.
     owed: BTreeMap<String, u64>,
-    /// Every call that was not taken back, by true time, with its number.
+    /// Every call that was not taken back: its number, and when its credential was chosen, by true
+    /// time.
     calls: BTreeMap<Key, BTreeMap<u64, i64>>,
     next_call: u64,
     /// Crashes, and times that the server forgot.
@@ -141,11 +142,12 @@ impl Leases {
         assert!(self.owed.is_empty(), "never given back: {:?}", self.owed);
     }
 
-    /// An upstream was asked. Returns the call's number.
-    pub(in super::super) fn called(&mut self, key: Key, now: i64) -> u64 {
+    /// An upstream was asked by a request that counts since `chosen_at`: it may have waited for its
+    /// account's token since then. Returns the call's number.
+    pub(in super::super) fn called(&mut self, key: Key, chosen_at: i64) -> u64 {
         self.next_call += 1;
         let calls = self.calls.entry(key).or_default();
-        calls.insert(self.next_call, now);
+        calls.insert(self.next_call, chosen_at);
         self.next_call
     }
 
