@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::{assert_cooling, credential, served_by};
-use crate::client::{CHAT, Request, STREAM};
+use crate::client::{CHAT, Request, Response, STREAM};
 use crate::fake::openai;
 use crate::fake::reply::{Ending, Gate, Reply};
 use crate::fake::script::Script;
-use crate::harness::{keys, pair};
+use crate::harness::{Gateway, keys, pair};
 
 #[tokio::test]
 async fn a_wait_past_the_deadline_is_told_at_once() {
@@ -159,18 +161,13 @@ async fn with_one_key_there_is_nothing_to_hedge_with() {
     assert_eq!(served_by(&connection.response().await), "1");
 }
 
-/// The quickest of forty requests that the first key serves.
-async fn quickest_call() -> Duration {
-    let (_upstream, gateway) = pair(Script::always(openai::completion("hi")), 1, "").await;
-    let mut connection = gateway.connect().await;
-    let mut quickest = Duration::MAX;
-    for _ in 0..40 {
-        let began = Instant::now();
-        connection.send(&Request::chat(CHAT)).await;
-        assert_eq!(connection.response().await.status, 200);
-        quickest = quickest.min(began.elapsed());
-    }
-    quickest
+/// What a request took beside its calls, in milliseconds (each of them rounded down).
+async fn beyond_its_calls(gateway: &Gateway, answer: &Response) -> u64 {
+    let id = answer.header("x-request-id").expect("an id");
+    let trail = gateway.get(&format!("/v1/requests/{id}")).await.json();
+    let ms = |part: &Value| part["ms"].as_u64().expect("a time");
+    let calls = trail["attempts"].as_array().expect("a list");
+    ms(&trail).saturating_sub(calls.iter().map(ms).sum())
 }
 
 #[tokio::test]
@@ -183,33 +180,32 @@ async fn r6_a_limit_costs_one_call_and_a_key_is_used_again_when_its_rest_ends() 
     });
     let (_upstream, gateway) = pair(script, 41, "[routing]\naffinity = false\n").await;
     let mut connection = gateway.connect().await;
-    let mut quickest = Duration::MAX;
+    let mut least = u64::MAX;
     for number in 0..41 {
-        let began = Instant::now();
         connection.send(&Request::chat(CHAT)).await;
         let answer = connection.response().await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let attempts = if number == 0 { "1" } else { "2" };
         assert_eq!(answer.header("x-llmproxy-attempts"), Some(attempts));
         if number > 0 {
-            quickest = quickest.min(began.elapsed());
+            least = least.min(beyond_its_calls(&gateway, &answer).await);
         }
     }
-    let one_call = quickest_call().await;
-    // Two calls of a millisecond each and what is added to them, at most 5 ms by the table; the
-    // quickest, since a busy machine adds to all others. On one that is never quick, as much as two
-    // calls take there, and half of it again.
-    let allowed = Duration::from_millis(2 + 5).max(one_call * 3);
-    assert!(
-        quickest < allowed,
-        "{quickest:?}, and one call {one_call:?}"
-    );
+    // The least of forty: a busy machine adds to all others.
+    assert!(least <= 5, "{least} ms");
 
     let script = Script::new().cycle(&all[0], [limit("400"), openai::completion("hi")]);
     let (_upstream, gateway) = pair(script, 1, "").await;
-    let began = Instant::now();
-    assert_eq!(gateway.chat(CHAT).await.status, 200);
-    let waited = began.elapsed();
-    let allowed = Duration::from_millis(400)..Duration::from_millis(400 + 5 * 250);
-    assert!(allowed.contains(&waited), "{waited:?}");
+    let rest = Duration::from_millis(400);
+    let mut shortest = Duration::MAX;
+    for _ in 0..10 {
+        let began = Instant::now();
+        assert_eq!(gateway.chat(CHAT).await.status, 200);
+        shortest = shortest.min(began.elapsed());
+        assert!(shortest >= rest, "{shortest:?}");
+        if shortest < rest + Duration::from_millis(250) {
+            return;
+        }
+    }
+    panic!("at the best {shortest:?} after a rest of {rest:?}");
 }
