@@ -116,6 +116,7 @@ pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bits: u128) -> fmt::Result {
 
 /// 32 lower-case hex digits. Each request prints several ids, and the standard library's way of writing
 /// a `u128` takes ten times as long.
+#[expect(clippy::indexing_slicing, reason = "four bits, in a table of sixteen")]
 fn hex(bits: u128) -> [u8; 32] {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let mut text = [b'0'; 32];

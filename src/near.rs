@@ -63,11 +63,12 @@ fn closeness(wanted: &[char], candidate: &[char]) -> Option<usize> {
     }
     // `gemini-2.5` for `gemini-2.5-flash`: a beginning of three letters or more is a good guess.
     let shorter = wanted.len().min(candidate.len());
-    let is_beginning = shorter >= 3 && wanted[..shorter] == candidate[..shorter];
-    is_beginning.then_some(edits)
+    let is_beginning = wanted.iter().zip(candidate).all(|(a, b)| a == b);
+    (shorter >= 3 && is_beginning).then_some(edits)
 }
 
 /// Damerau-Levenshtein distance in its optimal-string-alignment form.
+#[expect(clippy::indexing_slicing, reason = "rows are as long as the words")]
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -139,9 +139,7 @@ pub struct Fingerprint(pub [u8; 16]);
 impl Fingerprint {
     fn new(secret: &[u8], key: &FingerprintKey) -> Self {
         let tag = hmac::sign(&key.0, secret);
-        let mut short = [0; 16];
-        short.copy_from_slice(&tag.as_ref()[..16]);
-        Self(short)
+        Self(tag.as_ref().first_chunk().copied().unwrap_or_default())
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
                 p += 1;
                 t = after_character(text, t);
             }
-            Some(byte) if text[t] == *byte => {
+            Some(byte) if text.get(t) == Some(byte) => {
                 p += 1;
                 t += 1;
             }
@@ -68,9 +68,8 @@ pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
             }
         }
     }
-    pattern[p.min(pattern.len())..]
-        .iter()
-        .all(|byte| *byte == b'*')
+    let mut rest = pattern.iter().skip(p);
+    rest.all(|byte| *byte == b'*')
 }
 
 /// The index behind the UTF-8 character that begins at `start`.

@@ -120,6 +120,7 @@ fn capabilities(abilities: Capabilities) -> Value {
 }
 
 /// US dollars a token.
+#[expect(clippy::indexing_slicing, reason = "members of an object made here")]
 fn pricing(prices: &Prices) -> Value {
     let mut pricing = json!({
         "prompt": a_token(prices.input),

@@ -207,6 +207,10 @@ static BEGINNINGS: Beginnings = Beginnings::of_all();
 
 struct Beginnings([[u64; 4]; 256]);
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a byte and two bits of one, in a table for all"
+)]
 impl Beginnings {
     const fn of_all() -> Self {
         let mut all = Self([[0; 4]; 256]);

@@ -127,6 +127,10 @@ impl Telemetry {
 
     /// What the last hour was like before this process began, from the trails in the state: charts
     /// go on after a restart. Reads up to 10,000 of them: not for a runtime's own threads.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a document is null where it lacks something"
+    )]
     pub fn restore_minutes(&self, began: Timestamp) {
         let Some(state) = &self.state else { return };
         let rows = match state.journal(MAX_RESTORED, false) {

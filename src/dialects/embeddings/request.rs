@@ -101,6 +101,7 @@ impl EmbeddingsRequest {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
+    #[expect(clippy::indexing_slicing, reason = "members of an object made here")]
     fn gemini_body(&self, inputs: &[String], target: &Target<'_>) -> serde_json::Value {
         let model = if target.model.starts_with("models/") {
             target.model.to_owned()
@@ -127,6 +128,7 @@ impl EmbeddingsRequest {
         json!({ "requests": requests })
     }
 
+    #[expect(clippy::indexing_slicing, reason = "members of an object made here")]
     fn openai_body(
         &self,
         inputs: &[String],

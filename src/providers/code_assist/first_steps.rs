@@ -162,6 +162,7 @@ impl FirstSteps {
         })
     }
 
+    #[expect(clippy::indexing_slicing, reason = "members of an object made here")]
     fn load_body(&self) -> Value {
         let mut body = json!({"metadata": metadata(self.service)});
         if let Some(project) = &self.project {
@@ -171,6 +172,7 @@ impl FirstSteps {
         body
     }
 
+    #[expect(clippy::indexing_slicing, reason = "members of an object made here")]
     fn onboard_body(&self) -> Value {
         let project = self.project.as_ref().filter(|_| self.tier != FREE);
         let mut body = match self.service {

@@ -75,6 +75,7 @@ pub(super) fn cost_estimate(snapshot: &Snapshot, body: &[u8], may_use: MayUse<'_
     respond::json(StatusCode::OK, Bytes::from(body.to_string()))
 }
 
+#[expect(clippy::indexing_slicing, reason = "members of an object made here")]
 fn known(estimate: &Estimate, prices: &Prices, source: Source) -> Value {
     let charged = Charged {
         uncached: estimate.prompt_tokens,

@@ -106,8 +106,7 @@ pub fn client_mark(name: &str) -> String {
 /// 16 hex digits of a text's SHA-256.
 pub(super) fn hashed(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    let mut short = [0; 8];
-    short.copy_from_slice(&digest.as_ref()[..8]);
+    let short = digest.as_ref().first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(short))
 }
 

@@ -172,6 +172,7 @@ impl Database {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "nothing of it comes from outside")]
     fn in_memory(now: Timestamp) -> Self {
         let mut connection =
             Connection::open_in_memory().expect("a database in memory needs nothing but memory");

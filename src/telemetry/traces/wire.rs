@@ -38,6 +38,7 @@ pub fn rejected(answer: &[u8]) -> u64 {
         .unwrap_or(0)
 }
 
+#[expect(clippy::indexing_slicing, reason = "members of an object made here")]
 fn span(trace: u128, span: &Span) -> Json {
     let attributes = span
         .attributes
