@@ -168,15 +168,16 @@ impl Heard {
         self.0.insert(provider.to_owned(), version);
     }
 
-    /// Notes a message's version. Returns whether another one was missed.
-    pub(super) fn hear(&mut self, provider: &str, version: u64) -> bool {
-        if version == 0 {
+    /// Notes a message's version, and the one before it. Returns whether another one was missed, or
+    /// lost by a server that forgot. One that has been read already says nothing new.
+    pub(super) fn hear(&mut self, provider: &str, (version, after): (u64, u64)) -> bool {
+        let last = self.0.entry(provider.to_owned()).or_default();
+        if version <= *last {
             return false;
         }
-        let last = self.0.entry(provider.to_owned()).or_default();
-        let is_gap = version > last.saturating_add(1);
-        *last = version.max(*last);
-        is_gap
+        let is_next = *last == after;
+        *last = version;
+        !is_next
     }
 
     pub(super) fn of(&self, provider: &str) -> u64 {
@@ -228,13 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_skipped_was_missed() {
+    fn a_version_that_is_skipped_or_lost_was_missed() {
         let mut heard = Heard::default();
-        heard.read("acme", 4);
-        let gaps = [5, 0, 5, 8, 9].map(|version| heard.hear("acme", version));
-        assert_eq!(
-            (gaps, heard.of("acme")),
-            ([false, false, false, true, false], 9)
-        );
+        heard.read("acme", 40);
+        let versions = [(50, 40), (0, 0), (50, 40), (80, 70), (90, 80), (95, 0)];
+        let gaps = versions.map(|versions| heard.hear("acme", versions));
+        assert_eq!(gaps, [false, false, false, true, false, true]);
+        assert_eq!(heard.of("acme"), 95);
     }
 }

@@ -319,14 +319,15 @@ impl Group {
         let Some(runtime) = snapshot.providers.get(&message.provider) else {
             return;
         };
-        let is_gap = self.heard().hear(&message.provider, message.version);
+        let versions = (message.version, message.after);
+        let is_gap = self.heard().hear(&message.provider, versions);
         if message.from != self.redis.instance() {
             let records = message.records.iter();
             let changes = records.filter_map(|record| serde_json::from_str(record.get()).ok());
             self.adopt(&message.provider, runtime, changes.collect());
         }
         if is_gap {
-            let _ = self.read(&message.provider, runtime).await;
+            let _ = self.read_anew(&message.provider, runtime).await;
         }
     }
 
@@ -387,10 +388,8 @@ impl Group {
             let Some(runtime) = snapshot.providers.get(provider) else {
                 continue;
             };
-            match version.cmp(&heard) {
-                std::cmp::Ordering::Equal => {}
-                std::cmp::Ordering::Greater => self.read(provider, runtime).await?,
-                std::cmp::Ordering::Less => self.read_anew(provider, runtime).await?,
+            if version != heard {
+                self.read_anew(provider, runtime).await?;
             }
         }
         Ok(())

@@ -55,7 +55,7 @@ pub(super) struct Letter<'a> {
     pub(super) passing: &'a [String],
 }
 
-/// How every message begins; then follow the version and [`Letter::rest`].
+/// How every message begins; then follow the version, the one before it, and [`Letter::rest`].
 pub(super) const START: &str = "{\"version\":";
 
 impl Letter<'_> {
@@ -91,6 +91,9 @@ impl Letter<'_> {
 pub struct Message {
     /// The version of what is kept after this; 0 if nothing of it is.
     pub version: u64,
+    /// The version before it.
+    #[serde(default)]
+    pub after: u64,
     /// The instance it is from.
     pub from: String,
     pub provider: String,

@@ -47,7 +47,7 @@ impl Scripts {
             beat: counting(BEAT),
             keep: Script::new(KEEP),
             offer: Script::new(OFFER),
-            publish: Script::new(PUBLISH),
+            publish: counting(PUBLISH),
             renew: counting(RENEW),
             settle: counting(SETTLE),
             tell: Script::new(TELL),
@@ -252,7 +252,8 @@ return 1
 
 /// Words on credentials: of two on one thing the later counts. KEYS: states. ARGV: channel, life,
 /// beginning and end of the message, then field, time and record of each.
-/// Answer: the version of the states.
+/// Answer: the version of the states: a time, so that those of a server that forgot, or lost its last
+/// words, are never those that it had before.
 const PUBLISH: &str = "
 for i = 5, #ARGV, 3 do
   local known = redis.call('HGET', KEYS[1], ARGV[i])
@@ -261,9 +262,12 @@ for i = 5, #ARGV, 3 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
   end
 end
-local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+local after = tonumber(redis.call('HGET', KEYS[1], 'version') or 0) or 0
+local version = math.max(after + 1, now)
+redis.call('HSET', KEYS[1], 'version', string.format('%.0f', version))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PUBLISH', ARGV[1], ARGV[3] .. string.format('%d', version) .. ARGV[4])
+local versions = string.format('%.0f,\"after\":%.0f', version, after)
+redis.call('PUBLISH', ARGV[1], ARGV[3] .. versions .. ARGV[4])
 return version
 ";
 

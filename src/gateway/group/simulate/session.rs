@@ -203,7 +203,7 @@ impl Instance {
         let upstream = upstream.expect("an upstream of ours");
         let is_gap = {
             let mut heard = self.heard.borrow_mut();
-            heard.hear(&message.provider, message.version)
+            heard.hear(&message.provider, (message.version, message.after))
         };
         if message.from != self.caller.instance() {
             let records = message.records.iter();
@@ -211,7 +211,7 @@ impl Instance {
             self.adopt(upstream, changes.collect());
         }
         if is_gap {
-            let _ = self.read(upstream).await;
+            let _ = self.read_anew(upstream).await;
         }
     }
 
@@ -247,10 +247,8 @@ impl Instance {
         let versions = self.ask_calmly("versions", versions).await?;
         for (upstream, version) in versions.into_iter().enumerate() {
             let heard = self.heard.borrow().of(&name(upstream));
-            match version.cmp(&heard) {
-                std::cmp::Ordering::Equal => {}
-                std::cmp::Ordering::Greater => self.read(upstream).await?,
-                std::cmp::Ordering::Less => self.read_anew(upstream).await?,
+            if version != heard {
+                self.read_anew(upstream).await?;
             }
         }
         Ok(())

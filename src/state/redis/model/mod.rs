@@ -130,6 +130,7 @@ impl Store {
     }
 
     fn publish(&mut self, key: &str, args: &Args<'_>) -> i64 {
+        let now = self.now;
         let states = self.hash(key);
         for word in args.0[4..].chunks(3) {
             let field = text(&word[0]);
@@ -139,11 +140,15 @@ impl Store {
                 states.insert(field, [&word[1], &b" "[..], &word[2]].concat());
             }
         }
-        let version = states.get("version").map_or(0, |known| parsed(known)) + 1;
+        let after = states.get("version").map_or(0, |known| parsed(known));
+        let version = now.max(after + 1);
         states.insert("version".to_owned(), version.to_string().into_bytes());
         self.ends_in(key, args.number(1));
-        self.published
-            .push(format!("{}{version}{}", args.text(2), args.text(3)));
+        self.published.push(format!(
+            "{}{version},\"after\":{after}{}",
+            args.text(2),
+            args.text(3)
+        ));
         version
     }
 
