@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::time::timeout;
+
 use crate::gateway::group::Group;
+use crate::gateway::group::ledger::Ledger;
 use crate::gateway::runtime::ProviderRuntime;
-use crate::pool::{Anchor, Declined, Lease, Terms, WindowTerm};
+use crate::pool::{Anchor, Beyond, Declined, Lease, Terms, WindowTerm};
 use crate::secret::Fingerprint;
 use crate::state::redis::{Admission, Away, Ends, Limits, ServerClock, Ticket, Window};
 use crate::time::Timestamp;
@@ -24,10 +27,7 @@ impl Group {
         };
         let clock = self.redis.clock();
         let limits = limits(clock, (runtime.id.as_str(), name), &terms, now);
-        let said = self.redis.admit(&limits).await;
-        if said.is_err() {
-            self.alone.fetch_add(1, Ordering::Relaxed);
-        }
+        let said = self.ask(&limits).await;
         let alone = (self.instances(), || self.redis.own_ticket());
         let (mut lease, ticket) = heeded(lease, &terms, said, alone, Timestamp::now())?;
         let counts = ticket.counts.clone();
@@ -35,6 +35,32 @@ impl Group {
         let held = self.ledger.hold(limits, ticket, holder);
         lease.hold(Box::new(held), &terms, &counts);
         Some(lease)
+    }
+
+    /// Asks for one more request, and waits no longer than answers usually take: who asks goes on
+    /// alone then. What is granted later is given back.
+    pub(super) async fn ask(&self, limits: &Limits) -> Result<Admission, Away> {
+        let (redis, asked) = (Arc::clone(&self.redis), limits.clone());
+        let mut answer = Box::pin(async move { redis.admit(&asked).await });
+        let patience = self.redis.pace().patience();
+        let said = timeout(patience, answer.as_mut()).await;
+        let said = said.unwrap_or_else(|_| {
+            let (ledger, limits) = (Arc::clone(&self.ledger), limits.clone());
+            tokio::spawn(async move { give_back(&ledger, limits, answer.await) });
+            Err(Away)
+        });
+        if said.is_err() {
+            self.alone.fetch_add(1, Ordering::Relaxed);
+        }
+        said
+    }
+}
+
+/// Gives back what was granted to somebody who does not wait any more.
+pub(super) fn give_back(ledger: &Arc<Ledger>, limits: Limits, said: Result<Admission, Away>) {
+    if let Ok(Admission::Taken(ticket)) = said {
+        let held = ledger.hold(limits, ticket, Arc::from("nobody"));
+        Box::new(held).ended(true, 0);
     }
 }
 

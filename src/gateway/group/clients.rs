@@ -1,7 +1,6 @@
 //! Limits of clients that hold for all instances together.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::gateway::group::admit::share;
@@ -27,7 +26,7 @@ impl Group {
         rpm: u32,
     ) -> ClientAdmission {
         let limits = Limits::of_client(client, max_concurrent, rpm);
-        match self.redis.admit(&limits).await {
+        match self.ask(&limits).await {
             Ok(Admission::Taken(ticket)) => {
                 let holder = Arc::from(format!("client {client}"));
                 ClientAdmission::Granted(Some(self.ledger.hold(limits, ticket, holder)))
@@ -36,11 +35,8 @@ impl Group {
             Ok(Admission::Full { room, .. }) => {
                 ClientAdmission::Refused(Timestamp::now().until(room))
             }
-            Err(Away) => {
-                // This instance's own count holds on, by its share: see `client_share`.
-                self.alone.fetch_add(1, Ordering::Relaxed);
-                ClientAdmission::Granted(None)
-            }
+            // This instance's own count holds on, by its share: see `client_share`.
+            Err(Away) => ClientAdmission::Granted(None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Limits that hold for all instances together: leases and windows of a credential or a client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::secret::Fingerprint;
 use crate::state::redis::call::Call;
@@ -271,7 +271,9 @@ impl Redis {
     pub async fn admit(&self, limits: &Limits) -> Result<Admission, Away> {
         let lease = self.next_id();
         let call = limits.admit(&lease, &self.keys);
+        let asked = Instant::now();
         let answer: Vec<i64> = self.call(COMMAND_PATIENCE, &call).await?;
+        self.pace.note(asked.elapsed());
         let now_ms = answer.get(1).copied().unwrap_or_default();
         self.clock.note(now_ms, Timestamp::now());
         Ok(Admission::read(&answer, limits, lease, &self.clock))

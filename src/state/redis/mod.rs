@@ -19,6 +19,7 @@ mod limits;
 mod link;
 #[cfg(test)]
 pub(crate) mod model;
+mod pace;
 mod roster;
 mod scripts;
 mod seal;
@@ -43,11 +44,12 @@ pub use handover::{Handed, Handover, Held};
 pub use keys::client_mark;
 pub use limits::{Admission, Ended, Ends, LEASE, Limits, Ticket, Window};
 pub use link::Away;
+pub use pace::Pace;
 pub use roster::Instance;
 pub use usage::{Page, Served, USAGE_LASTS};
 
-/// No request waits for longer than this for the server's word. One that is late once is taken for
-/// away until it has answered in the background.
+/// No request waits for longer than this for the server's word, and most for far less ([`Pace`]). One
+/// that is so late once is taken for away until it has answered in the background.
 pub const COMMAND_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long whatever no request waits for may take.
@@ -90,6 +92,7 @@ pub struct Redis {
     mark: String,
     instance: String,
     clock: ServerClock,
+    pace: Pace,
     /// Numbers what this instance holds.
     next: AtomicU64,
 }
@@ -111,6 +114,7 @@ impl Redis {
             mark: format!("{:08x}", u32::from_be_bytes([a, b, c, d])),
             instance: format!("{:016x}", fastrand::u64(..)),
             clock: ServerClock::default(),
+            pace: Pace::default(),
             next: AtomicU64::new(0),
         })
     }
@@ -128,6 +132,11 @@ impl Redis {
     /// Whether tokens can be handed over.
     pub const fn hands_over(&self) -> bool {
         self.seal.is_some()
+    }
+
+    /// How quickly the server answers those who wait.
+    pub const fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Whether the server is there, as far as is known.

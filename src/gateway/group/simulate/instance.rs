@@ -19,7 +19,7 @@ use crate::gateway::group::ledger::Ledger;
 use crate::gateway::group::outbox::{Heard, Outbox};
 use crate::pool::{Change, Pool};
 use crate::state::redis::model::{Asked, Caller};
-use crate::state::redis::{Away, BACKGROUND_PATIENCE, Served};
+use crate::state::redis::{Away, BACKGROUND_PATIENCE, Pace, Served};
 use crate::state::rows::UsageSums;
 use crate::time::Timestamp;
 
@@ -41,6 +41,7 @@ pub(super) struct Instance {
     pub(super) owner: u64,
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) caller: Caller,
+    pub(super) pace: Pace,
     pub(super) ledger: Arc<Ledger>,
     pub(super) outbox: RefCell<Outbox>,
     pub(super) heard: RefCell<Heard>,
@@ -87,6 +88,7 @@ impl Instance {
             place,
             owner,
             caller: Caller::new(format!("i{owner}")),
+            pace: Pace::default(),
             ledger: Arc::default(),
             outbox: RefCell::default(),
             heard: RefCell::default(),

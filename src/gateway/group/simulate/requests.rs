@@ -10,11 +10,11 @@ use super::laws::rests::{assert_may_serve, outs};
 use super::scenario::{WITH_ACCOUNTS, millis};
 use super::{TRAFFIC_ENDS_MS, UPSTREAMS};
 use crate::dialects::usage::Usage;
-use crate::gateway::group::admit::{heeded, limits};
+use crate::gateway::group::admit::{give_back, heeded, limits};
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome};
 use crate::providers::verdict::{Blame, Failure};
-use crate::state::redis::model::Store;
-use crate::state::redis::{COMMAND_PATIENCE, Served};
+use crate::state::redis::model::{Asked, Store};
+use crate::state::redis::{Admission, Away, COMMAND_PATIENCE, Limits, Served};
 use crate::telemetry::spending::day_of;
 
 /// How long a request waits for a token.
@@ -81,7 +81,7 @@ impl Instance {
     }
 
     /// Has a lease confirmed, as the gateway does.
-    async fn confirm(&self, upstream: usize, lease: Lease) -> Option<Held> {
+    async fn confirm(self: &Rc<Self>, upstream: usize, lease: Lease) -> Option<Held> {
         let (world, cast) = (&self.world, self.cast(upstream));
         let key = cast.key(lease.credential().as_str());
         let chosen_at = world.now();
@@ -109,12 +109,13 @@ impl Instance {
             laws.leases.admitted(claim, &answer, now);
             answer
         };
-        let said = self.ask("admit", patience(COMMAND_PATIENCE), admit).await;
-        let said = said.map(|answer| self.caller.admission(&answer, &limits, id, self.now()));
+        let said = self.ask_for(&limits, id, admit).await;
+        let is_late = said == Err(true);
+        let said = said.map_err(|_| Away);
         let alone = (self.instances.get(), || self.caller.own_ticket());
         let (mut lease, ticket) = heeded(lease, &terms, said, alone, self.now())?;
         if ticket.taken_ms == 0 {
-            if self.settled_at.get().is_some() {
+            if self.settled_at.get().is_some() && !is_late {
                 let laws = world.laws.borrow();
                 laws.leases.decided_alone((upstream, key));
             }
@@ -131,6 +132,33 @@ impl Instance {
             ticket: Some(id),
             chosen_at,
         })
+    }
+
+    /// Asks the group for no longer than a request waits. `Err` with whether the answer is only late.
+    async fn ask_for(
+        self: &Rc<Self>,
+        limits: &Limits,
+        id: String,
+        admit: impl Asked<Vec<i64>>,
+    ) -> Result<Admission, bool> {
+        let (this, asked) = (Rc::clone(self), limits.clone());
+        let mut answer = Box::pin(async move {
+            let began = this.world.now();
+            let answer = this.ask("admit", patience(COMMAND_PATIENCE), admit).await?;
+            this.pace.note(millis(this.world.now() - began));
+            Ok(this.caller.admission(&answer, &asked, id, this.now()))
+        });
+        let world = &self.world;
+        let said = world
+            .time
+            .within(patience(self.pace.patience()), answer.as_mut());
+        if let Some(said) = said.await {
+            return said.map_err(|Away| false);
+        }
+        let (ledger, limits) = (Arc::clone(&self.ledger), limits.clone());
+        let late = async move { give_back(&ledger, limits, answer.await) };
+        world.time.spawn(self.scope(0), late);
+        Err(true)
     }
 
     /// Sends a request. What comes next; `None` where nothing does.
