@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::state::sqlite::kept::File;
-use crate::state::writer::{Batch, Writer};
+use crate::state::writer::{Batch, Haste, Writer};
 use crate::state::{Notice, StateError};
 use crate::time::Timestamp;
 
@@ -206,7 +206,7 @@ impl Kept {
 
     fn record(&self, key: Key, change: Change) {
         let writer = &self.shared.writer;
-        writer.record(DELAY, |changes| changes.record(key, change));
+        writer.record(Haste::Within(DELAY), |changes| changes.record(key, change));
     }
 
     /// What is kept under a key and not over. Reads the file: not for the runtime's threads.

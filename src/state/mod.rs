@@ -2,10 +2,12 @@
 //!
 //! Rows are generic; pool and telemetry decide what is in them. The memory of the running process
 //! is the truth, this is its shadow on disk: recording never waits and never fails, a writer
-//! thread follows within 100 ms for states and within a second for counts. Several processes
-//! (a server and a `chat`) share one file and see each other's changes.
+//! thread follows within 100 ms for states and within a second for counts, at once for the first
+//! counts after a quiet while. Several processes (a server and a `chat`) share one file and see each
+//! other's changes.
 
 pub mod kept;
+mod pace;
 pub mod redis;
 pub mod rows;
 mod sqlite;
@@ -25,14 +27,11 @@ use crate::state::rows::{
 };
 use crate::state::sqlite::Database;
 use crate::state::unwritten::Unwritten;
-use crate::state::writer::Writer;
+use crate::state::writer::{Haste, Writer};
 use crate::time::Timestamp;
 
 /// States are promised on disk within 100 ms; half of that is left for the disk.
 const STATE_DELAY: Duration = Duration::from_millis(50);
-
-/// Counts are promised within a second.
-const COUNT_DELAY: Duration = Duration::from_millis(500);
 
 /// Where state is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,17 +119,17 @@ impl State {
 
     /// Records a credential's state, in the place of what was there; on disk within 100 ms.
     pub fn record_credential(&self, row: CredentialRow) {
-        self.record(STATE_DELAY, |rows| rows.credential(row));
+        self.record(Haste::Within(STATE_DELAY), |rows| rows.credential(row));
     }
 
-    /// Adds to the counts of one hour; on disk within a second.
+    /// Adds to the counts of one hour; on disk within a second, and at once after a quiet while.
     pub fn record_usage(&self, key: UsageKey, sums: &UsageSums) {
-        self.record(COUNT_DELAY, |rows| rows.usage(key, sums));
+        self.record(Haste::Paced, |rows| rows.usage(key, sums));
     }
 
-    /// Appends to the journal of requests, which keeps the latest 10,000.
+    /// Appends to the journal of requests, which keeps the latest 10,000; on disk when counts are.
     pub fn record_journal(&self, row: JournalRow) {
-        self.record(COUNT_DELAY, |rows| {
+        self.record(Haste::Paced, |rows| {
             let dropped = u64::try_from(rows.journal(row)).unwrap_or(u64::MAX);
             let all = &self.shared.journal_dropped;
             all.fetch_add(dropped, Ordering::Relaxed);
@@ -139,12 +138,12 @@ impl State {
 
     /// Records which credential a session used last.
     pub fn record_session(&self, row: SessionRow) {
-        self.record(COUNT_DELAY, |rows| rows.session(row));
+        self.record(Haste::Within(pace::PERIOD), |rows| rows.session(row));
     }
 
-    fn record(&self, delay: Duration, change: impl FnOnce(&mut Unwritten)) {
+    fn record(&self, haste: Haste, change: impl FnOnce(&mut Unwritten)) {
         if let Some(writer) = &self.shared.writer {
-            writer.record(delay, change);
+            writer.record(haste, change);
         }
     }
 

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::state::StateError;
+use crate::state::pace::Pace;
 
 /// After a failed write the next one waits for twice this, and twice as long each time, …
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -24,6 +25,15 @@ pub(super) trait Batch: Clone + Default + Send + Sync + 'static {
 
     /// Puts what came later on top of this.
     fn merge(&mut self, later: Self);
+}
+
+/// How soon a change is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Haste {
+    /// At once after a quiet while, under load together with others: see [`Pace`].
+    Paced,
+    /// After this time, or sooner if something else is written.
+    Within(Duration),
 }
 
 /// A writer's handle. Dropping it waits until what is left is written, or could not be.
@@ -48,6 +58,7 @@ struct Inner<B> {
     /// What is being written.
     in_hand: Arc<B>,
     due: Option<Instant>,
+    pace: Pace,
     /// Counts recordings; `written` follows it.
     recorded: u64,
     written: u64,
@@ -76,13 +87,17 @@ impl<B: Batch> Writer<B> {
         })
     }
 
-    /// Records a change, to be written within `delay` unless writing fails just now.
-    pub(super) fn record(&self, delay: Duration, change: impl FnOnce(&mut B)) {
+    /// Records a change, to be written with this haste unless writing fails just now.
+    pub(super) fn record(&self, haste: Haste, change: impl FnOnce(&mut B)) {
         let mut inner = self.shared.lock();
         change(&mut inner.waiting);
         inner.recorded += 1;
         // While writing fails, `due` is when it is tried again.
-        let due = Instant::now() + delay;
+        let now = Instant::now();
+        let due = match haste {
+            Haste::Paced => inner.pace.due(now),
+            Haste::Within(delay) => now + delay,
+        };
         let is_sooner = inner.due.is_none_or(|set| due < set);
         if is_sooner && (inner.failing.is_none() || inner.due.is_none()) {
             inner.due = Some(due);
@@ -185,6 +200,7 @@ impl<B: Batch> Shared<B> {
                 }
                 _ => {
                     inner.due = None;
+                    inner.pace.wrote(now);
                     inner.in_hand = Arc::new(std::mem::take(&mut inner.waiting));
                     return Some((Arc::clone(&inner.in_hand), inner.recorded));
                 }
@@ -202,6 +218,10 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    const LATE: Haste = Haste::Within(PATIENCE);
+
+    const NOW: Haste = Haste::Within(Duration::ZERO);
 
     /// A sum of what was recorded.
     #[derive(Clone, Debug, Default)]
@@ -241,7 +261,7 @@ mod tests {
     fn what_is_recorded_before_it_is_due_is_written_together() {
         let (writer, batches, answer) = told();
         for _ in 0..1000 {
-            writer.record(PATIENCE, |sum| sum.0 += 1);
+            writer.record(LATE, |sum| sum.0 += 1);
         }
         answer.send(Ok(())).expect("it listens");
         assert!(writer.flush(PATIENCE));
@@ -249,11 +269,20 @@ mod tests {
     }
 
     #[test]
+    fn a_paced_change_takes_what_waits_longer_along_and_is_not_kept_waiting_by_it() {
+        let (writer, batches, answer) = told();
+        writer.record(LATE, |sum| sum.0 += 1);
+        writer.record(Haste::Paced, |sum| sum.0 += 1);
+        answer.send(Ok(())).expect("it listens");
+        assert_eq!(batches.recv_timeout(PATIENCE / 2), Ok(2));
+    }
+
+    #[test]
     fn a_batch_that_fails_is_written_later_with_what_came_meanwhile() {
         let (writer, batches, answer) = told();
-        writer.record(Duration::ZERO, |sum| sum.0 += 1);
+        writer.record(NOW, |sum| sum.0 += 1);
         assert_eq!(batches.recv(), Ok(1));
-        writer.record(Duration::ZERO, |sum| sum.0 += 1);
+        writer.record(NOW, |sum| sum.0 += 1);
         answer.send(Err(full())).expect("it listens");
         answer.send(Ok(())).expect("it listens");
         assert!(writer.flush(PATIENCE));
@@ -265,10 +294,10 @@ mod tests {
     fn what_is_being_written_is_found_beneath_what_came_later() {
         let (writer, batches, answer) = told();
         let look = |sum: &Sum| Some(sum.0).filter(|sum| *sum > 0);
-        writer.record(Duration::ZERO, |sum| sum.0 += 1);
+        writer.record(NOW, |sum| sum.0 += 1);
         assert_eq!(batches.recv(), Ok(1));
         assert_eq!(writer.find(look), Some(1));
-        writer.record(PATIENCE, |sum| sum.0 += 5);
+        writer.record(LATE, |sum| sum.0 += 5);
         assert_eq!(writer.find(look), Some(5));
         answer.send(Ok(())).expect("it listens");
         answer.send(Ok(())).expect("it listens");
@@ -279,7 +308,7 @@ mod tests {
     #[test]
     fn stopping_writes_what_is_left_and_ends() {
         let (writer, batches, answer) = told();
-        writer.record(PATIENCE, |sum| sum.0 += 1);
+        writer.record(LATE, |sum| sum.0 += 1);
         answer.send(Ok(())).expect("it listens");
         drop(writer);
         assert_eq!(batches.iter().collect::<Vec<_>>(), [1]);
@@ -288,7 +317,7 @@ mod tests {
     #[test]
     fn stopping_on_a_broken_disk_ends_all_the_same() {
         let (writer, batches, answer) = told();
-        writer.record(PATIENCE, |sum| sum.0 += 1);
+        writer.record(LATE, |sum| sum.0 += 1);
         answer.send(Err(full())).expect("it listens");
         drop(writer);
         assert_eq!(batches.iter().collect::<Vec<_>>(), [1]);

@@ -100,6 +100,29 @@ async fn usage_sums_by_what_was_asked() {
 }
 
 #[tokio::test]
+async fn what_was_just_served_is_told_at_once() {
+    let script = Script::new().others([openai::completion("hi")]);
+    let (_upstream, gateway) = pair(script, 1, "").await;
+    // A machine that is busy may keep the writer from its turn: it gets some more.
+    for served in 1..=5 {
+        let answer = gateway.chat(CHAT).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let used = gateway.home().run_beside(&["usage", "--json"], "").await;
+        if json(&used)["rows"][0]["requests"] != served {
+            continue;
+        }
+        let last = ["explain", "last", "--json"];
+        let trail = json(&gateway.home().run_beside(&last, "").await);
+        assert_eq!(
+            trail["request"]["id"],
+            answer.header("x-request-id").unwrap_or_default()
+        );
+        return;
+    }
+    panic!("no request was told of right after it was served");
+}
+
+#[tokio::test]
 async fn explain_tells_a_request_by_its_id_and_the_last_failed_one_without() {
     let (_upstream, gateway, id) = after_a_request().await;
     let home = gateway.home();
