@@ -217,6 +217,12 @@ pub trait Codec: Sync {
     fn write_stream_break(&self, error: &ErrorReply, _first: &[u8], _last: &[u8]) -> Vec<u8> {
         self.write_stream_error(error)
     }
+
+    /// The frame that ends a stream of this dialect and says no more than that; empty where there
+    /// is no such frame.
+    fn last_frame(&self) -> &'static [u8] {
+        b""
+    }
 }
 
 /// What the URL says of a request beside its body (only Gemini's does).
@@ -236,6 +242,12 @@ pub trait StreamReader: Send {
     /// The upstream closed the stream. Emits what was held back; an error if it was cut short
     /// (no stop reason seen).
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), ReadError>;
+
+    /// `true` once the frame was read behind which nothing of the answer can come; never in dialects
+    /// that have none.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Turns canonical events into one client stream, as bytes ready to send.

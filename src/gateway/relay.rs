@@ -36,9 +36,10 @@ const MAX_HELD_BYTES: usize = 1 << 20;
 /// the connection be used again; the client has everything already.
 const CLOSING_GRACE: Duration = Duration::from_millis(250);
 
-/// How long usage may still come after the stop reason. A vendor that keeps the connection open
-/// after its last word does not keep the client waiting for it.
-const USAGE_GRACE: Duration = Duration::from_secs(2);
+/// The longest silence after the stop reason, where the idle limit is no shorter. Usage and the
+/// dialect's last frame are still to come, and a busy vendor counts for seconds; one that keeps the
+/// connection open for ever behind its last word does not keep the client from its end.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// What an idle stream sends: a comment that every reader of server-sent events skips.
 const KEEPALIVE: &[u8] = b": keepalive\n\n";
@@ -110,8 +111,8 @@ pub struct Relay {
     last_out: Instant,
     /// Set once the terminal frame has passed: when to stop waiting for the upstream to close.
     closing: Option<Instant>,
-    /// Set once the stop reason was seen: when to stop waiting for what may follow it.
-    stopping: Option<Instant>,
+    /// The stop reason was seen: silence means an end, and no failure.
+    has_stopped: bool,
     surplus: usize,
     on_end: Option<OnEnd>,
     /// Where the client's stream is noted; `None` if requests are not logged.
@@ -236,7 +237,7 @@ impl Relay {
             last_in: now,
             last_out: now,
             closing: None,
-            stopping: None,
+            has_stopped: false,
             surplus: 0,
             on_end: None,
             recording: None,
@@ -293,13 +294,19 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Ends the stream with an error of the gateway's own (shutdown).
+    /// Ends the stream with an error of the gateway's own (shutdown). An answer that is whole stays
+    /// whole.
     pub fn abort(&mut self, error: &ErrorReply) {
-        if self.source.take().is_some() {
-            self.has_frames = false;
-            self.sink.fail(error, &mut self.out);
-            self.end(RelayOutcome::Cancelled);
+        if self.source.is_none() {
+            return;
         }
+        if self.sink.has_ended() {
+            return self.conclude();
+        }
+        self.source = None;
+        self.has_frames = false;
+        self.sink.fail(error, &mut self.out);
+        self.end(RelayOutcome::Cancelled);
     }
 
     fn drain_source(&mut self, context: &mut Context<'_>) {
@@ -356,10 +363,10 @@ impl Relay {
 
     /// Stops waiting for ever once the upstream has said its last.
     fn note_ending(&mut self) {
-        if self.closing.is_none() && self.sink.is_over() {
+        if self.closing.is_none() && self.sink.has_seen_the_last() {
             self.closing = Some(self.last_in + CLOSING_GRACE);
-        } else if self.stopping.is_none() && self.sink.has_ended() {
-            self.stopping = Some(self.last_in + USAGE_GRACE);
+        } else if !self.has_stopped && self.sink.has_ended() {
+            self.has_stopped = true;
         } else {
             return;
         }
@@ -381,23 +388,41 @@ impl Relay {
                     return self.break_off(failure);
                 }
             }
-            if let Err(fault) = self.sink.finish(&mut self.out) {
-                self.source = None;
-                let failure = judged(fault, &self.context);
-                self.sink
-                    .fail(&(self.context.explain)(&failure), &mut self.out);
-                return self.end(RelayOutcome::Failed(failure));
+            let finished = self.sink.finish(&mut self.out);
+            return self.finish(finished.map(|_| ()));
+        }
+        self.finish(Ok(()));
+    }
+
+    /// Ends an answer that is whole before the upstream has said so.
+    fn conclude(&mut self) {
+        while let Some(frame) = self.frames.finish() {
+            // Half a frame helps nobody, and an error changes nothing any more.
+            if frame.is_terminated() && !self.sink.is_over() {
+                let _ = self.sink.feed(self.context.opened(frame), &mut self.out);
             }
         }
+        let concluded = self.sink.conclude(&mut self.out);
+        self.finish(concluded);
+    }
+
+    fn finish(&mut self, finished: Result<(), StreamFault>) {
         self.source = None;
-        self.end(RelayOutcome::Complete);
+        self.has_frames = false;
+        let Err(fault) = finished else {
+            return self.end(RelayOutcome::Complete);
+        };
+        let failure = judged(fault, &self.context);
+        self.sink
+            .fail(&(self.context.explain)(&failure), &mut self.out);
+        self.end(RelayOutcome::Failed(failure));
     }
 
     /// The upstream failed after content: the client hears it in its own dialect. An answer that
     /// was whole already stays whole.
     fn break_off(&mut self, failure: Failure) {
         if self.sink.has_ended() {
-            return self.close();
+            return self.conclude();
         }
         self.source = None;
         self.sink
@@ -410,13 +435,9 @@ impl Relay {
             return;
         };
         if self.closing.is_some_and(|by| by <= now) {
-            self.source = None;
-            return self.end(RelayOutcome::Complete);
+            return self.conclude();
         }
-        if self.stopping.is_some_and(|by| by <= now) {
-            return self.close();
-        }
-        if now >= source.total || now >= self.last_in + source.idle {
+        if now >= source.total || now >= self.last_in + self.patience(source) {
             let error = SendError::idle(source.idle);
             return self.break_off(error.failure());
         }
@@ -431,14 +452,20 @@ impl Relay {
         let Some(source) = self.source.as_ref() else {
             return self.last_in;
         };
-        let mut alarm = source.total.min(self.last_in + source.idle);
+        let mut alarm = source.total.min(self.last_in + self.patience(source));
         if !self.context.keepalive.is_zero() {
             alarm = alarm.min(self.last_out + self.context.keepalive);
         }
-        [self.closing, self.stopping]
-            .into_iter()
-            .flatten()
-            .fold(alarm, Instant::min)
+        self.closing.map_or(alarm, |closing| alarm.min(closing))
+    }
+
+    /// How long the upstream may say nothing.
+    fn patience(&self, source: &ReplyBody) -> Duration {
+        if self.has_stopped {
+            source.idle.min(LAST_WORDS)
+        } else {
+            source.idle
+        }
     }
 
     fn end(&mut self, outcome: RelayOutcome) {
@@ -541,36 +568,4 @@ impl Output {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_of_one_chunk_stay_one_piece() {
-        let chunk = Bytes::from_static(b"data: 1\n\ndata: 2\n\n");
-        let mut out = Output::default();
-        out.read_from(&chunk);
-        out.push(chunk.slice(..9));
-        out.push(chunk.slice(9..));
-        assert_eq!(out.len(), chunk.len());
-        let taken = out.take().expect("bytes wait");
-        assert_eq!(taken.as_ptr(), chunk.as_ptr(), "nothing was copied");
-        assert_eq!(taken, chunk);
-        assert!(out.is_empty() && out.take().is_none());
-    }
-
-    #[test]
-    fn gaps_and_foreign_pieces_keep_their_order() {
-        let chunk = Bytes::from_static(b"abcdef");
-        let mut out = Output::default();
-        out.push(Bytes::from_static(b"0"));
-        out.read_from(&chunk);
-        out.push(chunk.slice(..2));
-        out.push(Bytes::from(b"-".to_vec()));
-        out.push(chunk.slice(2..3));
-        out.push(chunk.slice(4..));
-        out.push(chunk.slice(..1));
-        out.read_from(&Bytes::from_static(b"next"));
-        out.push(Bytes::from_static(b"!"));
-        assert_eq!(out.take().as_deref(), Some(&b"0ab-cefa!"[..]));
-    }
-}
+mod tests;

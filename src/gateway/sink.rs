@@ -194,6 +194,25 @@ impl Sink {
         }
     }
 
+    /// Ends a whole answer whose upstream leaves out how the dialect says that it is over.
+    pub fn conclude(&mut self, out: &mut Output) -> Result<(), StreamFault> {
+        if self.is_over() {
+            return Ok(());
+        }
+        self.finish(out)?;
+        if let Self::Verbatim {
+            codec,
+            over,
+            array: None,
+            ..
+        } = self
+        {
+            *over = true;
+            out.push(Bytes::from_static(codec.last_frame()));
+        }
+        Ok(())
+    }
+
     /// Ends the client's stream with an error in its dialect.
     pub fn fail(&mut self, error: &ErrorReply, out: &mut Output) {
         match self {
@@ -238,6 +257,14 @@ impl Sink {
     pub fn is_over(&self) -> bool {
         match self {
             Self::Translated(translation) => translation.finished,
+            Self::Verbatim { over, .. } => *over,
+        }
+    }
+
+    /// `true` once the upstream's terminal frame was read. What is translated then wants its end yet.
+    pub fn has_seen_the_last(&self) -> bool {
+        match self {
+            Self::Translated(translation) => translation.finished || translation.reader.is_over(),
             Self::Verbatim { over, .. } => *over,
         }
     }

@@ -287,6 +287,22 @@ impl ReplyBody {
     }
 }
 
+#[cfg(test)]
+impl ReplyBody {
+    /// A body that a test makes up, without a limit for all of it.
+    pub fn of_stream<S>(stream: S, idle: Duration) -> Self
+    where
+        S: futures_util::TryStream<Ok = Bytes, Error = std::convert::Infallible> + Send + 'static,
+    {
+        Self {
+            body: Pieces::Proxied(reqwest::Body::wrap_stream(stream)),
+            idle,
+            total: Instant::now() + Duration::from_hours(24),
+            tap: None,
+        }
+    }
+}
+
 /// A call that got no answer, or an answer that broke off.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{message}")]

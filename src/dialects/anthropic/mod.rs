@@ -23,6 +23,9 @@ use crate::dialects::{
 
 pub use request::{refuse_thread, write_count_tokens};
 
+/// The event that closes a message.
+const LAST_FRAME: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
 /// The codec of Anthropic Messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Anthropic;
@@ -73,5 +76,9 @@ impl Codec for Anthropic {
 
     fn write_stream_error(&self, error: &ErrorReply) -> Vec<u8> {
         error::frame(error)
+    }
+
+    fn last_frame(&self) -> &'static [u8] {
+        LAST_FRAME
     }
 }

@@ -66,6 +66,10 @@ impl Codec for Completions {
     fn write_stream_error(&self, error: &ErrorReply) -> Vec<u8> {
         OpenAiChat.write_stream_error(error)
     }
+
+    fn last_frame(&self) -> &'static [u8] {
+        OpenAiChat.last_frame()
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub(in crate::dialects) use request::{custom_description, write_input_schema};
 pub(in crate::dialects) use stream::{any_event, numbered};
 pub(in crate::dialects) use usage::write as write_usage;
 
+/// The frame behind the last one of an answer.
+const LAST_FRAME: &[u8] = b"data: [DONE]\n\n";
+
 /// The codec of OpenAI Chat Completions.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenAiChat;
@@ -78,5 +81,9 @@ impl Codec for OpenAiChat {
 
     fn write_stream_error(&self, error: &ErrorReply) -> Vec<u8> {
         error::frame(error)
+    }
+
+    fn last_frame(&self) -> &'static [u8] {
+        LAST_FRAME
     }
 }

@@ -296,6 +296,10 @@ impl StreamReader for Reader {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.ended
+    }
+
     fn finish(&mut self, _out: &mut Vec<Event>) -> Result<(), ReadError> {
         if self.ended {
             Ok(())

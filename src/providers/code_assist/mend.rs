@@ -333,6 +333,10 @@ impl StreamReader for MendingReader {
         read
     }
 
+    fn is_over(&self) -> bool {
+        self.inner.is_over()
+    }
+
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), ReadError> {
         let finished = self.inner.finish(&mut self.read);
         self.pass(out);

@@ -22,6 +22,8 @@ pub(in crate::dialects::anthropic) struct Reader {
     started: u32,
     has_stopped: bool,
     has_failed: bool,
+    /// `message_stop` was seen.
+    is_over: bool,
 }
 
 impl Reader {
@@ -212,7 +214,11 @@ impl StreamReader for Reader {
                 Self::emit(out, EventKind::Error(Box::new(error)));
                 Ok(())
             }
-            // `ping`, `message_stop`, and events nobody knows yet.
+            "message_stop" => {
+                self.is_over = true;
+                Ok(())
+            }
+            // `ping`, and events nobody knows yet.
             _ => match UpstreamError::parse(None, data) {
                 Some(error) if kind.is_none() => {
                     self.has_failed = true;
@@ -222,6 +228,10 @@ impl StreamReader for Reader {
                 _ => Ok(()),
             },
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
     }
 
     fn finish(&mut self, _out: &mut Vec<Event>) -> Result<(), ReadError> {

@@ -2,7 +2,7 @@
 
 use crate::dialects::anthropic::reply::{stop_word, write_message};
 use crate::dialects::anthropic::stream::blocks::{Blocks, Call, Piece, frame};
-use crate::dialects::anthropic::{error, usage};
+use crate::dialects::anthropic::{LAST_FRAME, error, usage};
 use crate::dialects::chat::ToolKind;
 use crate::dialects::error::{ErrorKind, ErrorReply};
 use crate::dialects::event::{Event, EventKind, SignatureOf, StopReason};
@@ -244,6 +244,6 @@ impl Message {
             });
             usage::write(o, &self.usage);
         });
-        frame(out, "message_stop", |_| {});
+        out.extend_from_slice(LAST_FRAME);
     }
 }

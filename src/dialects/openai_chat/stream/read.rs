@@ -213,6 +213,10 @@ impl StreamReader for Reader {
         Ok(())
     }
 
+    fn is_over(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<(), ReadError> {
         if self.phase == Phase::Failed {
             return Ok(());

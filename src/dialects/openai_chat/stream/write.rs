@@ -13,7 +13,7 @@ use crate::dialects::ids::IdSource;
 use crate::dialects::json::{self, Object};
 use crate::dialects::loss::Losses;
 use crate::dialects::openai_chat::reply::{KNOWN_EXTRA, finish_reason, image_url, write_image};
-use crate::dialects::openai_chat::{error, reasoning, usage};
+use crate::dialects::openai_chat::{LAST_FRAME, error, reasoning, usage};
 use crate::dialects::restore::Restore;
 use crate::dialects::usage::Usage;
 use crate::dialects::{ReplyContext, StreamWriter, chat, citation};
@@ -130,7 +130,7 @@ impl StreamWriter for Writer {
         if self.frames.include_usage {
             self.frames.write_usage(&self.usage, out);
         }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        out.extend_from_slice(LAST_FRAME);
     }
 
     fn fail(&mut self, error: &ErrorReply, out: &mut Vec<u8>) {
