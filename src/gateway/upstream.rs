@@ -7,6 +7,7 @@ mod client;
 mod connections;
 mod direct;
 mod http1;
+mod settings;
 
 use std::collections::HashMap;
 use std::pin::Pin;

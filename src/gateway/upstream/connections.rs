@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::gateway::upstream::client::{IDLE_CONNECTIONS, IDLE_TIME};
 use crate::gateway::upstream::direct::{Lane, Place, Wire};
@@ -15,6 +16,10 @@ use crate::gateway::upstream::http1::Connection;
 
 /// Connections to one HTTP/2 server; calls beyond them all share the last.
 const MAX_LANES: usize = 256;
+
+/// How long calls wait for what a server says of calls at once before they make a connection of their
+/// own. It comes with the server's first bytes.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often connections are looked at while some rest: as a share of how long they may.
 const LOOKS: u32 = 3;
@@ -24,7 +29,7 @@ const LOOKS: u32 = 3;
 pub(super) struct Connections {
     origins: Mutex<HashMap<Arc<str>, Open>>,
     is_watched: AtomicBool,
-    /// Rung when there is one more.
+    /// Rung when there is one more, or one that takes more calls.
     came: Notify,
 }
 
@@ -59,7 +64,33 @@ impl Connections {
         Some(Place::on(&used.lane))
     }
 
-    /// Waits until there is one more, from this call on.
+    /// [`Self::place`], on a connection that has just been made as well, once its server has said how
+    /// many calls it takes; `None` if one more connection is needed.
+    pub(super) async fn expected_place(&self, origin: &str) -> Option<Place> {
+        let by = Instant::now() + PATIENCE;
+        loop {
+            let grown = self.opened();
+            if let Some(place) = self.place(origin) {
+                return Some(place);
+            }
+            if !self.has_new_lane(origin) || timeout_at(by, grown).await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    fn has_new_lane(&self, origin: &str) -> bool {
+        let origins = self.lock();
+        let mut lanes = origins.get(origin).into_iter().flat_map(|open| &open.lanes);
+        lanes.any(|used| used.lane.is_new())
+    }
+
+    /// A connection is found to take more calls than was known.
+    pub(super) fn grown(&self) {
+        self.came.notify_waiters();
+    }
+
+    /// Waits until there is one more, or one that takes more calls, from this call on.
     pub(super) fn opened(&self) -> Notified<'_> {
         self.came.notified()
     }

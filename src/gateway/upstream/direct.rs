@@ -25,6 +25,7 @@ use tower_service::Service;
 use crate::gateway::upstream::client::{PING_INTERVAL, PING_TIMEOUT};
 use crate::gateway::upstream::connections::Connections;
 use crate::gateway::upstream::http1::{self, CallError, Request};
+use crate::gateway::upstream::settings::{OnLimit, Overheard};
 use crate::gateway::upstream::{Address, Outbound, SendError, innermost, plain};
 use crate::providers::verdict::Fault;
 
@@ -37,9 +38,10 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Calls at once over one HTTP/2 connection: what servers should allow at the least (RFC 9113 §6.5.2),
-/// and most of them at the most. One more would wait in line for as long as a stream takes.
-pub(super) const CALLS_A_CONNECTION: usize = 100;
+/// Calls at once over one HTTP/2 connection, where its server takes no fewer: what servers should allow
+/// at the least (RFC 9113 §6.5.2), and most of them at the most. One more would wait in line for as long
+/// as a stream takes.
+const CALLS_A_CONNECTION: usize = 100;
 
 /// How often a request that its server has not touched is sent again, as reqwest has it.
 const MAX_REPEATS: u32 = 2;
@@ -60,6 +62,8 @@ pub(super) struct Lane {
     sender: http2::SendRequest<Full<Bytes>>,
     /// Calls under way, answers being read included.
     calls: AtomicUsize,
+    /// How many the server takes at once; 0 until it has said.
+    limit: Arc<AtomicUsize>,
     /// The server has said that it takes no more; hyper learns it a moment later.
     is_leaving: AtomicBool,
 }
@@ -275,34 +279,60 @@ impl Direct {
                 is_used: false,
             });
         }
-        // Of calls that came together the first to get here makes the connection for all of them.
-        if let Some(place) = self.connections.place(origin) {
+        // Of calls that came together the first to get here makes the connection for all of them that
+        // it takes.
+        if let Some(place) = self.connections.expected_place(origin).await {
             return Ok(Road::Http2(place));
         }
+        let limit = Arc::default();
+        let stream = Overheard::new(TokioIo::new(stream), self.on_limit(&limit));
         let shaken = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .adaptive_window(true)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(stream)
+            .handshake(TokioIo::new(stream))
             .await;
         let (sender, connection) = shaken.map_err(|error| unreachable(&error))?;
         tokio::spawn(connection);
         let lane = Arc::new(Lane {
             sender,
             calls: AtomicUsize::new(0),
+            limit,
             is_leaving: AtomicBool::new(false),
         });
         let place = Place::on(&lane);
         self.connections.share(origin, lane);
         Ok(Road::Http2(place))
     }
+
+    /// Keeps how many calls a server takes, and has those look that wait for it.
+    fn on_limit(&self, limit: &Arc<AtomicUsize>) -> OnLimit {
+        let limit = Arc::clone(limit);
+        // The connection must not keep those alive that are to end it.
+        let connections = Arc::downgrade(&self.connections);
+        Box::new(move |said| {
+            let said = said.and_then(|said| usize::try_from(said).ok());
+            let calls = said.unwrap_or(CALLS_A_CONNECTION);
+            // A server that takes none just now has the call that the connection was made for.
+            limit.store(calls.clamp(1, CALLS_A_CONNECTION), Ordering::Relaxed);
+            if let Some(connections) = connections.upgrade() {
+                connections.grown();
+            }
+        })
+    }
 }
 
 impl Lane {
-    /// `true` while it has room for another call.
+    /// `true` while it has room for another call: for the one that it was made for until the server
+    /// says how many it takes.
     pub(super) fn has_room(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) < CALLS_A_CONNECTION
+        self.calls.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed).max(1)
+    }
+
+    /// `true` until the server has said how many calls it takes.
+    pub(super) fn is_new(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) == 0
     }
 
     /// `true` while no call is under way.

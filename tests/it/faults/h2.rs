@@ -2,6 +2,7 @@
 //! since no proper server would send them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::client::{CHAT, STREAM};
+use crate::client::{CHAT, Request, STREAM};
 use crate::fake::openai;
 use crate::harness::{Gateway, Home, keys, patiently};
 
@@ -27,6 +28,8 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const REFUSED_STREAM: u32 = 7;
@@ -36,6 +39,8 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
 enum Act {
+    /// A streamed answer has its first words and goes on for ever.
+    Begin,
     /// The connection is given up below this stream.
     GoAway,
     /// The stream is reset before there is an answer.
@@ -51,10 +56,21 @@ struct Fake {
     authority: String,
     acts: Arc<Mutex<VecDeque<Act>>>,
     seen: Arc<Mutex<Vec<Instant>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Fake {
     async fn start() -> Self {
+        Self::saying(&[]).await
+    }
+
+    /// One that takes so many calls at once over one connection.
+    async fn taking(calls: u32) -> Self {
+        let number = MAX_CONCURRENT_STREAMS.to_be_bytes();
+        Self::saying(&[&number[..], &calls.to_be_bytes()].concat()).await
+    }
+
+    async fn saying(settings: &[u8]) -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
@@ -73,16 +89,23 @@ impl Fake {
             authority: cert.pem(),
             acts: Arc::default(),
             seen: Arc::default(),
+            connections: Arc::default(),
         };
         let (acts, seen) = (Arc::clone(&fake.acts), Arc::clone(&fake.seen));
+        let connections = Arc::clone(&fake.connections);
+        let settings = Arc::<[u8]>::from(settings);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 let (acts, seen) = (Arc::clone(&acts), Arc::clone(&seen));
+                let (connections, settings) = (Arc::clone(&connections), Arc::clone(&settings));
                 tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
+                    if let Ok(mut stream) = acceptor.accept(stream).await {
                         // A connection ends as it is scripted, or as the gateway wants it.
-                        let _ = serve(stream, &acts, &seen).await;
+                        if greet(&mut stream, &settings).await.is_ok() {
+                            connections.fetch_add(1, Ordering::Relaxed);
+                            let _ = serve(stream, &acts, &seen).await;
+                        }
                     }
                 });
             }
@@ -118,14 +141,20 @@ impl Fake {
     }
 }
 
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    settings: &[u8],
+) -> std::io::Result<()> {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await?;
+    frame(stream, SETTINGS, 0, 0, settings).await
+}
+
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     acts: &Mutex<VecDeque<Act>>,
     seen: &Mutex<Vec<Instant>>,
 ) -> std::io::Result<()> {
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await?;
-    frame(&mut stream, SETTINGS, 0, 0, &[]).await?;
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await?;
@@ -171,18 +200,23 @@ async fn obey<S: AsyncWrite + Unpin>(
             )
             .await
         }
+        Some(Act::Begin) => begin(stream, id).await,
         Some(Act::GoAway) => {
             let last_and_code = [0_u32.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
             frame(stream, GOAWAY, 0, 0, &last_and_code).await
         }
         Some(Act::Reset(code)) => frame(stream, RST_STREAM, 0, id, &code.to_be_bytes()).await,
         Some(Act::Cut(code)) => {
-            head(stream, id, "text/event-stream").await?;
-            let begun = openai::role() + &openai::content("hel");
-            frame(stream, DATA, 0, id, begun.as_bytes()).await?;
+            begin(stream, id).await?;
             frame(stream, RST_STREAM, 0, id, &code.to_be_bytes()).await
         }
     }
+}
+
+async fn begin<S: AsyncWrite + Unpin>(stream: &mut S, id: u32) -> std::io::Result<()> {
+    head(stream, id, "text/event-stream").await?;
+    let begun = openai::role() + &openai::content("hel");
+    frame(stream, DATA, 0, id, begun.as_bytes()).await
 }
 
 async fn answer<S: AsyncWrite + Unpin>(
@@ -301,4 +335,32 @@ async fn u18_a_plea_for_calm_is_heeded_by_everybody_and_blames_nobody() {
     assert!(pause > Duration::from_millis(900), "{pause:?}");
     assert_eq!(gateway.provider("fake").await["ready"], 2);
     gateway.idle().await;
+}
+
+#[tokio::test]
+async fn calls_beyond_what_a_server_takes_at_once_go_over_further_connections() {
+    let calls = 20;
+    for taken in [1, 5] {
+        let fake = Fake::taking(taken).await;
+        let gateway = fake.gateway().await;
+        fake.next(&vec![Act::Begin; calls]);
+        let mut clients = Vec::new();
+        for _ in 0..calls {
+            let mut client = gateway.connect().await;
+            client.send(&Request::chat(STREAM)).await;
+            clients.push(client);
+        }
+        let beginning = clients.iter_mut().map(async |client| {
+            let mut answer = client.head().await;
+            while !answer.text().contains("hel") {
+                client.piece(&mut answer).await.expect("the first words");
+            }
+        });
+        patiently("all calls", futures_util::future::join_all(beginning)).await;
+        assert_eq!(fake.seen(), calls);
+        let connections = fake.connections.load(Ordering::Relaxed);
+        let fewest = calls / usize::try_from(taken).expect("few");
+        // One more may be left of the question for the models.
+        assert!((fewest..=calls + 1).contains(&connections), "{connections}");
+    }
 }
