@@ -81,6 +81,8 @@ struct Run {
     is_paused: bool,
     /// The clock was set back: what was written before is of the future.
     is_set_back: bool,
+    /// The time before it was last set back.
+    latest: Timestamp,
     /// The pool after the latest event.
     seen: Rc<PoolSnapshot>,
     /// What must hold after this event besides the laws that always do.
@@ -124,6 +126,7 @@ impl Run {
             kept: BTreeMap::new(),
             is_paused: false,
             is_set_back: false,
+            latest: now,
         };
         run.configure();
         run.judge();
@@ -434,6 +437,7 @@ impl Run {
             rests.map(|rest| now.until(rest.until)).max()
         };
         let before = longest(&self.seen, self.now);
+        self.latest = self.now;
         self.now = self.now - by;
         self.is_set_back = true;
         let after = longest(&self.pool.snapshot(self.now), self.now);

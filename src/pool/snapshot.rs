@@ -184,7 +184,8 @@ impl State {
     }
 
     /// Brings a credential's counts in one class up to the present. A window that a clock set back has
-    /// opened anew is no longer full: whoever chooses must know it as well.
+    /// opened anew is no longer full, and one that has ended stays so if the clock is set back next:
+    /// whoever chooses must know it as well.
     pub(super) fn roll_entry(&mut self, place: usize, slot: usize) {
         let Some(class) = self.classes.get_mut(place) else {
             return;
@@ -192,7 +193,8 @@ impl State {
         let Some(Some(entry)) = class.entries.get_mut(slot) else {
             return;
         };
-        let was_full = entry.room_at(&class.windows, self.now).is_some();
+        let ever = Timestamp::default();
+        let was_full = entry.room_at(&class.windows, ever).is_some();
         entry.roll(&class.windows, self.now);
         if was_full
             && entry.room_at(&class.windows, self.now).is_none()

@@ -90,7 +90,14 @@ impl Run {
             member.cooldown.as_ref(),
             class.and_then(|class| class.cooldown.as_ref()),
         ];
-        for rest in rests.into_iter().flatten().filter(|rest| rest.until > now) {
+        // A clock a little behind is another thread's, that read it earlier: what is over stays over.
+        let is_thread = now.until(self.latest) <= Duration::from_secs(2);
+        let latest = if is_thread { now.max(self.latest) } else { now };
+        for rest in rests
+            .into_iter()
+            .flatten()
+            .filter(|rest| rest.until > latest)
+        {
             let is_open = rest.next_probe.is_some_and(|next| next <= now);
             assert!(lease.is_probe() && is_open, "{rest:?} at {now}");
         }
