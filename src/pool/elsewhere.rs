@@ -46,9 +46,18 @@ pub struct WindowTerm {
     pub requests: u64,
     /// Tokens allowed; 0 is any number.
     pub tokens: u64,
-    /// Requests that all together had counted when they last said so, and when the window ends then
-    /// (by our clock); unknown of a rolling one.
-    pub told: Option<(u64, Timestamp)>,
+    /// What all together had counted when they last said so; unknown of a rolling one.
+    pub told: Option<Count>,
+}
+
+/// What all together had counted of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub requests: u64,
+    /// When the window ends, by our clock.
+    pub ends: Timestamp,
+    /// When that was said, by the clock of who said it, in milliseconds.
+    pub said_ms: i64,
 }
 
 /// Why the others do not allow a lease.
@@ -146,7 +155,7 @@ impl State {
 
     /// Takes over how many requests all together have counted in the windows of a lease's terms,
     /// where that is more than ours, and when those end.
-    pub(super) fn heed_counts(&mut self, grant: Grant, terms: &Terms, counts: &[(u64, Timestamp)]) {
+    pub(super) fn heed_counts(&mut self, grant: Grant, terms: &Terms, counts: &[Count]) {
         let now = self.now;
         let class = &mut self.classes[grant.class as usize];
         let (entry, windows) = class.entry_mut(grant.slot);
@@ -156,11 +165,12 @@ impl State {
                 .filter(|(term, _)| term.every == spec.every && term.anchor == spec.anchor)
                 .map(|(_, count)| *count);
             // What others have in which part of a rolling window is not told.
-            if let Some((count, ends)) = told.max().filter(|_| spec.anchor != Anchor::Rolling) {
-                counter.requests = counter.requests.max(count);
-                counter.told = Some((count, ends));
-                if ends > now {
-                    counter.resets = ends;
+            let told = told.max_by_key(|count| count.requests);
+            if let Some(count) = told.filter(|_| spec.anchor != Anchor::Rolling) {
+                counter.requests = counter.requests.max(count.requests);
+                counter.told = Some(count);
+                if count.ends > now {
+                    counter.resets = count.ends;
                 }
             }
         }
@@ -345,7 +355,12 @@ mod tests {
         let pool = pool(1, hourly(5));
         let mut first = lease(&pool, &mut ask(at(0)), at(0));
         let terms = first.terms(at(0)).expect("a limit is set");
-        first.hold(Box::new(Nothing), &terms, &[(5, at(600))]);
+        let count = Count {
+            requests: 5,
+            ends: at(600),
+            said_ms: 0,
+        };
+        first.hold(Box::new(Nothing), &terms, &[count]);
         let until = at(600);
         assert_eq!(
             refusal(&pool, &mut ask(at(1)), at(1)),

@@ -73,7 +73,7 @@ pub use ask::{Ask, Next, Outcome, Refusal, Rule, Stop};
 pub use blast::Family;
 pub use class::Totals;
 pub use cooldown::Reason;
-pub use elsewhere::{Beyond, Declined, Terms, WindowTerm};
+pub use elsewhere::{Beyond, Count, Declined, Terms, WindowTerm};
 pub use excerpt::{Choice, Excerpt, Quota};
 pub use members::UserState;
 pub use passed_over::PassedOver;
@@ -498,7 +498,7 @@ impl Lease {
     }
 
     /// Goes on with what the others have granted, and takes over what they have counted.
-    pub fn hold(&mut self, beyond: Box<dyn Beyond>, terms: &Terms, counts: &[(u64, Timestamp)]) {
+    pub fn hold(&mut self, beyond: Box<dyn Beyond>, terms: &Terms, counts: &[Count]) {
         self.beyond = Some(beyond);
         if let Some(grant) = self.grant.filter(|_| !counts.is_empty()) {
             self.pool

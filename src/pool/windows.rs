@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::time::Timestamp;
 
+use super::elsewhere::Count;
 use super::lane::NEVER;
 use super::record::Record;
 use super::settings::{Anchor, WindowSpec};
@@ -77,9 +78,8 @@ pub(super) struct Counter {
     pub(super) stated_limit: Option<u64>,
     pub(super) slices: Option<Box<Slices>>,
     pub(super) record: Record,
-    /// What all who share the pool had counted when they last said so, and when that ends; not
-    /// written down.
-    pub(super) told: Option<(u64, Timestamp)>,
+    /// What all who share the pool had counted when they last said so; not written down.
+    pub(super) told: Option<Count>,
 }
 
 /// A rolling window's memory: a ring of slices, the newest at `newest`.

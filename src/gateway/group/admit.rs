@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use crate::gateway::group::Group;
 use crate::gateway::group::ledger::Ledger;
 use crate::gateway::runtime::ProviderRuntime;
-use crate::pool::{Anchor, Beyond, Declined, Lease, Terms, WindowTerm};
+use crate::pool::{Anchor, Beyond, Count, Declined, Lease, Terms, WindowTerm};
 use crate::secret::Fingerprint;
-use crate::state::redis::{Admission, Away, Ends, Limits, ServerClock, Ticket, Window};
+use crate::state::redis::{Admission, Away, Ends, Known, Limits, ServerClock, Ticket, Window};
 use crate::time::Timestamp;
 
 impl Group {
@@ -30,7 +30,7 @@ impl Group {
         let said = self.ask(&limits).await;
         let alone = (self.instances(), || self.redis.own_ticket());
         let (mut lease, ticket) = heeded(lease, &terms, said, alone, Timestamp::now())?;
-        let counts = ticket.counts.clone();
+        let counts = counts(&ticket);
         let holder = Arc::from(lease.credential().as_str());
         let held = self.ledger.hold(limits, ticket, holder);
         lease.hold(Box::new(held), &terms, &counts);
@@ -85,6 +85,17 @@ pub(super) fn heeded(
     None
 }
 
+/// What a ticket tells of the windows that its request was counted in.
+pub(super) fn counts(ticket: &Ticket) -> Vec<Count> {
+    let counts = ticket.counts.iter();
+    let counts = counts.map(|(requests, ends)| Count {
+        requests: *requests,
+        ends: *ends,
+        said_ms: ticket.taken_ms,
+    });
+    counts.collect()
+}
+
 /// What of a limit is each instance's own while they cannot ask each other.
 pub(super) const fn share(limit: u32, instances: u32) -> u32 {
     let instances = if instances == 0 { 1 } else { instances };
@@ -116,7 +127,11 @@ fn counted(clock: &ServerClock, class: &str, term: &WindowTerm, now: Timestamp) 
     };
     let window = window.allowing(term.requests, term.tokens);
     match term.told {
-        Some((requests, ends)) => window.knowing(requests, clock.to_server(ends)),
+        Some(told) => window.knowing(Known {
+            requests: told.requests,
+            ends: clock.to_server(told.ends),
+            said_ms: told.said_ms,
+        }),
         None => window,
     }
 }

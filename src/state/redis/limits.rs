@@ -35,8 +35,15 @@ pub struct Window {
     slices: u32,
     requests: u64,
     tokens: u64,
-    /// Requests counted when the server last said so, and when the window ends, by its clock.
-    known: (u64, Timestamp),
+    known: Known,
+}
+
+/// What the server last said of a window, all by its clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub requests: u64,
+    pub ends: Timestamp,
+    pub said_ms: i64,
 }
 
 /// When a window ends.
@@ -131,7 +138,9 @@ impl Limits {
         for window in &self.windows {
             call.arg(window.span_ms()).arg(window.slices);
             call.arg(window.requests).arg(window.tokens);
-            call.arg(window.known.0).arg(window.known.1.as_millis());
+            call.arg(window.known.requests);
+            call.arg(window.known.ends.as_millis());
+            call.arg(window.known.said_ms);
         }
         call
     }
@@ -144,7 +153,9 @@ impl Limits {
         self.add_keys(&mut call, keys);
         for window in &self.windows {
             call.arg(window.span_ms()).arg(window.slices);
-            call.arg(window.known.0).arg(window.known.1.as_millis());
+            call.arg(window.known.requests);
+            call.arg(window.known.ends.as_millis());
+            call.arg(window.known.said_ms);
         }
         call
     }
@@ -234,7 +245,7 @@ impl Window {
             slices,
             requests: 0,
             tokens: 0,
-            known: (0, Timestamp::default()),
+            known: Known::default(),
         }
     }
 
@@ -253,10 +264,10 @@ impl Window {
         self
     }
 
-    /// The same, of which the server has said how many requests it had counted, and when it ends.
+    /// The same, of which the server has said this.
     #[must_use]
-    pub const fn knowing(mut self, requests: u64, ends: Timestamp) -> Self {
-        self.known = (requests, ends);
+    pub const fn knowing(mut self, known: Known) -> Self {
+        self.known = known;
         self
     }
 

@@ -42,7 +42,7 @@ pub use bulletin::{Message, News, Notice, Snapshot};
 pub use clock::ServerClock;
 pub use handover::{Handed, Handover, Held};
 pub use keys::client_mark;
-pub use limits::{Admission, Ended, Ends, LEASE, Limits, Ticket, Window};
+pub use limits::{Admission, Ended, Ends, Known, LEASE, Limits, Ticket, Window};
 pub use link::Away;
 pub use pace::Pace;
 pub use roster::Instance;

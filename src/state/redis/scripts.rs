@@ -80,8 +80,9 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 ///
 /// KEYS: leases, windows…. ARGV: lease, most leases (0: any), a lease's life, and for each window its
 /// length, slices (0: it ends as a whole), requests and tokens allowed (0: any), and what the caller
-/// was told of it last: requests counted, and when it ends. A server that lost it has it again from
-/// that; one that ended in order has not.
+/// was told of it last: requests counted, when it ends, and when that was said. A server that lost it
+/// has it again from that; one that ended in order has not. Who comes later may have been told more
+/// before it was lost, and what it has more than those before (`b`) is added.
 /// Answer: {0, now, and of each window the requests counted and its end…}, {place of the full window,
 /// now, when it has room}, or {-1, now} if all leases are out. The window comes first: for a lease
 /// one may wait, and would do so in vain.
@@ -90,22 +91,27 @@ local most = tonumber(ARGV[2])
 local life = tonumber(ARGV[3])
 local answer = {0, now}
 for i = 2, #KEYS do
-  local at = 6 * i - 8
+  local at = 7 * i - 10
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local requests, tokens = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local known, ends = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  local known, ends, said = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local used, spent, room = 0, 0, now + 1000
   if slices == 0 then
     -- In its last millisecond it has no time left, and yet it is there. Asked once: some versions
     -- let the time go on within a function.
     local left = redis.call('PTTL', KEYS[i])
     if left == 0 then redis.call('DEL', KEYS[i]) end
-    local counts = redis.call('HMGET', KEYS[i], 'r', 't')
+    local counts = redis.call('HMGET', KEYS[i], 'r', 't', 'o', 'b')
     used, spent = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
-    if left < 0 and known > 0 and ends > now + 2000 then
-      used, left = known, ends - now
-      redis.call('HSET', KEYS[i], 'r', known, 'o', now)
-      redis.call('PEXPIRE', KEYS[i], left)
+    local opened, base = tonumber(counts[3] or 0), tonumber(counts[4] or 0)
+    if known > base and ends > now + 2000 and (left < 0 or said < opened) then
+      used = used + known - base
+      redis.call('HSET', KEYS[i], 'r', used, 'b', known)
+      if left < 0 then
+        left = ends - now
+        redis.call('HSET', KEYS[i], 'o', now)
+        redis.call('PEXPIRE', KEYS[i], left)
+      end
     end
     if left > 0 then room = now + left else room = now + span end
   else
@@ -153,7 +159,7 @@ if most > 0 then
   redis.call('PEXPIRE', KEYS[1], 2 * life)
 end
 for i = 2, #KEYS do
-  local at = 6 * i - 8
+  local at = 7 * i - 10
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   if slices == 0 then
     redis.call('HINCRBY', KEYS[i], 'r', 1)
@@ -180,14 +186,20 @@ const SETTLE: &str = "
 local taken, requests, tokens = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if ARGV[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
 for i = 2, #KEYS do
-  local at = 4 * i - 3
+  local at = 5 * i - 5
   local span, slices = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local known, ends = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  if requests >= 0 and slices == 0 and known > 0 and ends > now + 2000
-      and redis.call('HEXISTS', KEYS[i], 'r') == 0 then
-    if requests == 0 then known = known + 1 end
-    redis.call('HSET', KEYS[i], 'r', known, 'o', now)
-    redis.call('PEXPIRE', KEYS[i], ends - now)
+  local known, ends, said = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  if requests >= 0 and slices == 0 and known > 0 and ends > now + 2000 then
+    local counts = redis.call('HMGET', KEYS[i], 'r', 'o', 'b')
+    local opened, base = tonumber(counts[2] or 0), tonumber(counts[3] or 0)
+    if requests == 0 then known, said = known + 1, taken end
+    if not counts[1] or (said < opened and known > base) then
+      redis.call('HSET', KEYS[i], 'r', tonumber(counts[1] or 0) + known - base, 'b', known)
+      if not counts[1] then
+        redis.call('HSET', KEYS[i], 'o', now)
+        redis.call('PEXPIRE', KEYS[i], ends - now)
+      end
+    end
   end
   local suffix, first, life = '', '', span
   if slices > 0 then

@@ -10,7 +10,7 @@ use super::laws::rests::{assert_may_serve, outs};
 use super::scenario::{WITH_ACCOUNTS, millis};
 use super::{TRAFFIC_ENDS_MS, UPSTREAMS};
 use crate::dialects::usage::Usage;
-use crate::gateway::group::admit::{give_back, heeded, limits};
+use crate::gateway::group::admit::{counts, give_back, heeded, limits};
 use crate::pool::{Acquire, Ask, Lease, Next, Outcome};
 use crate::providers::verdict::{Blame, Failure};
 use crate::state::redis::model::{Asked, Store};
@@ -123,7 +123,7 @@ impl Instance {
             let mut laws = world.laws.borrow_mut();
             laws.leases.held(self.owner, &ticket.lease);
         }
-        let (counts, id) = (ticket.counts.clone(), ticket.lease.clone());
+        let (counts, id) = (counts(&ticket), ticket.lease.clone());
         let held = self.ledger.hold(limits, ticket, Arc::from("it"));
         lease.hold(Box::new(held), &terms, &counts);
         Some(Held {

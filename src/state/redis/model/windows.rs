@@ -35,6 +35,25 @@ impl Terms {
     }
 }
 
+/// What a caller was told of a window.
+#[derive(Clone, Copy)]
+struct Known {
+    requests: i64,
+    ends: i64,
+    said: i64,
+}
+
+impl Known {
+    /// Three arguments of a call.
+    fn at(args: &Args<'_>, at: usize) -> Self {
+        Self {
+            requests: args.number(at),
+            ends: args.number(at + 1),
+            said: args.number(at + 2),
+        }
+    }
+}
+
 /// What a window holds, and when it has room again.
 struct Count {
     requests: i64,
@@ -46,7 +65,7 @@ impl Store {
     pub(super) fn admit(&mut self, keys: &[String], args: &Args<'_>) -> Vec<i64> {
         let (now, most, life) = (self.now, args.number(1), args.number(2));
         let mut answer = vec![0, now];
-        let windows = || keys.iter().skip(1).zip((3..).step_by(6));
+        let windows = || keys.iter().skip(1).zip((3..).step_by(7));
         for (place, (key, at)) in (1..).zip(windows()) {
             let terms = Terms {
                 span: args.number(at),
@@ -54,7 +73,7 @@ impl Store {
             };
             let most = (args.number(at + 2), args.number(at + 3));
             let count = match terms.slices {
-                0 => self.whole(key, terms, (args.number(at + 4), args.number(at + 5))),
+                0 => self.whole(key, terms, Known::at(args, at + 4)),
                 _ => self.rolling(key, terms, most),
             };
             if is_reached(count.requests, most.0) || is_reached(count.tokens, most.1) {
@@ -87,14 +106,15 @@ impl Store {
     }
 
     /// A window that ends as a whole; one that was lost is opened with what the caller knows.
-    fn whole(&mut self, key: &str, terms: Terms, (known, ends): (i64, i64)) -> Count {
+    fn whole(&mut self, key: &str, terms: Terms, known: Known) -> Count {
         let now = self.now;
         if self.left(key) == Some(0) {
             self.kept.remove(key);
         }
-        if self.left(key).is_none() && known > 0 && ends > now + 2000 {
-            self.put(key, "r", known);
-            self.open(key, ends - now);
+        let is_lost = self.left(key).is_none();
+        let is_more = known.requests > self.count(key, "b") && known.ends > now + 2000;
+        if is_more && (is_lost || known.said < self.count(key, "o")) {
+            self.restore(key, known, is_lost);
         }
         Count {
             requests: self.count(key, "r"),
@@ -145,16 +165,22 @@ impl Store {
             self.scores(&keys[0]).remove(&lease);
             self.drop_empty(&keys[0]);
         }
-        for (key, at) in keys.iter().skip(1).zip((4..).step_by(4)) {
+        for (key, at) in keys.iter().skip(1).zip((4..).step_by(5)) {
             let terms = Terms {
                 span: args.number(at),
                 slices: args.number(at + 1),
             };
-            let (known, ends) = (args.number(at + 2), args.number(at + 3));
-            let is_lost = terms.slices == 0 && !self.has(key, "r");
-            if requests >= 0 && is_lost && known > 0 && ends > now + 2000 {
-                self.put(key, "r", known + i64::from(requests == 0));
-                self.open(key, ends - now);
+            let mut known = Known::at(args, at + 2);
+            let is_known = known.requests > 0 && known.ends > now + 2000;
+            if requests >= 0 && terms.slices == 0 && is_known {
+                if requests == 0 {
+                    (known.requests, known.said) = (known.requests + 1, taken);
+                }
+                let is_lost = !self.has(key, "r");
+                let is_more = known.requests > self.count(key, "b");
+                if is_lost || (is_more && known.said < self.count(key, "o")) {
+                    self.restore(key, known, is_lost);
+                }
             }
             if requests < 0 {
                 let counted = format!("r{}", terms.suffix(taken));
@@ -175,6 +201,16 @@ impl Store {
             }
         }
         1
+    }
+
+    /// Adds what a caller was told before the window was lost, as far as no other has told of it.
+    fn restore(&mut self, key: &str, known: Known, is_lost: bool) {
+        let more = known.requests - self.count(key, "b");
+        self.add(key, "r", more);
+        self.put(key, "b", known.requests);
+        if is_lost {
+            self.open(key, known.ends - self.now);
+        }
     }
 
     /// Notes when a window was opened, and lets it end.
