@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::dialects::anthropic::Anthropic;
 use crate::dialects::chat::ChatRequest;
 use crate::dialects::error::ReadError;
+use crate::dialects::gemini::Gemini;
 use crate::dialects::loss::Losses;
 use crate::dialects::openai_chat::OpenAiChat;
 use crate::dialects::{Codec, ReplyContext, RequestHint};
@@ -183,4 +184,26 @@ fn what_is_no_answer_is_an_error() {
         ReadError::Truncated
     );
     assert!(Anthropic.read_reply(b"<html>").is_err());
+}
+
+#[test]
+fn a_signature_at_the_end_is_no_block_of_its_own() {
+    let signed = json!({"text": "", "thoughtSignature": "U0lHMQ=="});
+    for (first, kinds) in [
+        (json!({"text": "Hello"}), vec!["text"]),
+        (
+            json!({"functionCall": {"name": "f", "args": {}}}),
+            vec!["tool_use"],
+        ),
+    ] {
+        let body = json!({"candidates": [{"content": {"role": "model", "parts": [first, signed]},
+            "finishReason": "STOP"}]});
+        let written = cross(&Gemini, &Anthropic, &body, None);
+        let content = written["content"].as_array().expect("blocks");
+        let found: Vec<_> = content
+            .iter()
+            .filter_map(|one| one["type"].as_str())
+            .collect();
+        assert_eq!(found.last(), kinds.last(), "{written}");
+    }
 }

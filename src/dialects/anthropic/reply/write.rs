@@ -25,7 +25,8 @@ pub(in crate::dialects::anthropic) fn write(
     let choice = reply.choices.first().map(|choice| restore.choice(choice));
     json::object(&mut out, |o| {
         write_message(o, context, |list| {
-            for part in choice.iter().flat_map(|choice| &choice.parts) {
+            let parts = choice.as_ref().map_or(&[][..], |choice| &choice.parts);
+            for part in without_last_signature(parts) {
                 write_part(list, part, losses);
             }
         });
@@ -48,6 +49,15 @@ pub(in crate::dialects::anthropic) fn write(
         usage::write(o, &reply.usage.unwrap_or_default());
     });
     out
+}
+
+/// Without a signature of nothing at the end: it would be a last block of empty thinking, which
+/// clients that show the last block take for the answer. The gateway has remembered it.
+fn without_last_signature(parts: &[Part]) -> &[Part] {
+    match parts {
+        [said @ .., Part::Text(text)] if text.text.is_empty() && !said.is_empty() => said,
+        _ => parts,
+    }
 }
 
 /// Writes what every message begins with, and its content.

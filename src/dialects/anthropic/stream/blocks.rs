@@ -49,6 +49,8 @@ pub(super) struct Blocks {
     next: u32,
     open: Open,
     waiting: VecDeque<Piece>,
+    /// A signature that nothing has come after yet.
+    held: Option<String>,
     pub(super) has_content: bool,
     pub(super) has_calls: bool,
     /// Citations that had no text to hang on.
@@ -61,6 +63,7 @@ impl Blocks {
             next: 0,
             open: Open::Nothing,
             waiting: VecDeque::new(),
+            held: None,
             has_content: false,
             has_calls: false,
             lost_citation: false,
@@ -99,7 +102,9 @@ impl Blocks {
         }
     }
 
-    /// Closes everything: all that waits is written, ended or not.
+    /// Closes everything: all that waits is written, ended or not. A signature that is still held
+    /// is not: a message that ends with thinking has no answer for clients that show its last block,
+    /// and the gateway has remembered the signature.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.close(out);
         while !self.waiting.is_empty() {
@@ -134,6 +139,10 @@ impl Blocks {
     }
 
     fn place(&mut self, piece: Piece, out: &mut Vec<u8>) {
+        let ends_text = !matches!(piece, Piece::Citation(_));
+        if let Some(signed) = self.held.take_if(|_| ends_text) {
+            self.write_signature(&signed, out);
+        }
         match piece {
             Piece::Text(text) => {
                 self.be(Open::Text, out);
@@ -150,15 +159,11 @@ impl Blocks {
                 });
             }
             Piece::Signature(signed) => {
-                self.be(Open::Thinking, out);
-                self.write_delta(out, |o| {
-                    o.put("type", "signature_delta");
-                    o.put(
-                        "signature",
-                        signature::for_client(Dialect::Anthropic, &signed),
-                    );
-                });
-                self.close(out);
+                if matches!(self.open, Open::Thinking) || !self.has_blocks() {
+                    self.write_signature(&signed, out);
+                } else {
+                    self.held = Some(signed);
+                }
             }
             Piece::Redacted(data) => {
                 self.close(out);
@@ -169,16 +174,7 @@ impl Blocks {
                 self.open = Open::Thinking;
                 self.close(out);
             }
-            Piece::Citation(citation) => {
-                if self.open == Open::Text {
-                    self.write_delta(out, |o| {
-                        o.put("type", "citations_delta");
-                        o.raw("citation", &citation);
-                    });
-                } else {
-                    self.lost_citation = true;
-                }
-            }
+            Piece::Citation(citation) => self.place_citation(&citation, out),
             Piece::Call(call) => {
                 self.close(out);
                 self.has_calls = true;
@@ -195,6 +191,34 @@ impl Blocks {
                 }
             }
         }
+    }
+
+    fn place_citation(&mut self, citation: &Raw, out: &mut Vec<u8>) {
+        if self.open == Open::Text {
+            self.write_delta(out, |o| {
+                o.put("type", "citations_delta");
+                o.raw("citation", citation);
+            });
+        } else {
+            self.lost_citation = true;
+        }
+    }
+
+    /// Signs the open thinking, or writes a block of nothing but the signature.
+    fn write_signature(&mut self, signed: &str, out: &mut Vec<u8>) {
+        self.be(Open::Thinking, out);
+        self.write_delta(out, |o| {
+            o.put("type", "signature_delta");
+            o.put(
+                "signature",
+                signature::for_client(Dialect::Anthropic, signed),
+            );
+        });
+        self.close(out);
+    }
+
+    const fn has_blocks(&self) -> bool {
+        self.next > 0 || !matches!(self.open, Open::Nothing)
     }
 
     fn write_arguments(&self, delta: &str, out: &mut Vec<u8>) {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use crate::dialects::anthropic::Anthropic;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::event::{Event, EventKind};
+use crate::dialects::gemini::Gemini;
 use crate::dialects::legality::{self, Said};
 use crate::dialects::openai_chat::{OpenAiChat, any_event, numbered};
 use crate::dialects::{Codec, ReplyContext, StreamWriter};
@@ -205,4 +206,51 @@ proptest! {
             prop_assert!(arguments > 0 || said.calls.iter().all(|(_, arguments)| arguments.is_empty()));
         }
     }
+}
+
+/// What a client makes of a Gemini stream of these parts.
+fn from_gemini(parts: &[&str]) -> String {
+    let mut reader = Gemini.stream_reader();
+    let mut events = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let stop = if at + 1 == parts.len() {
+            r#","finishReason":"STOP""#
+        } else {
+            ""
+        };
+        let chunk = format!(
+            r#"{{"candidates":[{{"content":{{"role":"model","parts":[{part}]}}{stop}}}]}}"#
+        );
+        reader
+            .read("", chunk.as_bytes(), &mut events)
+            .expect("a chunk");
+    }
+    let _ = reader.finish(&mut events);
+    let out = write(&events);
+    legality::anthropic(out.as_bytes());
+    out
+}
+
+/// Gemini 3 ends its answers so; Claude Code prints nothing where the last block is thinking.
+#[test]
+fn a_signature_at_the_end_is_no_block_of_its_own() {
+    let last = r#"{"text":"","thoughtSignature":"U0lHMQ=="}"#;
+    let out = from_gemini(&[r#"{"text":"Hello"}"#, last]);
+    assert!(
+        out.contains("Hello") && !out.contains("\"thinking\""),
+        "{out}"
+    );
+    // With nothing before it, it is all there is.
+    assert!(from_gemini(&[last]).contains("U0lHMQ=="));
+}
+
+#[test]
+fn a_signature_that_something_follows_stands_before_it() {
+    let out = from_gemini(&[
+        r#"{"text":"Hello"}"#,
+        r#"{"functionCall":{"name":"f","args":{}},"thoughtSignature":"U0lHMQ=="}"#,
+    ]);
+    let place = |text: &str| out.find(text).unwrap_or_else(|| panic!("{text}: {out}"));
+    assert!(place("Hello") < place("U0lHMQ=="), "{out}");
+    assert!(place("U0lHMQ==") < place("tool_use"), "{out}");
 }
