@@ -101,6 +101,14 @@ pub struct Text {
     pub extra: Extra,
 }
 
+impl Text {
+    /// Whether this is what Claude Code puts in front of its system prompt for Anthropic, which takes
+    /// it out again: to anybody else's model it is noise.
+    pub fn is_attribution(&self) -> bool {
+        self.text.starts_with("x-anthropic-billing-header:")
+    }
+}
+
 /// Reasoning text with the proof of its maker.
 #[derive(Clone, Debug, Default)]
 pub struct Thinking {

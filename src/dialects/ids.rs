@@ -16,6 +16,9 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// Longest call id that is sent: OpenAI and Bedrock refuse longer ones.
 const MAX_CALL_ID: usize = 64;
 
+/// Longest `user` that is sent: OpenAI refuses longer ones.
+const MAX_USER: usize = 64;
+
 /// What some gateways glue onto call ids to carry a Gemini signature; kilobytes that others refuse.
 const SMUGGLED: &str = "__thought__";
 
@@ -204,6 +207,14 @@ pub fn call_id_for_anthropic(id: &str) -> Cow<'_, str> {
 /// What tells a call from others, whichever dialect its id went through.
 pub fn call_identity(id: &str) -> &str {
     made_digits(id).unwrap_or(id)
+}
+
+/// An end user's id as OpenAI takes it: long ones (Claude Code's are JSON) become their hash.
+pub fn openai_user(user: &str) -> Cow<'_, str> {
+    if user.len() <= MAX_USER {
+        return Cow::Borrowed(user);
+    }
+    Cow::Owned(format!("user_{}", hash8(user)))
 }
 
 /// Eight hex digits of the text's SHA-256.

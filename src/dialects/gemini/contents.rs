@@ -105,7 +105,7 @@ fn system_texts<'r>(request: &'r ChatRequest, losses: &mut Losses) -> Vec<&'r st
     let mut texts = Vec::with_capacity(request.system.len());
     for part in &request.system {
         match part {
-            Part::Text(text) if text.text.is_empty() => {}
+            Part::Text(text) if text.text.is_empty() || text.is_attribution() => {}
             Part::Text(text) => texts.push(text.text.as_str()),
             _ => losses.drop_field("system[]"),
         }
@@ -204,7 +204,7 @@ impl Writer<'_, '_> {
             }
             Part::ToolResult(result) => {
                 written.text = true;
-                self.result(result, parts, beside)?;
+                self.result(result, parts, beside);
             }
             Part::Media(media) => {
                 written.media = true;
@@ -259,13 +259,21 @@ impl Writer<'_, '_> {
         result: &'p ToolResult,
         parts: &mut Array<'_>,
         beside: &mut Vec<&'p Media>,
-    ) -> Result<(), ErrorReply> {
+    ) {
         let mut texts: Vec<&str> = Vec::new();
-        let mut media: Vec<&Media> = Vec::new();
+        // A response has room for bytes, and for nothing beside them (`FunctionResponsePart` in
+        // Google's reference, read 2026-11-26).
+        let mut media: Vec<(&str, &str, &Extra)> = Vec::new();
+        let (call_ids, is_gemini) = (has_call_ids(self.target), self.is_gemini);
         for part in &result.parts {
             match part {
                 Part::Text(text) => texts.push(&text.text),
-                Part::Media(item) => media.push(item),
+                Part::Media(item) => match &item.source {
+                    MediaSource::Base64 { mime, data } if call_ids => {
+                        media.push((mime, data, &item.extra));
+                    }
+                    _ => beside.push(item),
+                },
                 _ => self.losses.drop_field("messages[].tool_result[]"),
             }
         }
@@ -275,10 +283,6 @@ impl Writer<'_, '_> {
         };
         let call_name = self.names.get(result.call_id.as_str()).copied();
         let name = call_name.or(result.name.as_deref()).unwrap_or("unknown");
-        let (call_ids, is_gemini) = (has_call_ids(self.target), self.is_gemini);
-        if !call_ids {
-            beside.append(&mut media);
-        }
         parts.object(|o| {
             o.object("functionResponse", |o| {
                 o.put("name", &tool_name(name, NameRule::Gemini));
@@ -289,25 +293,26 @@ impl Writer<'_, '_> {
                 if is_gemini {
                     o.extra(&result.extra);
                 }
-                if media.is_empty() {
-                    return Ok(());
+                if !media.is_empty() {
+                    o.array("parts", |parts| {
+                        for (mime, data, extra) in media {
+                            parts.object(|o| {
+                                inline_data(o, mime, data);
+                                if is_gemini {
+                                    o.extra(extra);
+                                }
+                            });
+                        }
+                    });
                 }
-                o.array("parts", |parts| {
-                    media
-                        .into_iter()
-                        .try_for_each(|item| self.media(item, parts))
-                })
-            })
-        })
+            });
+        });
     }
 
     fn media(&mut self, media: &Media, parts: &mut Array<'_>) -> Result<(), ErrorReply> {
         match &media.source {
             MediaSource::Base64 { mime, data } => parts.object(|o| {
-                o.object("inlineData", |o| {
-                    o.put("mimeType", &gemini_mime(true_mime(mime, data)));
-                    o.put("data", data);
-                });
+                inline_data(o, mime, data);
                 self.resolution(o, media);
             }),
             MediaSource::Url { url, .. } if needs_bytes(Dialect::Gemini, media) => {
@@ -370,6 +375,13 @@ impl Writer<'_, '_> {
             o.extra(extra);
         }
     }
+}
+
+fn inline_data(o: &mut Object<'_>, mime: &str, data: &str) {
+    o.object("inlineData", |o| {
+        o.put("mimeType", &gemini_mime(true_mime(mime, data)));
+        o.put("data", data);
+    });
 }
 
 /// A tool's answer as the object Gemini wants: an object as it is, anything else under `result`.

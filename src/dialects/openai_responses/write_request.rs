@@ -8,7 +8,7 @@ use crate::dialects::chat::{
 };
 use crate::dialects::effort::{self, nearest, wanted};
 use crate::dialects::error::ErrorReply;
-use crate::dialects::ids::{IdRule, NameRule, tool_name};
+use crate::dialects::ids::{IdRule, NameRule, openai_user, tool_name};
 use crate::dialects::json::{Array, Object, object};
 use crate::dialects::loss::Losses;
 use crate::dialects::models::Sampling;
@@ -84,7 +84,7 @@ fn system_text(request: &ChatRequest, losses: &mut Losses) -> String {
     let mut texts = Vec::with_capacity(request.system.len());
     for part in &request.system {
         match part {
-            Part::Text(text) if text.text.is_empty() => {}
+            Part::Text(text) if text.text.is_empty() || text.is_attribution() => {}
             Part::Text(text) => texts.push(text.text.as_str()),
             _ => losses.drop_field("system[]"),
         }
@@ -316,7 +316,7 @@ fn limits(o: &mut Object<'_>, request: &ChatRequest, target: &Target<'_>, losses
             losses.drop_field(name);
         }
     }
-    o.put_some("user", request.user.as_ref());
+    o.put_some("user", request.user.as_deref().map(openai_user).as_ref());
 }
 
 fn reasoning(o: &mut Object<'_>, request: &ChatRequest, target: &Target<'_>, losses: &mut Losses) {

@@ -367,7 +367,8 @@ fn tool_result_images_stand_inside_the_response_from_gemini_3_on() {
             mime: "image/png".into(),
             data: "iVBORw0KGgo=".into(),
         },
-        detail: None,
+        // Codex asks for it; a response's part has no member for it.
+        detail: Some("high".into()),
         filename: None,
         cache_control: None,
         extra: Extra::default(),
@@ -382,12 +383,26 @@ fn tool_result_images_stand_inside_the_response_from_gemini_3_on() {
     let (body, _) = written(&request(history.clone()), "gemini-3-flash-preview");
     let parts = &body["contents"][2]["parts"];
     assert_eq!(
-        parts[0]["functionResponse"]["parts"][0]["inlineData"]["mimeType"],
-        "image/png"
+        parts[0]["functionResponse"]["parts"],
+        json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}])
     );
     let (body, _) = written(&request(history), "gemini-2.5-flash");
     let parts = &body["contents"][2]["parts"];
     assert_eq!(parts[1]["inlineData"]["mimeType"], "image/png");
+}
+
+#[test]
+fn what_claude_code_says_of_itself_is_for_anthropic() {
+    let mut request = request(vec![says("go")]);
+    request.system = vec![
+        Part::text("x-anthropic-billing-header: cc_version=2"),
+        Part::text("be kind"),
+    ];
+    let (body, _) = written(&request, "gemini-2.5-flash");
+    assert_eq!(
+        body["systemInstruction"]["parts"],
+        json!([{"text": "be kind"}])
+    );
 }
 
 #[test]

@@ -22,9 +22,6 @@ use crate::dialects::turns::{self, Turn};
 const IMAGE_BELOW: &str = "(image attached below)";
 const FILE_BELOW: &str = "(file attached below)";
 
-/// What Claude Code puts in front of its system prompt; only Anthropic knows to ignore it.
-const ATTRIBUTION: &str = "x-anthropic-billing-header:";
-
 /// Writes `messages` of one request.
 pub(super) struct History<'a> {
     pub(super) request: &'a ChatRequest,
@@ -86,7 +83,7 @@ impl History<'_> {
             .system
             .iter()
             .filter_map(|part| match part {
-                Part::Text(text) if !text.text.starts_with(ATTRIBUTION) => Some(text),
+                Part::Text(text) if !text.is_attribution() => Some(text),
                 _ => None,
             })
             .collect();

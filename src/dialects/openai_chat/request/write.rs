@@ -1,20 +1,15 @@
 //! Writes a request for a vendor of this dialect.
 
-use std::borrow::Cow;
-
 use crate::dialects::chat::ChatRequest;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::fields::Fields;
-use crate::dialects::ids::hash8;
+use crate::dialects::ids::openai_user;
 use crate::dialects::json::{self, Object};
 use crate::dialects::loss::Losses;
 use crate::dialects::openai_chat::request::history::History;
 use crate::dialects::openai_chat::request::{controls, tools};
 use crate::dialects::openai_chat::vendor::Vendor;
 use crate::dialects::{Dialect, Target, leftover};
-
-/// Longest `user` OpenAI takes.
-const MAX_USER: usize = 64;
 
 /// Top-level members that only Anthropic, Gemini or the Responses dialect understand. Members
 /// nobody knows cross over; these would be a 400 or do the wrong thing.
@@ -88,7 +83,7 @@ pub(in crate::dialects::openai_chat) fn write(
         controls::write_reasoning(o, request, target, vendor, losses);
         controls::write_format(o, &request.format);
         if let Some(user) = &request.user {
-            o.put("user", &fitted_user(user));
+            o.put("user", &openai_user(user));
         }
         if request.stream {
             o.put("stream", &true);
@@ -101,14 +96,6 @@ pub(in crate::dialects::openai_chat) fn write(
         leftover::record(request, losses);
     }
     refused.map_or(Ok(out), Err)
-}
-
-/// An id OpenAI takes: long ones (Claude Code's are JSON) become their hash.
-fn fitted_user(user: &str) -> Cow<'_, str> {
-    if user.len() <= MAX_USER {
-        return Cow::Borrowed(user);
-    }
-    Cow::Owned(format!("user_{}", hash8(user)))
 }
 
 fn write_extra(o: &mut Object<'_>, request: &ChatRequest, vendor: Vendor, losses: &mut Losses) {

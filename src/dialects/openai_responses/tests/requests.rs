@@ -380,3 +380,18 @@ fn foreign_thinking_stays_behind_and_is_named() {
         json!([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAAA"}])
     );
 }
+
+#[test]
+fn what_claude_code_says_of_itself_is_for_anthropic() {
+    let mut request = ChatRequest::new(Dialect::Anthropic, "m");
+    request.system = vec![
+        Part::text("x-anthropic-billing-header: cc_version=2"),
+        Part::text("be kind"),
+    ];
+    request.user = Some(r#"{"device_id":"d","account_uuid":"","session_id":"s"}"#.repeat(2));
+    let (body, losses) = written(&request, "gpt-5.1");
+    assert_eq!(body["instructions"], "be kind");
+    let user = body["user"].as_str();
+    assert!(user.is_some_and(|user| user.starts_with("user_") && user.len() <= 64));
+    assert!(losses.is_empty());
+}
