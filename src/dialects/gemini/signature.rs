@@ -18,6 +18,9 @@ const REDACTED: &str = "llmproxy/redacted/";
 /// 2026-11-22): without one Gemini 3 refuses the turn.
 pub(super) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
+/// The other text that Google takes for one (same page).
+const OTHER_NO_SIGNATURE: &str = "context_engineering_is_the_way_to_go";
+
 /// What comes out of a `thoughtSignature`.
 pub(super) enum Held {
     /// The stand-in for a signature: writers put it where it is needed.
@@ -36,11 +39,20 @@ pub(super) fn read(signature: &str) -> Held {
             None => Held::Signature(text),
         };
     }
-    if signature.replace('/', "_") == NO_SIGNATURE {
+    if stands_in(signature) {
         return Held::Nothing;
     }
     let plain = standard_base64(signature).unwrap_or(Cow::Borrowed(signature));
     Held::Signature(from_client(Dialect::Gemini, &plain).into_owned())
+}
+
+/// Whether it is the stand-in: as documented, as an SDK that took it for base64 encodes it again, or
+/// encoded by a client that has texts where Google's SDK wants bytes.
+fn stands_in(signature: &str) -> bool {
+    [NO_SIGNATURE, OTHER_NO_SIGNATURE].iter().any(|known| {
+        signature.replace('/', "_") == *known
+            || signature.trim_end_matches('=') == encode(known.as_bytes()).trim_end_matches('=')
+    })
 }
 
 /// A canonical signature for a Gemini client to hold.
@@ -79,10 +91,13 @@ mod tests {
         let own = tag(Dialect::Gemini, "U0lHMQ==");
         assert_eq!(write(&own), "U0lHMQ==");
         assert!(matches!(read("U0lHMQ"), Held::Signature(back) if back == own));
-        assert!(matches!(
-            read("skip/thought/signature/validator"),
-            Held::Nothing
-        ));
+        for stand_in in [
+            "skip/thought/signature/validator",
+            "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",
+            "Y29udGV4dF9lbmdpbmVlcmluZ19pc190aGVfd2F5X3RvX2dv",
+        ] {
+            assert!(matches!(read(stand_in), Held::Nothing), "{stand_in}");
+        }
         let redacted = write_redacted(&claude);
         assert!(matches!(read(&redacted), Held::Redacted(back) if back == claude));
     }
