@@ -14,21 +14,10 @@ use crate::providers::catalog_data::{Capabilities, ModelFacts, Prices};
 /// Adds what is known to an entry. What the provider itself said of a limit wins over the table; a
 /// name of the user's own is described by its first target.
 pub fn enrich(snapshot: &Snapshot, entry: &mut ListedEntry) {
-    let target = match snapshot.aliases.get(&entry.id) {
-        Some(alias) => alias
-            .targets
-            .first()
-            .map(|(provider, model)| (provider.as_str(), model.as_str())),
-        None => entry.id.split_once('/'),
-    };
-    let Some((provider, model)) = target else {
+    if !snapshot.aliases.contains_key(&entry.id) && !entry.id.contains('/') {
         return;
-    };
-    let model = match snapshot.providers.get(provider) {
-        Some(runtime) => runtime.upstream_name(model),
-        None => model.to_owned(),
-    };
-    let Some(facts) = snapshot.facts.of(provider, &model) else {
+    }
+    let Some(facts) = facts(snapshot, &entry.id) else {
         write(entry, &ModelFacts::default());
         return;
     };
@@ -36,6 +25,23 @@ pub fn enrich(snapshot: &Snapshot, entry: &mut ListedEntry) {
     entry.output_limit = entry.output_limit.or(facts.max_output);
     entry.embeds |= facts.capabilities.embeddings;
     write(entry, &facts);
+}
+
+/// What is known of a model by the name it is asked for by: `provider/model`, or one of the config's
+/// own, which is as its first target is.
+pub fn facts(snapshot: &Snapshot, name: &str) -> Option<ModelFacts> {
+    let (provider, model) = match snapshot.aliases.get(name) {
+        Some(alias) => {
+            let (provider, model) = alias.targets.first()?;
+            (provider.as_str(), model.as_str())
+        }
+        None => name.split_once('/')?,
+    };
+    let model = match snapshot.providers.get(provider) {
+        Some(runtime) => runtime.upstream_name(model),
+        None => model.to_owned(),
+    };
+    snapshot.facts.of(provider, &model)
 }
 
 fn write(entry: &mut ListedEntry, facts: &ModelFacts) {

@@ -158,6 +158,30 @@ async fn claude_is_recognised_and_given_the_best_model_there_is() {
     );
 }
 
+/// Claude Code sends thinking back only if the answer named the model it asked for, and Anthropic
+/// names its models without our providers.
+#[tokio::test]
+async fn claude_is_told_claude_models_by_their_own_names() {
+    let models = ["claude-haiku-4-5", "claude-sonnet-5"];
+    let script = Script::always(openai::completion("hi")).models(models);
+    let (upstream, home) = home(script, 1).await;
+    let says = "echo $ANTHROPIC_MODEL $ANTHROPIC_DEFAULT_HAIKU_MODEL";
+    let asks = r#"curl -s "$ANTHROPIC_BASE_URL/v1/messages" -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" \
+        -d '{"model":"'$ANTHROPIC_MODEL'","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}'"#;
+    let shell = format!("{says}; {asks}");
+    let ran = run_shell(&home, &["--for", "claude"], &shell).await;
+    let told = ran.stdout.lines().next();
+    assert_eq!(told, Some("claude-sonnet-5 claude-haiku-4-5"), "{ran:?}");
+    assert!(ran.stdout.contains("\"text\":\"hi\""), "{ran:?}");
+    // Also where no list has it.
+    let named = ["--for", "claude", "--model", "fake/claude-opus-9"];
+    let ran = run_shell(&home, &named, &shell).await;
+    let told = ran.stdout.lines().next();
+    assert_eq!(told, Some("claude-opus-9 claude-opus-9"), "{ran:?}");
+    assert!(ran.stdout.contains("\"text\":\"hi\""), "{ran:?}");
+    assert!(upstream.request().text().contains("claude-opus-9"));
+}
+
 #[tokio::test]
 async fn a_model_an_agent_asks_for_by_itself_is_served_by_the_chosen_one() {
     let (upstream, home) = home(Script::always(openai::completion("hi")), 1).await;

@@ -3,9 +3,11 @@
 
 mod home;
 mod model;
+mod names;
 mod outfit;
 mod presets;
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
@@ -25,17 +27,19 @@ use crate::cli::client_key::minted;
 use crate::cli::exit::{Failure, Kind};
 use crate::cli::refusal::no_model;
 use crate::cli::reload::{Reloader, Stamps};
+use crate::cli::run::names::Names;
 use crate::cli::run::outfit::{Choice, Door, Outfit};
 use crate::cli::run::presets::Preset;
 use crate::cli::serve::{refresh_models, settings};
 use crate::cli::signals::{self, Hangups, Passed};
 use crate::cli::{Context, Globals};
-use crate::config::alias::{Alias, Strategy, Target};
+use crate::config::alias::Alias;
 use crate::config::load::Flags;
 use crate::config::secret_ref::SecretRef;
 use crate::config::server::{Client, Server};
 use crate::gateway::snapshot::Snapshot;
-use crate::gateway::{Gateway, catalog, group, persist, plan, upkeep};
+use crate::gateway::{Gateway, catalog, enriched, group, persist, plan, upkeep};
+use crate::providers::catalog_data::ModelFacts;
 use crate::server::dashboard::Live;
 use crate::server::demo::Demo;
 use crate::server::guesses::Guesses;
@@ -123,6 +127,7 @@ async fn accompany(args: &RunArgs, context: &Context, boot: Boot) -> Result<Exit
         model: choice.model.as_deref(),
         is_named: args.model.is_some(),
         listed: &choice.listed,
+        facts: &choice.facts,
     };
     let outfit = Outfit::new(preset, door, told, &variable).map_err(|error| {
         Failure::failed(
@@ -187,7 +192,7 @@ fn unstartable(program: &OsStr, error: &io::Error) -> Failure {
 #[derive(Clone)]
 struct Extras {
     key: String,
-    aliases: Vec<(&'static str, Alias)>,
+    aliases: Vec<(String, Alias)>,
     demo: Option<Arc<Demo>>,
 }
 
@@ -198,7 +203,7 @@ impl Extras {
         }
         let config = &mut boot.loaded.config;
         for (name, alias) in &self.aliases {
-            let place = config.models.entry((*name).to_owned());
+            let place = config.models.entry(name.clone());
             place.or_insert_with(|| alias.clone());
         }
         // On loopback for one client: who may reach the real server does not matter here.
@@ -231,6 +236,7 @@ struct Lodging {
 struct Chosen {
     model: Option<String>,
     listed: Vec<String>,
+    facts: HashMap<String, ModelFacts>,
 }
 
 impl Lodging {
@@ -323,12 +329,21 @@ impl Lodging {
             }
             best
         });
-        let chosen = Chosen {
+        let mut chosen = Chosen {
             model: model.map(str::to_owned),
+            facts: facts(
+                &snapshot,
+                model.into_iter().chain(listed.iter().map(String::as_str)),
+            ),
             listed,
         };
-        if let (Some(preset), Some(model)) = (preset, &chosen.model) {
-            self.extras.aliases = stand_ins(preset, model, &snapshot);
+        if let (Some(preset), Some(model)) = (preset, &mut chosen.model) {
+            let mut names = Names::default();
+            names.stand_ins(preset, model, &snapshot);
+            for name in std::iter::once(model).chain(&mut chosen.listed) {
+                names.shorten(preset, name, &snapshot);
+            }
+            self.extras.aliases = names.aliases;
         }
         self.keep_current()?;
         Ok(chosen)
@@ -368,25 +383,16 @@ fn resolves(snapshot: &Snapshot, name: &str) -> bool {
     plan::targets(snapshot, name, &|_, _, _| true).is_ok()
 }
 
-/// A meaning for each name that the agent asks for by itself and nobody here has: the provider
-/// that lists it, where there are several, or else the model that was chosen.
-fn stand_ins(preset: &Preset, model: &str, snapshot: &Snapshot) -> Vec<(&'static str, Alias)> {
-    let mut aliases = Vec::new();
-    for &name in preset.asks_for {
-        if resolves(snapshot, name) {
-            continue;
-        }
-        let lister = snapshot.providers.values().find(|one| one.lists(name));
-        let target = lister.map_or_else(|| model.to_owned(), |one| format!("{}/{name}", one.id));
-        if let Ok(target) = Target::parse(&target) {
-            let alias = Alias {
-                targets: vec![target],
-                strategy: Strategy::default(),
-            };
-            aliases.push((name, alias));
-        }
-    }
-    aliases
+/// What is known of these models, by the names they are asked for by.
+fn facts<'n>(
+    snapshot: &Snapshot,
+    names: impl Iterator<Item = &'n str>,
+) -> HashMap<String, ModelFacts> {
+    let known = names.filter_map(|name| {
+        let facts = enriched::facts(snapshot, name)?;
+        Some((name.to_owned(), facts))
+    });
+    known.collect()
 }
 
 async fn list_models(snapshot: &Snapshot, context: &Context) {

@@ -1,16 +1,17 @@
 //! What the child gets: variables, arguments, settings files. Decided before it starts, as plain
 //! values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cli::run::model;
 use crate::cli::run::presets::{ALL, Preset};
+use crate::providers::catalog_data::ModelFacts;
 
 /// Variables that would make a child's SDK pass the gateway by, or send a second key with ours.
 const MISLEADING: &[&str] = &[
@@ -55,6 +56,15 @@ pub(super) struct Choice<'a> {
     pub(super) is_named: bool,
     /// All that can be used.
     pub(super) listed: &'a [String],
+    /// What is known of them.
+    pub(super) facts: &'a HashMap<String, ModelFacts>,
+}
+
+impl Choice<'_> {
+    /// How many tokens the model can take, where that is known.
+    fn context(&self) -> Option<u64> {
+        self.facts.get(self.model?)?.context_window
+    }
 }
 
 /// What a child gets beside what it was given.
@@ -140,6 +150,11 @@ impl Outfit {
             self.arguments
                 .extend(arguments.map(|template| filled(template)));
         }
+        if let Some(context) = choice.context() {
+            let arguments = preset.context_arguments.iter();
+            self.arguments
+                .extend(arguments.map(|word| word.replace("{context}", &context.to_string())));
+        }
         for (name, family) in preset.class_variables {
             let own = model::of_family(choice.listed, family).filter(|_| !choice.is_named);
             if let Some(model) = own.or(choice.model) {
@@ -214,18 +229,42 @@ fn fill(template: &str, door: Door<'_>, choice: Choice<'_>, model: Option<&str>)
     filled.replace("{model}", &value(model.unwrap_or_default()))
 }
 
-/// `{"provider/model":{},…}`, the chosen one first among them.
+/// `{"provider/model":{…},…}`, the chosen one first among them.
 fn listing(choice: Choice<'_>) -> String {
     let listed = choice.listed.iter().map(String::as_str).take(MAX_LISTED);
     let names = choice.model.into_iter().chain(listed);
-    let members = names.map(|name| (name.to_owned(), Value::Object(serde_json::Map::new())));
+    let members = names.map(|name| {
+        let told = choice.facts.get(name).map_or_else(|| json!({}), described);
+        (name.to_owned(), told)
+    });
     Value::Object(members.collect()).to_string()
+}
+
+/// A model as `OpenCode` takes it (its configuration's JSON Schema, read 2026-11-26): without the word
+/// that a model takes pictures it reads none, and without the limits it never shortens a
+/// conversation.
+fn described(facts: &ModelFacts) -> Value {
+    let mut told = json!({});
+    let can = facts.capabilities;
+    if can.vision || can.pdf {
+        let input: Vec<&str> = [(true, "text"), (can.vision, "image"), (can.pdf, "pdf")]
+            .into_iter()
+            .filter_map(|(has, name)| has.then_some(name))
+            .collect();
+        told["attachment"] = json!(true);
+        told["modalities"] = json!({"input": input, "output": ["text"]});
+    }
+    if let (Some(context), Some(output)) = (facts.context_window, facts.max_output) {
+        told["limit"] = json!({"context": context, "output": output});
+    }
+    told
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::run::presets::named;
+    use crate::providers::catalog_data::Capabilities;
 
     const DOOR: Door<'static> = Door {
         url: "http://127.0.0.1:9",
@@ -234,10 +273,20 @@ mod tests {
 
     fn outfit(preset: &str, model: Option<&str>, is_named: bool, listed: &[&str]) -> Outfit {
         let listed: Vec<String> = listed.iter().map(|&id| id.to_owned()).collect();
+        let facts = ModelFacts {
+            context_window: Some(1000),
+            max_output: Some(100),
+            capabilities: Capabilities {
+                vision: true,
+                ..Capabilities::default()
+            },
+            prices: None,
+        };
         let choice = Choice {
             model,
             is_named,
             listed: &listed,
+            facts: &HashMap::from([("g/flash".to_owned(), facts)]),
         };
         Outfit::new(named(preset), DOOR, choice, &|_| None).expect("a temporary directory")
     }
@@ -295,8 +344,20 @@ mod tests {
             line.contains(&OsString::from("model=\"o/gpt\\\"5\"")),
             "{line:?}"
         );
+        assert!(
+            !line
+                .iter()
+                .any(|word| word.to_string_lossy().contains("context"))
+        );
         let (line, placed) = outfit.dress(&words(&["sh", "-c", "x"]), programs);
         assert_eq!((line, placed), (words(&["sh", "-c", "x"]), false));
+    }
+
+    #[test]
+    fn codex_is_told_how_much_a_model_takes_where_that_is_known() {
+        let outfit = outfit("codex", Some("g/flash"), true, &[]);
+        let last = outfit.arguments.last().map(String::as_str);
+        assert_eq!(last, Some("model_context_window=1000"));
     }
 
     #[test]
@@ -308,8 +369,15 @@ mod tests {
         let provider = &config["provider"]["llmproxy"];
         assert_eq!(provider["options"]["apiKey"], "{env:OPENAI_API_KEY}");
         assert_eq!(
-            provider["models"].as_object().map(serde_json::Map::len),
-            Some(2)
+            provider["models"],
+            json!({
+                "a/b\"c": {},
+                "g/flash": {
+                    "attachment": true,
+                    "limit": {"context": 1000, "output": 100},
+                    "modalities": {"input": ["text", "image"], "output": ["text"]},
+                },
+            })
         );
     }
 
@@ -324,6 +392,7 @@ mod tests {
             model: Some("g/flash"),
             is_named: false,
             listed: &[],
+            facts: &HashMap::new(),
         };
         let outfit = Outfit::new(named("gemini"), DOOR, choice, &variable).expect("an outfit");
         let home = PathBuf::from(&outfit.set["GEMINI_CLI_HOME"]);
@@ -344,6 +413,7 @@ mod tests {
             model: None,
             is_named: false,
             listed: &[],
+            facts: &HashMap::new(),
         };
         let outfit = Outfit::new(None, DOOR, choice, &variable).expect("no files");
         assert_eq!(outfit.set["NO_PROXY"], "corp,127.0.0.1,localhost");

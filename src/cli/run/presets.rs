@@ -4,8 +4,8 @@
 use crate::cli::run::home::Home;
 
 /// One agent's needs. In every template `{url}` is the gateway's address without a path, `{key}` the
-/// client key of this run, `{model}` the model and `{models}` a JSON object with a member for each
-/// model that can be used.
+/// client key of this run, `{model}` the model, `{context}` how many tokens it can take, and `{models}`
+/// a JSON object with a member for each model that can be used.
 pub(super) struct Preset {
     /// What `--for` takes.
     pub(super) name: &'static str,
@@ -24,12 +24,16 @@ pub(super) struct Preset {
     pub(super) arguments: &'static [&'static str],
     /// The same where there is a model.
     pub(super) model_arguments: &'static [&'static str],
+    /// The same where it is known how much the model can take.
+    pub(super) context_arguments: &'static [&'static str],
     /// A setting that no variable and no argument changes.
     pub(super) home: Option<Home>,
     /// Models to take where none is named, best first.
     pub(super) prefers: &'static [&'static str],
     /// Models the agent asks for by itself, whatever it was told.
     pub(super) asks_for: &'static [&'static str],
+    /// Models to be told by their vendor's own names, without the provider.
+    pub(super) own_names: Option<&'static str>,
 }
 
 /// The agents that are known, by name.
@@ -56,9 +60,11 @@ const AIDER: Preset = Preset {
     removed: &[],
     arguments: &[],
     model_arguments: &[],
+    context_arguments: &[],
     home: None,
     prefers: &["claude-sonnet-*", "gpt-5*", "gemini-*-pro*"],
     asks_for: &[],
+    own_names: None,
 };
 
 /// <https://code.claude.com/docs/en/env-vars>, <https://code.claude.com/docs/en/model-config>; read
@@ -84,6 +90,7 @@ const CLAUDE: Preset = Preset {
     ],
     arguments: &[],
     model_arguments: &[],
+    context_arguments: &[],
     home: None,
     prefers: &["claude-sonnet-*", "claude-opus-*"],
     asks_for: &[
@@ -97,6 +104,9 @@ const CLAUDE: Preset = Preset {
         "claude-sonnet-4-5-20250929",
         "claude-sonnet-5-5",
     ],
+    // Version 2.1.197 sends thinking back only if the answer named the very model it asked for, and
+    // an answer of Anthropic's names it as Anthropic does.
+    own_names: Some("claude-*"),
 };
 
 /// <https://developers.openai.com/codex/config-reference>; read 2026-11-25. `-c` takes a dotted key
@@ -121,9 +131,12 @@ const CODEX: Preset = Preset {
         "model_providers.llmproxy.wire_api=\"responses\"",
     ],
     model_arguments: &["-c", "model=\"{model}\"", "-c", "review_model=\"{model}\""],
+    // It would take every model that it does not know for one of its own.
+    context_arguments: &["-c", "model_context_window={context}"],
     home: None,
     prefers: &["gpt-*-codex", "gpt-5*"],
     asks_for: &["codex-mini-latest", "gpt-5-codex", "gpt-5.1-codex-mini"],
+    own_names: None,
 };
 
 /// <https://geminicli.com/docs/reference/configuration>; read 2026-11-25. Where a base URL is set,
@@ -138,6 +151,7 @@ const GEMINI: Preset = Preset {
     removed: &["GOOGLE_GENAI_USE_GCA", "GOOGLE_GENAI_USE_VERTEXAI"],
     arguments: &[],
     model_arguments: &[],
+    context_arguments: &[],
     home: Some(Home {
         variable: "GEMINI_CLI_HOME",
         directory: ".gemini",
@@ -155,6 +169,7 @@ const GEMINI: Preset = Preset {
         "gemini-3-pro-preview",
         "gemini-3.1-pro-preview",
     ],
+    own_names: None,
 };
 
 /// <https://opencode.ai/docs/config>, <https://opencode.ai/docs/migrate-v1> (version 2 reads this
@@ -173,9 +188,11 @@ const OPENCODE: Preset = Preset {
     removed: &[],
     arguments: &[],
     model_arguments: &[],
+    context_arguments: &[],
     home: None,
     prefers: &["claude-sonnet-*", "gpt-5*", "gemini-*-pro"],
     asks_for: &[],
+    own_names: None,
 };
 
 /// The preset of this name.
