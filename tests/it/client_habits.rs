@@ -134,3 +134,38 @@ async fn a_kept_response_is_not_streamed_again() {
         assert_eq!(gateway.send(&kept(query)).await.status, 200, "{query}");
     }
 }
+
+/// Files, batches and the like are kept by one account of one vendor: nothing that any of many keys
+/// could answer. Each SDK is told so in its own words.
+#[tokio::test]
+async fn what_is_not_served_is_said_in_the_words_of_each_sdk() {
+    let gateway = Gateway::start("").await;
+    for (path, header, kind) in [
+        ("/v1/files", None, "/error/type"),
+        (
+            "/v1/files",
+            Some(("anthropic-version", "2023-06-01")),
+            "/error/details/error_code",
+        ),
+        (
+            "/upload/v1/files",
+            Some(("x-goog-api-key", "any")),
+            "/error/status",
+        ),
+    ] {
+        let request = Request::post(path, "{}");
+        let request = match header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        };
+        let answer = gateway.send(&request).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let error: Value = serde_json::from_str(&answer.text()).expect("JSON");
+        let text = error.pointer("/error/message").and_then(Value::as_str);
+        assert!(
+            text.is_some_and(|text| text.contains("ask the vendor")),
+            "{error}"
+        );
+        assert!(error.pointer(kind).is_some(), "{error}");
+    }
+}

@@ -23,7 +23,8 @@ pub(super) fn read(body: &[u8], hint: RequestHint<'_>) -> Result<ChatRequest, Re
     for name in UNSUPPORTED {
         let value = fields.take(name);
         if value.is_some_and(|value| !matches!(value.get(), "null" | "false")) {
-            return Err(wrong(name, &"is not supported here"));
+            let why = "works only with a vendor that speaks the Responses API itself";
+            return Err(wrong(name, &why));
         }
     }
     let named: Option<String> = fields.take_as("model")?;

@@ -125,15 +125,20 @@ fn is_codex(query: Option<&str>, headers: &HeaderMap) -> bool {
 pub(super) fn dialect_of(route: &Route<'_>, headers: &HeaderMap) -> Dialect {
     match route {
         Route::Model { gemini: false, .. } | Route::Models { gemini: false } => {
-            if headers.contains_key("x-goog-api-key") {
-                Dialect::Gemini
-            } else if headers.contains_key("anthropic-version") {
-                Dialect::Anthropic
-            } else {
-                Dialect::OpenAiChat
-            }
+            dialect_of_sdk(headers)
         }
         _ => route.dialect(),
+    }
+}
+
+/// The same where the path tells nothing at all.
+pub(super) fn dialect_of_sdk(headers: &HeaderMap) -> Dialect {
+    if headers.contains_key("x-goog-api-key") {
+        Dialect::Gemini
+    } else if headers.contains_key("anthropic-version") {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAiChat
     }
 }
 

@@ -143,7 +143,7 @@ async fn answer(
     }
     let route = match router::route(request.method(), &path) {
         Ok(route) => route,
-        Err(error) => return unrouted(&path, request.method(), &error),
+        Err(error) => return unrouted(&path, &request, &error),
     };
     if route.is_board()
         && let Err(error) = board::admit(settings, &route, request.headers())
@@ -327,10 +327,14 @@ fn refuse(path: &str, refused: Refused) -> Answer {
     answer
 }
 
-fn unrouted(path: &str, method: &Method, error: &RouteError) -> Answer {
-    let dialect = router::dialect_of_path(path);
+fn unrouted<B>(path: &str, request: &Request<B>, error: &RouteError) -> Answer {
+    let dialect = match router::dialect_of_path(path) {
+        Dialect::OpenAiChat => listing::dialect_of_sdk(request.headers()),
+        dialect => dialect,
+    };
     match error {
         RouteError::Method { allow } => {
+            let method = request.method();
             let message = format!("{method} is not possible here; use {allow}");
             let reply = ErrorReply::new(
                 405,
@@ -345,7 +349,13 @@ fn unrouted(path: &str, method: &Method, error: &RouteError) -> Answer {
             answer
         }
         RouteError::Unknown => {
-            let message = format!("there is nothing at {path}");
+            let mut message = format!("there is nothing at {path}");
+            if ["/v1", "/upload"].iter().any(|api| path.starts_with(api)) {
+                message.push_str(
+                    ": llmproxy serves answers, embeddings, token counts and lists of models; for \
+                     files, batches, pictures and sound ask the vendor itself",
+                );
+            }
             respond::error(
                 dialect,
                 &ErrorReply::new(404, ErrorKind::InvalidRequest, "not_found", message),
