@@ -90,9 +90,7 @@ impl Run {
             member.cooldown.as_ref(),
             class.and_then(|class| class.cooldown.as_ref()),
         ];
-        // A clock a little behind is another thread's, that read it earlier: what is over stays over.
-        let is_thread = now.until(self.latest) <= Duration::from_secs(2);
-        let latest = if is_thread { now.max(self.latest) } else { now };
+        let latest = now.max(self.latest);
         for rest in rests
             .into_iter()
             .flatten()
