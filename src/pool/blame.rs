@@ -396,6 +396,8 @@ impl State {
         {
             rest.fail_probe(self.now);
         }
+        // The door of all its classes.
+        self.refresh_slot(grant.slot);
     }
 
     fn kill(&mut self, grant: Grant, failure: &Failure) -> Charge {

@@ -270,7 +270,7 @@ impl State {
             return;
         }
         slot.changed = changed;
-        slot.cooldown = saved.cooldown.and_then(|rest| load_rest(rest, now));
+        slot.cooldown = adopted(slot.cooldown.as_deref(), saved.cooldown, now);
         slot.standing = saved.standing;
         slot.strikes = saved.strikes;
         let benched = saved.benched_ms.map(Timestamp::from_millis);
@@ -310,7 +310,7 @@ impl State {
             return;
         }
         entry.changed = changed;
-        entry.cooldown = saved.cooldown.clone().and_then(|rest| load_rest(rest, now));
+        entry.cooldown = adopted(entry.cooldown.as_deref(), saved.cooldown.clone(), now);
         (entry.ladder, entry.faults) = (saved.ladder, saved.faults);
         entry.reported = saved.reported.map(|report| Reported {
             limit: report.limit,
@@ -421,6 +421,20 @@ fn save_rest(rest: &Cooldown) -> SavedCooldown {
 }
 
 /// A rest as it was, but never longer from now than it was long.
+/// A rest as another process tells it. A probe of ours that is under way stays the only one.
+fn adopted(
+    ours: Option<&Cooldown>,
+    saved: Option<SavedCooldown>,
+    now: Timestamp,
+) -> Option<Box<Cooldown>> {
+    let mut rest = load_rest(saved?, now)?;
+    let ours = ours.filter(|ours| ours.since == rest.since);
+    if let (Some(probe), Some(ours)) = (&mut rest.probe, ours.and_then(|ours| ours.probe)) {
+        probe.taken = ours.taken;
+    }
+    Some(rest)
+}
+
 fn load_rest(saved: SavedCooldown, now: Timestamp) -> Option<Box<Cooldown>> {
     let (since, until) = (
         Timestamp::from_millis(saved.since_ms),

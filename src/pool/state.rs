@@ -439,12 +439,17 @@ impl State {
 
     /// A probe ended without a verdict: the next request may be it.
     pub(super) fn return_probe(&mut self, grant: Grant) {
+        if !grant.is_probe {
+            return;
+        }
         let (entry, _) = self.classes[grant.class as usize].entry_mut(grant.slot);
         let slot = &mut self.slots[grant.slot as usize];
         let rests = [&mut slot.cooldown, &mut entry.cooldown];
-        for rest in rests.into_iter().flatten().filter(|_| grant.is_probe) {
+        for rest in rests.into_iter().flatten() {
             rest.return_probe();
         }
+        // The door of all its classes.
+        self.refresh_slot(grant.slot);
     }
 
     /// Brings the credentials of a lane up to date whose standing has changed by time alone.

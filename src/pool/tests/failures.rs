@@ -557,6 +557,21 @@ fn an_account_without_money_is_tried_hourly() {
 }
 
 #[test]
+fn one_probe_is_under_way_whatever_its_model_and_whatever_others_say() {
+    let (pool, _) = fail_first(1, &failure(Verdict::NoMoney, 402, None));
+    let other = |now| Ask::new("other", None, now + 30 * SECOND);
+    refusal(&pool, &mut other(at(1)), at(1));
+    let now = at(3600);
+    let mut wish = ask(now);
+    let probe = lease(&pool, &mut wish, now);
+    pool.adopt(pool.standings(), now);
+    refusal(&pool, &mut other(now), now);
+    let limited = failure(Verdict::RateLimit, 429, Some(60));
+    fail(probe, &mut wish, &limited, now);
+    refusal(&pool, &mut other(now), now);
+}
+
+#[test]
 fn absurd_hints_are_not_believed() {
     for hint in [
         Hint::After(Duration::from_hours(87600)),
