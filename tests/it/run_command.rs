@@ -179,7 +179,8 @@ async fn claude_is_told_claude_models_by_their_own_names() {
     let told = ran.stdout.lines().next();
     assert_eq!(told, Some("claude-opus-9 claude-opus-9"), "{ran:?}");
     assert!(ran.stdout.contains("\"text\":\"hi\""), "{ran:?}");
-    assert!(upstream.request().text().contains("claude-opus-9"));
+    let asked = upstream.requests().pop().expect("a request");
+    assert!(asked.text().contains("claude-opus-9"), "{asked:?}");
 }
 
 #[tokio::test]
