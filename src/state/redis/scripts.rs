@@ -119,11 +119,11 @@ for i = 2, #KEYS do
     local newest = math.floor(now / length)
     local fields, ages = redis.call('HGETALL', KEYS[i]), {}
     for f = 1, #fields, 2 do
-      local age = newest - tonumber(string.sub(fields[f], 2))
-      if age > slices then
+      local slice = tonumber(string.sub(fields[f], 2))
+      if slice and newest - slice > slices then
         redis.call('HDEL', KEYS[i], fields[f])
-      else
-        age = math.max(age, 0)
+      elseif slice then
+        local age = math.max(newest - slice, 0)
         local count = tonumber(fields[f + 1])
         ages[age] = ages[age] or {0, 0}
         if string.sub(fields[f], 1, 1) == 'r' then
@@ -170,6 +170,7 @@ for i = 2, #KEYS do
   else
     local length = math.ceil(span / slices)
     redis.call('HINCRBY', KEYS[i], 'r' .. string.format('%d', math.floor(now / length)), 1)
+    redis.call('HSETNX', KEYS[i], 'o', now)
     redis.call('PEXPIRE', KEYS[i], span + 2 * length)
   end
 end
@@ -181,7 +182,8 @@ return answer
 /// KEYS: leases, windows…. ARGV: lease, when it was taken, requests and tokens to add, and for each
 /// window its length and slices, and what was known of it when the lease was given (see `ADMIT`):
 /// what was served unseen adds to that where the server lost the window, and of what was counted
-/// there before it was lost the request itself is known.
+/// there before it was lost the request itself is known. What was taken before a window was opened
+/// (`o`) is not in it, and nothing of it is taken back.
 const SETTLE: &str = "
 local taken, requests, tokens = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if ARGV[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
@@ -219,7 +221,7 @@ for i = 2, #KEYS do
   end
   if tokens > 0 then redis.call('HINCRBY', KEYS[i], 't' .. suffix, tokens) end
   if redis.call('EXISTS', KEYS[i]) == 1 and (slices > 0 or redis.call('PTTL', KEYS[i]) < 0) then
-    if slices == 0 then redis.call('HSET', KEYS[i], 'o', now) end
+    redis.call(slices == 0 and 'HSET' or 'HSETNX', KEYS[i], 'o', now)
     redis.call('PEXPIRE', KEYS[i], life)
   end
 end

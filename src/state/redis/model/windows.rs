@@ -97,7 +97,7 @@ impl Store {
             };
             self.add(key, &format!("r{}", terms.suffix(now)), 1);
             if terms.slices > 0 {
-                self.ends_in(key, terms.life());
+                self.keep_open(key, terms.life());
             } else if self.left(key).is_none() {
                 self.open(key, terms.life());
             }
@@ -129,8 +129,8 @@ impl Store {
         if self.kept.contains_key(key) {
             let age = |field: &String| newest - parsed(&field.as_bytes()[1..]);
             let parts = self.hash(key);
-            parts.retain(|field, _| age(field) <= terms.slices);
-            for (field, count) in parts.iter() {
+            parts.retain(|field, _| field == "o" || age(field) <= terms.slices);
+            for (field, count) in parts.iter().filter(|(field, _)| *field != "o") {
                 let part = ages.entry(age(field).max(0)).or_default();
                 if field.starts_with('r') {
                     part.0 += parsed(count);
@@ -195,7 +195,7 @@ impl Store {
                 self.add(key, &format!("t{}", terms.suffix(now)), tokens);
             }
             if self.kept.contains_key(key) && terms.slices > 0 {
-                self.ends_in(key, terms.life());
+                self.keep_open(key, terms.life());
             } else if self.kept.contains_key(key) && self.left(key).is_none() {
                 self.open(key, terms.life());
             }
@@ -217,6 +217,14 @@ impl Store {
     fn open(&mut self, key: &str, life: i64) {
         let now = self.now;
         self.put(key, "o", now);
+        self.ends_in(key, life);
+    }
+
+    /// The same for one that may be open already, and never ends as long as it is used.
+    fn keep_open(&mut self, key: &str, life: i64) {
+        if !self.has(key, "o") {
+            self.put(key, "o", self.now);
+        }
         self.ends_in(key, life);
     }
 
