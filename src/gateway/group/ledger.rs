@@ -30,6 +30,8 @@ struct Inner {
     held: BTreeMap<String, HeldLease>,
     waiting: VecDeque<Return>,
     given_up: u64,
+    /// Times the server was lost.
+    losses: u64,
 }
 
 #[derive(Debug)]
@@ -88,16 +90,28 @@ impl Ledger {
         ticket: Ticket,
         holder: Arc<str>,
     ) -> GroupLease {
+        let mut inner = self.lock();
         if limits.has_leases() {
             let held = HeldLease {
                 tag: limits.tag().to_owned(),
                 holder,
             };
-            self.lock().held.insert(ticket.lease.clone(), held);
+            inner.held.insert(ticket.lease.clone(), held);
         }
         GroupLease {
             ledger: Arc::clone(self),
             kept: Some((limits, ticket)),
+            losses: inner.losses,
+        }
+    }
+
+    /// Notes that the server was lost. The one that is there next may lack its last words, so nothing
+    /// that was counted before is taken back: that would make room that is not there.
+    pub(super) fn lost(&self) {
+        let mut inner = self.lock();
+        inner.losses += 1;
+        for back in &mut inner.waiting {
+            back.ended.requests = back.ended.requests.max(0);
         }
     }
 
@@ -147,8 +161,11 @@ impl Ledger {
         self.lock().given_up
     }
 
-    fn end(&self, limits: Limits, ticket: Ticket, ended: Ended) {
+    fn end(&self, limits: Limits, ticket: Ticket, mut ended: Ended, losses: u64) {
         let mut inner = self.lock();
+        if inner.losses != losses {
+            ended.requests = ended.requests.max(0);
+        }
         inner.held.remove(&ticket.lease);
         let is_nothing = ended == Ended::default() || limits.windows() == 0;
         if is_nothing && !limits.has_leases() {
@@ -183,6 +200,8 @@ impl Inner {
 pub struct GroupLease {
     ledger: Arc<Ledger>,
     kept: Option<(Limits, Ticket)>,
+    /// Times the server had been lost when it was given.
+    losses: u64,
 }
 
 impl GroupLease {
@@ -196,7 +215,8 @@ impl GroupLease {
             (false, false) => 1,
             _ => 0,
         };
-        self.ledger.end(limits, ticket, Ended { requests, tokens });
+        let ended = Ended { requests, tokens };
+        self.ledger.end(limits, ticket, ended, self.losses);
     }
 }
 
@@ -255,6 +275,18 @@ mod tests {
         drop(untold);
         let again = ledger.take(1)[0].tell().expect("it came back");
         assert_eq!((again.ended.requests, again.ended.tokens), (0, 7));
+    }
+
+    #[test]
+    fn nothing_is_taken_back_of_a_server_that_was_lost_since() {
+        let ledger = Arc::new(Ledger::default());
+        let (held, alone) = (lease(&ledger, "1", 5), lease(&ledger, "2", 0));
+        Box::new(lease(&ledger, "3", 5)).ended(true, 7);
+        ledger.lost();
+        Box::new(held).ended(true, 0);
+        Box::new(alone).ended(false, 0);
+        Box::new(lease(&ledger, "4", 5)).ended(true, 0);
+        assert_eq!(told(&ledger), [0, 0, 1, -1]);
     }
 
     #[test]

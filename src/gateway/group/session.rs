@@ -55,6 +55,7 @@ pub async fn run(gateway: Arc<Gateway>) {
                 failures = 0;
             }
             group.is_joined.store(false, Ordering::Release);
+            group.ledger.lost();
             group.outages.fetch_add(1, Ordering::Relaxed);
         }
         voice.lost(&group);

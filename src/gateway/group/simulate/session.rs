@@ -35,6 +35,7 @@ impl Instance {
                 let over = self.scope(connection);
                 time.end(|scope| scope == over);
                 self.is_joined.set(false);
+                self.ledger.lost();
                 self.settled_at.set(None);
             }
             let longest = patience(pause(failures, self.instances.get()));
