@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt as _;
+
 use crate::cli::Context;
 use crate::cli::chat::ChatArgs;
 use crate::cli::chat::answer::{self, Shown};
@@ -28,6 +30,8 @@ pub(super) async fn hold(
     conversation: &mut Conversation,
 ) -> Result<(), Failure> {
     let printer = &context.printer;
+    // Ctrl-C is listened to before the line editor puts back whatever it found there.
+    let _ = tokio::signal::ctrl_c().now_or_never();
     let mut keyboard = Keyboard::open(history);
     printer.note(&format!("{}; /help lists the commands", conversation.model));
     let shown = Shown {
